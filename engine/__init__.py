@@ -1,0 +1,1 @@
+"""What the engine is: protocol, formats, rules and stores, without processes or sockets."""

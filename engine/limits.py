@@ -1,0 +1,110 @@
+"""Every bound of the product, each with its reason, and the relations between them.
+
+Everybody imports from here; nobody writes a bound elsewhere. Units stand last in the names. The
+relations are asserted at import, so a change that breaks one cannot start.
+"""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- the conformance statement's constants ("not configurable") -------------------------------
+# Tables 4.2-3, 4.2-19: what is advertised in both directions and the most that is ever sent.
+pdu_bytes_advertised: Final = 16378
+# A peer that ignores what was advertised is tolerated up to DCMTK's ceiling (ASC_MAXIMUMPDUSIZE),
+# counted and logged once per association; beyond it the association is aborted.
+pdu_bytes_tolerated: Final = 131072
+associations_storage_max: Final = 5  # Tables 4.2-4 and 4.2-20, per AE title and port
+associations_prefetch_max: Final = 1  # Tables 4.2-52 and 4.2-61
+operations_outstanding_max: Final = 1  # answered 1/1 wherever a peer proposes a window
+
+# --- association set-up ------------------------------------------------------------------------
+# 128 contexts of 38 transfer syntaxes are about 150 kB; a stray HTTP request read as a length is
+# far above. DCMTK takes 1 MiB; four times less is enough and bounds what a stranger can pin.
+associate_bytes_max: Final = 256 * KIB
+presentation_contexts_max: Final = 128  # PS3.8 9.3.2.2: odd identifiers 1 to 255
+transfer_syntaxes_per_context_max: Final = 256  # the dictionary has fewer than 100
+uid_characters_max: Final = 64  # PS3.5 9.1
+ae_title_characters_max: Final = 16  # PS3.5 6.2, VR AE
+# Connections that have not been accepted yet. Over it, the one that has been silent for longest
+# is closed: a port scanner costs itself its place, never a modality.
+connections_pending_max: Final = 256
+
+# --- DIMSE -------------------------------------------------------------------------------------
+# A C-STORE-RQ command set is about 200 bytes; the largest legal one (C-FIND-RSP with an offending
+# element list) stays below 8 kB.
+command_bytes_max: Final = 16 * KIB
+error_comment_characters_max: Final = 64  # (0000,0902) has VR LO
+
+# --- time --------------------------------------------------------------------------------------
+application_timeout_s_min: Final = 1  # section 4.4: [1-60] s, default 5
+application_timeout_s_max: Final = 60
+application_timeout_s_default: Final = 5
+retry_count_min: Final = 1  # section 4.4: [1-10], default 1
+retry_count_max: Final = 10
+# A modality may hold an association open between two series; a vanished one must not hold its
+# slot for ever. Five minutes is what scanners' own idle time-outs stay below.
+idle_timeout_s_default: Final = 300
+idle_timeout_s_max: Final = 86400
+# A response is at most a few hundred bytes; a peer that does not take it for this long is gone.
+send_timeout_s: Final = 30
+drain_timeout_s_default: Final = 30
+drain_timeout_s_max: Final = 600
+
+# --- the way of an instance ----------------------------------------------------------------------
+page_bytes: Final = 4096  # alignment of rings, file offsets and direct writes
+# One ring for each association: eight CT instances deep, so that the socket is read while the
+# disk writes, and small enough that five of them stay in a server's last-level cache or near it.
+ring_bytes_default: Final = 4 * MIB
+ring_bytes_min: Final = 1 * MIB
+ring_bytes_max: Final = 256 * MIB
+# Rings beyond the association limit: a closed association's last instance may still be on its way
+# to the disk when its successor is accepted.
+ring_slots_spare: Final = 2
+# Instances up to this size travel inside the journal record (one write, one sync for all that
+# wait); larger ones go straight to their own file.
+inline_bytes_max: Final = 128 * KIB
+write_bytes: Final = 512 * KIB  # one direct write; larger gains nothing on the disks measured
+receive_bytes_per_turn: Final = 1 * MIB  # then the next association has its turn
+# Kept of one attribute's value for the index. Three component groups of 64 characters in JIS with
+# escapes are below 600 bytes.
+attribute_bytes_max: Final = 1024
+attributes_bytes_max: Final = 16 * KIB  # of one instance, all wanted attributes together
+sequence_depth_max: Final = 64  # nested undefined-length sequences followed before giving up
+
+# --- journal -------------------------------------------------------------------------------------
+journal_segment_bytes: Final = 64 * MIB
+journal_segments_max: Final = 4  # a worker whose indexer is this far behind waits: back-pressure
+journal_group_max: Final = 64  # records under one sync; more than all associations of a worker
+
+# --- index -----------------------------------------------------------------------------------------
+index_key_bytes_max: Final = 511  # LMDB's compile-time limit
+index_map_bytes_initial: Final = 256 * MIB
+index_map_growth_factor: Final = 2
+index_readers_max: Final = 256
+index_batch_max: Final = 512  # instances under one LMDB commit: bounds latency and dirty pages
+
+# --- supervision -----------------------------------------------------------------------------------
+heartbeat_ms: Final = 50
+heartbeat_hung_ms: Final = 500  # hung is found within this, replaced within the second
+heartbeat_starved_ms: Final = 10_000  # runnable but given no processor: slow, not hung
+restart_backoff_ms_first: Final = 0  # the first replacement is immediate
+restart_backoff_ms_max: Final = 10_000
+restart_healthy_s: Final = 30  # alive this long: the back-off starts anew
+worker_boot_ms_max: Final = 10_000
+
+# --- disk --------------------------------------------------------------------------------------------
+# Below this much free space new instances are refused (0110) while there is still room to finish
+# those under way and to commit the index.
+reserve_mib_default: Final = 512
+reserve_mib_max: Final = 1024 * 1024
+
+assert pdu_bytes_advertised + 6 == 16 * KIB, "a PDU with its header fills 16 KiB exactly"
+assert pdu_bytes_advertised <= pdu_bytes_tolerated < ring_bytes_min
+assert ring_bytes_min % page_bytes == 0 and ring_bytes_default % page_bytes == 0
+assert write_bytes % page_bytes == 0 and 2 * write_bytes <= ring_bytes_min
+assert inline_bytes_max + attributes_bytes_max + 64 * KIB < write_bytes
+assert journal_group_max * (inline_bytes_max + 64 * KIB) <= journal_segment_bytes
+assert application_timeout_s_min <= application_timeout_s_default <= application_timeout_s_max
+assert heartbeat_ms * 4 <= heartbeat_hung_ms < 1000

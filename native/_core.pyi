@@ -1,0 +1,152 @@
+"""The native layer's contract: every class and function Python may touch.
+
+Lives in C++ under native/src; checked against the compiled module by the tests.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+LAYOUT_VERSION: Final[int]
+
+# What Intake.receive() and Intake.feed() answer.
+RECEIVED_EVENT: Final[int]  # an event lies ready: call next_event() until it returns None
+RECEIVED_AGAIN: Final[int]  # the socket has no more bytes now
+RECEIVED_BUDGET: Final[int]  # the turn's budget is used up; call again on the next turn
+RECEIVED_FULL: Final[int]  # the ring is full; call again after a SPACE completion
+RECEIVED_END: Final[int]  # the peer closed its side
+
+# The first field of what Intake.next_event() returns.
+EVENT_PDU: Final[int]  # (EVENT_PDU, pdu_type, body: bytes) any PDU but P-DATA-TF
+EVENT_COMMAND: Final[int]  # (EVENT_COMMAND, context_id, command_set: bytes)
+EVENT_DATASET: Final[int]  # (EVENT_DATASET, context_id, data_set_bytes: int) the last fragment came
+EVENT_FAULT: Final[int]  # (EVENT_FAULT, abort_reason, text: str) the stream is dead
+
+# The kinds of completion of a Spool.
+COMPLETION_STORED: Final[int]  # the instance survives a power cut (or a crash, if not durable)
+COMPLETION_FAILED: Final[int]  # errno says why; nothing of it remains
+COMPLETION_SPACE: Final[int]  # a full ring has room again
+COMPLETION_FREE: Final[int]  # a cancelled slot is empty and may be used again
+
+class Intake:
+    """One connection's inbound bytes: cuts PDUs and PDVs, lands data-set fragments in a ring.
+
+    Resumable at any byte. Before attach() it accepts association PDUs only and holds at most
+    `associate_bytes_max` bytes.
+    """
+
+    def __init__(
+        self, associate_bytes_max: int, command_bytes_max: int, pdata_bytes_max: int
+    ) -> None: ...
+    def attach(self, spool: Spool, slot: int) -> None:
+        """The association is accepted: P-DATA-TF is legal from now on, data goes to `slot`."""
+
+    def expect_command(self) -> None:
+        """The next message begins with a command (the state after attach())."""
+
+    def expect_data(self, context_id: int) -> None:
+        """A data set follows on this context; Spool.begin() or Spool.discard() came before."""
+
+    def receive(self, descriptor: int, budget: int) -> int:
+        """Read and cut until there is an event, no bytes, no room, or `budget` bytes are read."""
+
+    def feed(self, data: bytes) -> int:
+        """As receive(), from memory: takes all of `data`, keeping what it may not cut yet."""
+
+    def next_event(self) -> tuple[int, int, bytes] | tuple[int, int, int] | tuple[int, int, str] | None: ...
+    @property
+    def received_bytes(self) -> int: ...
+    @property
+    def pdata_pdus_oversized(self) -> int:
+        """P-DATA-TF PDUs longer than the limit advertised but within the tolerated one."""
+
+class Spool:
+    """One worker's way to the disk: a ring and a writer thread for each slot, and the journal.
+
+    Small instances travel inside their journal record, large ones in a file under
+    `incoming_directory` that the record names. One committer thread writes and syncs the records
+    of all slots together. Exclusive: holds a lock on `journal_directory`.
+    """
+
+    def __init__(
+        self,
+        incoming_directory: str,
+        journal_directory: str,
+        ring_descriptor: int,
+        slots: int,
+        ring_bytes: int,
+        inline_bytes_max: int,
+        segment_bytes: int,
+        segments_max: int,
+        durable: bool,
+        wanted_tags: Sequence[int],
+        attribute_bytes_max: int,
+        attributes_bytes_max: int,
+    ) -> None: ...
+    @property
+    def completion_descriptor(self) -> int:
+        """An eventfd, readable when completions() has something."""
+
+    @property
+    def durable_sequence(self) -> int:
+        """All journal records up to this one are durable."""
+
+    def begin(self, slot: int, head: bytes, prologue: bytes, explicit_vr: bool) -> None:
+        """An instance begins: `head` (preamble, file meta) goes ahead of its data set in the file,
+        `prologue` is carried in its journal record."""
+
+    def discard(self, slot: int) -> None:
+        """The data set that follows is read and dropped."""
+
+    def cancel(self, slot: int) -> bool:
+        """The association is gone. True: the slot is empty. False: COMPLETION_FREE will come."""
+
+    def completions(self) -> list[tuple[int, int, int, int, int]]:
+        """(kind, slot, errno, file_bytes, sequence) since the last call."""
+
+    def recovery(self) -> tuple[int, int, int]:
+        """What opening found: (records in the journal, torn records dropped, incoming removed)."""
+
+    def close(self) -> None:
+        """Finish what is committed, stop the threads, release the lock."""
+
+class JournalReader:
+    """Reads a journal's records in order, from another process than its writer's."""
+
+    def __init__(self, journal_directory: str, next_sequence: int) -> None:
+        """`next_sequence` 0: begin with the oldest record there is."""
+
+    def read(
+        self, durable_sequence: int, count: int
+    ) -> list[tuple[int, bytes, bytes, str, int, int, int]]:
+        """At most `count` records, none above `durable_sequence`:
+        (sequence, prologue, attributes, incoming_name, file_bytes, file_crc32c, inline_offset).
+
+        `incoming_name` is empty for an inline instance; `inline_offset` is then the position of
+        its Part-10 bytes in the current segment, good until the next read(). `attributes` is a
+        row of {u16 group, u16 element, u16 length, bytes}, little endian, in tag order.
+        A record is only whole if its checksum holds; reading stops before one that is not.
+        """
+
+    def place_inline(self, inline_offset: int, file_bytes: int, path: str, durable: bool) -> None:
+        """Create or replace `path` atomically with an inline instance's bytes. OSError on failure."""
+
+    def release(self, before_sequence: int) -> int:
+        """Give segments that end before this sequence back to the writer; how many."""
+
+    @property
+    def next_sequence(self) -> int: ...
+
+def journal_last_sequence(journal_directory: str) -> int:
+    """The last whole record's sequence of a journal that nobody writes; 0 when there is none."""
+
+def scan_tags(
+    data: bytes, explicit_vr: bool, wanted_tags: Sequence[int], attribute_bytes_max: int,
+    attributes_bytes_max: int, chunk_bytes: int = 0,
+) -> tuple[bytes, int]:
+    """Index attributes of a data set in memory: (row as in JournalReader.read, outcome).
+
+    Outcome 0: the head was read to its end; 1: malformed, what came before is returned; 2: more
+    bytes were needed. `chunk_bytes` > 0 feeds it in pieces of that size (the same result).
+    """
+
+def crc32c(data: bytes, seed: int = 0) -> int: ...
