@@ -293,7 +293,8 @@ void TagScanner::put_in_order(std::size_t entry_bytes) noexcept {
     std::byte* end = row_.data() + row_bytes_;
     if (tag_at(at) == tag) {
         const std::size_t replaced = entry_head_bytes + u16_at(at + 4);
-        std::memmove(at, at + replaced, static_cast<std::size_t>(end - at) - replaced + entry_bytes);
+        const auto behind = static_cast<std::size_t>(end - at) - replaced + entry_bytes;
+        std::memmove(at, at + replaced, behind);
         end -= replaced;
         row_bytes_ -= replaced;
     }
