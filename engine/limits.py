@@ -93,8 +93,31 @@ restart_backoff_ms_first: Final = 0  # the first replacement is immediate
 restart_backoff_ms_max: Final = 10_000
 restart_healthy_s: Final = 30  # alive this long: the back-off starts anew
 worker_boot_ms_max: Final = 10_000
+supervisor_tick_ms: Final = 50  # how often heartbeats are looked at
+restart_backoff_ms_step: Final = 250  # the second replacement waits this long, each next twice that
+# Each such span of life forgives one death: a worker that is killed now and then is always
+# replaced at once, only one that dies while it starts is slowed down.
+restart_forgiven_s: Final = 2
+orphan_finish_s: Final = 2  # the supervisor is gone: associations may finish for this long
+index_drain_s: Final = 15  # receivers have ended: the indexer may take in the rest of the journals
+# A new supervisor waits this long for the ports that workers of a killed one still hold.
+takeover_s: Final = 2 * orphan_finish_s + 2
+listen_backlog: Final = 128  # connections the kernel holds while a worker is being replaced
+letter_bytes_max: Final = 128 * KIB  # one message to or from a worker; below the socket's buffer
+control_request_bytes_max: Final = 4 * KIB  # on the supervisor's status socket
+# One block for each process there ever was under one supervisor; reloads may bring new ports.
+counters_blocks_max: Final = 64
 
-# --- disk --------------------------------------------------------------------------------------------
+# --- logs ------------------------------------------------------------------------------------------
+log_line_bytes_max: Final = 4096  # PIPE_BUF: a line is written to a pipe whole or not at all
+log_text_characters_max: Final = 512  # of one field
+# What may wait for a slow reader. Lines of level info are dropped (and counted) beyond the first
+# bound, faults only beyond the second.
+log_backlog_bytes_max: Final = 256 * KIB
+log_fault_backlog_bytes_max: Final = 4 * MIB
+log_close_s: Final = 0.5  # at the end of a process, for what still waits
+
+# --- disk -------------------------------------------------------------------------------------
 # Below this much free space new instances are refused (0110) while there is still room to finish
 # those under way and to commit the index.
 reserve_mib_default: Final = 512
@@ -108,3 +131,6 @@ assert inline_bytes_max + attributes_bytes_max + 64 * KIB < write_bytes
 assert journal_group_max * (inline_bytes_max + 64 * KIB) <= journal_segment_bytes
 assert application_timeout_s_min <= application_timeout_s_default <= application_timeout_s_max
 assert heartbeat_ms * 4 <= heartbeat_hung_ms < 1000
+assert supervisor_tick_ms <= heartbeat_ms * 2
+assert worker_boot_ms_max <= heartbeat_starved_ms
+assert log_backlog_bytes_max < log_fault_backlog_bytes_max

@@ -1,0 +1,191 @@
+"""The table of everything the product counts: one row for each counter, gauge and histogram.
+
+A new number is one new line here. The enum's value is the slot of the number in a process's block
+of the shared segment (`engine/counters.py`), so counting is one addition in memory. What is shown
+outside (`tools/stats.py`) takes names, help and labels from here; names carry no prefix. No label
+ever holds patient data or anything a peer chose.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import blake2b
+from typing import Final, Self
+
+LAYOUT_VERSION: Final = 1
+
+# The first sixteen slots of a block are its header, written by the supervisor alone.
+HEADER_SLOTS: Final = 16
+SLOT_BYTES: Final = 8
+_SLOTS_PER_LINE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is shown of one slot. Times are kept in nanoseconds and shown in seconds."""
+
+    family: str  # empty: kept for ourselves, never shown
+    text: str
+    label: str = ""  # "name=value"
+    resets: bool = False  # a gauge that says nothing about the successor of a dead process
+
+    @property
+    def in_nanoseconds(self) -> bool:
+        return self.family.removesuffix("_total").endswith("_seconds")
+
+
+def _next_line(slot: int) -> int:
+    return -(-slot // _SLOTS_PER_LINE) * _SLOTS_PER_LINE
+
+
+class Counter(IntEnum):
+    """Only ever grows; goes on where it was when a process is replaced."""
+
+    row: Row
+
+    def __new__(cls, family: str, text: str, label: str = "") -> Self:
+        slot = HEADER_SLOTS + len(cls.__members__)
+        member = int.__new__(cls, slot)
+        member._value_ = slot
+        member.row = Row(family, text, label)
+        return member
+
+    CONNECTIONS = "connections_total", "TCP connections taken."
+    CONNECTIONS_CROWDED_OUT = (
+        "connections_crowded_out_total",
+        "Silent connections closed to make room for newer ones.",
+    )
+    ASSOCIATIONS_ACCEPTED = "associations_total", "Associations by outcome.", "result=accepted"
+    ASSOCIATIONS_REJECTED_LIMIT = "associations_total", "", "result=rejected_limit"
+    ASSOCIATIONS_REJECTED_CALLING = "associations_total", "", "result=rejected_calling"
+    ASSOCIATIONS_REJECTED_CALLED = "associations_total", "", "result=rejected_called"
+    ASSOCIATIONS_REJECTED_HOST = "associations_total", "", "result=rejected_host"
+    ASSOCIATIONS_REJECTED_OTHER = "associations_total", "", "result=rejected_other"
+    ASSOCIATIONS_RELEASED = "associations_ended_total", "Associations by end.", "end=released"
+    ABORTS_RECEIVED = "associations_ended_total", "", "end=aborted_by_peer"
+    CONNECTIONS_LOST = "associations_ended_total", "", "end=connection_lost"
+    ABORTS_SENT_PROTOCOL = "aborts_sent_total", "A-ABORTs sent by cause.", "cause=protocol"
+    ABORTS_SENT_SERVICE = "aborts_sent_total", "", "cause=service"
+    ABORTS_SENT_IDLE = "aborts_sent_total", "", "cause=idle"
+    ABORTS_SENT_DRAIN = "aborts_sent_total", "", "cause=drain"
+    ABORTS_SENT_OTHER = "aborts_sent_total", "", "cause=other"
+    ARTIM_EXPIRED = "artim_expired_total", "Connections closed since no request came in time."
+    IDLE_EXPIRED = "idle_expired_total", "Associations ended since nothing came for too long."
+    ECHO_SUCCESS = "requests_total", "Requests answered.", "operation=c_echo,status=success"
+    ECHO_FAILURE = "requests_total", "", "operation=c_echo,status=failure"
+    STORE_SUCCESS = "requests_total", "", "operation=c_store,status=success"
+    STORE_FAILURE = "requests_total", "", "operation=c_store,status=failure"
+    OTHER_FAILURE = "requests_total", "", "operation=other,status=failure"
+    CANCELS_IGNORED = "cancels_ignored_total", "C-CANCEL requests, for which there is no work."
+    RECEIVED_BYTES = "received_bytes_total", "Bytes read from connections."
+    STORED_BYTES = "stored_bytes_total", "Bytes of instances made durable."
+    STORED_INSTANCES = "stored_instances_total", "Instances made durable and acknowledged."
+    CANCELLED_INSTANCES = "cancelled_instances_total", "Instances given up before their end."
+    PDUS_OVERSIZED = "pdus_oversized_total", "P-DATA-TF longer than advertised, tolerated."
+    RING_FULL = "ring_full_total", "Times a connection had to wait for the disk."
+    JOURNAL_GROUPS = "journal_groups_total", "Groups of journal records made durable together."
+    JOURNAL_RECORDS = "journal_records_total", "Records made durable in the journal."
+    JOURNAL_RECOVERED = "journal_recovered_total", "Journal records found at start."
+    JOURNAL_TORN = "journal_torn_total", "Torn journal records dropped at start."
+    INCOMING_REMOVED = "incoming_removed_total", "Unacknowledged files removed at start."
+    INDEXED_INSTANCES = "indexed_instances_total", "Instances placed and entered in the index."
+    INDEX_DUPLICATES = "index_duplicates_total", "Instances that replaced an older one."
+    INDEX_COMMITS = "index_commits_total", "Commits of the index."
+    INDEX_ERRORS = "index_errors_total", "Attempts to place or index that failed."
+    INDEX_CHECKPOINTS = "index_checkpoints_total", "Checkpoints of the index."
+    INDEX_MISSING = "index_missing_total", "Journal records whose file was nowhere to be found."
+    LOG_LINES_DROPPED = "log_lines_dropped_total", "Log lines dropped, the reader being slow."
+
+
+class Gauge(IntEnum):
+    """A value that goes up and down."""
+
+    row: Row
+
+    def __new__(cls, family: str, text: str, label: str = "", resets: bool = False) -> Self:
+        slot = _next_line(max(Counter) + 1) + len(cls.__members__)
+        member = int.__new__(cls, slot)
+        member._value_ = slot
+        member.row = Row(family, text, label, resets)
+        return member
+
+    # Read by the supervisor: monotonic nanoseconds, the writer's pid, a ProcessState.
+    HEARTBEAT = "", "When the process's loop last turned.", "", True
+    PID = "", "Whose heartbeat it is.", "", True
+    STATE = "process_state", "0 absent, 1 starting, 2 ready, 3 draining, 4 waiting.", "", True
+    CONNECTIONS_PENDING = "connections_pending", "Connections without a request.", "", True
+    ASSOCIATIONS_ACTIVE = "associations_active", "Associations accepted and open.", "", True
+    ASSOCIATIONS_LIMIT = "associations_limit", "Associations that may be open at once."
+    LAST_RECEIVED = "last_received_timestamp_seconds", "When an instance was last acknowledged."
+    JOURNAL_DURABLE_SEQUENCE = "journal_durable_sequence", "Last durable record of the journal."
+    JOURNAL_LAG = "journal_lag_records", "Durable records that the index has not taken in yet."
+    JOURNAL_APPLIED_SEQUENCE = "", "Last record indexed of this process's journal."
+    STORE_FAULT = "store_fault_errno", "Error of the last store, 0 when it succeeded."
+    INDEX_FAULT = "index_fault_errno", "Error that keeps the index from going on, or 0."
+    INDEX_MAP_BYTES = "index_map_bytes", "Size of the index's memory map."
+    INDEX_USED_BYTES = "index_used_bytes", "Bytes of the map in use."
+    INSTANCES = "instances", "Instances in the index."
+    SERIES = "series", "Series in the index."
+    STUDIES = "studies", "Studies in the index."
+    PATIENTS = "patients", "Patients in the index."
+    DISK_FREE_BYTES = "disk_free_bytes", "Free space where the data lies."
+    DISK_LOW = "disk_low", "1 while new instances are refused for want of space."
+
+
+_fast = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+_slow = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)
+
+
+class Histogram(IntEnum):
+    """Durations: a slot for each bucket, one for what lies above, one for the sum."""
+
+    row: Row
+    bounds: tuple[float, ...]
+
+    def __new__(cls, family: str, text: str, bounds: tuple[float, ...]) -> Self:
+        before = list(cls.__members__.values())
+        start = before[-1] + len(before[-1].bounds) + 2 if before else max(Gauge) + 1
+        member = int.__new__(cls, _next_line(start))
+        member._value_ = int(member)
+        member.row = Row(family, text)
+        member.bounds = bounds
+        return member
+
+    STORE_DURATION = "store_duration_seconds", "From C-STORE-RQ to its response.", _slow
+    COMMIT_DURATION = "commit_duration_seconds", "From a data set's end to durability.", _fast
+    INDEX_BATCH_DURATION = "index_batch_duration_seconds", "Placing and indexing a batch.", _fast
+    ASSOCIATION_DURATION = (
+        "association_duration_seconds",
+        "From acceptance to the end.",
+        (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0),
+    )
+
+
+class ProcessState(IntEnum):
+    ABSENT = 0
+    STARTING = 1
+    READY = 2
+    DRAINING = 3
+    WAITING = 4  # dead; its replacement is held back
+
+
+# Shown of the header's slots, which the supervisor writes about a process.
+RESTARTS_ROW: Final = Row("worker_restarts_total", "Times the process was replaced.")
+
+_last = max(Histogram)
+# Two cache lines: the processor fetches neighbours in pairs.
+BLOCK_SLOTS: Final = -(-(_last + len(_last.bounds) + 2) // 16) * 16
+BLOCK_BYTES: Final = BLOCK_SLOTS * SLOT_BYTES
+RESETTING_GAUGES: Final = tuple(gauge for gauge in Gauge if gauge.row.resets)
+
+
+def table_digest() -> bytes:
+    """Sixteen bytes that differ whenever two builds would read a block differently."""
+    rows = [(int(item), item.name, item.row.family) for item in (*Counter, *Gauge, *Histogram)]
+    bounds = [item.bounds for item in Histogram]
+    text = repr((LAYOUT_VERSION, HEADER_SLOTS, BLOCK_SLOTS, rows, bounds))
+    return blake2b(text.encode(), digest_size=16).digest()
+
+
+def labels_of(row: Row) -> dict[str, str]:
+    pairs = (pair.partition("=")[::2] for pair in row.label.split(",") if pair)
+    return dict(pairs)
