@@ -43,6 +43,7 @@ application_timeout_s_max: Final = 60
 application_timeout_s_default: Final = 5
 retry_count_min: Final = 1  # section 4.4: [1-10], default 1
 retry_count_max: Final = 10
+retry_count_default: Final = 1
 # A modality may hold an association open between two series; a vanished one must not hold its
 # slot for ever. Five minutes is what scanners' own idle time-outs stay below.
 idle_timeout_s_default: Final = 300
@@ -52,7 +53,7 @@ send_timeout_s: Final = 30
 drain_timeout_s_default: Final = 30
 drain_timeout_s_max: Final = 600
 
-# --- the way of an instance ----------------------------------------------------------------------
+# --- the way of an instance ---------------------------------------------------------------------
 page_bytes: Final = 4096  # alignment of rings, file offsets and direct writes
 # One ring for each association: eight CT instances deep, so that the socket is read while the
 # disk writes, and small enough that five of them stay in a server's last-level cache or near it.
@@ -73,19 +74,19 @@ attribute_bytes_max: Final = 1024
 attributes_bytes_max: Final = 16 * KIB  # of one instance, all wanted attributes together
 sequence_depth_max: Final = 64  # nested undefined-length sequences followed before giving up
 
-# --- journal -------------------------------------------------------------------------------------
+# --- journal ------------------------------------------------------------------------------------
 journal_segment_bytes: Final = 64 * MIB
 journal_segments_max: Final = 4  # a worker whose indexer is this far behind waits: back-pressure
 journal_group_max: Final = 64  # records under one sync; more than all associations of a worker
 
-# --- index -----------------------------------------------------------------------------------------
+# --- index --------------------------------------------------------------------------------------
 index_key_bytes_max: Final = 511  # LMDB's compile-time limit
 index_map_bytes_initial: Final = 256 * MIB
 index_map_growth_factor: Final = 2
 index_readers_max: Final = 256
 index_batch_max: Final = 512  # instances under one LMDB commit: bounds latency and dirty pages
 
-# --- supervision -----------------------------------------------------------------------------------
+# --- supervision --------------------------------------------------------------------------------
 heartbeat_ms: Final = 50
 heartbeat_hung_ms: Final = 500  # hung is found within this, replaced within the second
 heartbeat_starved_ms: Final = 10_000  # runnable but given no processor: slow, not hung
@@ -108,7 +109,7 @@ control_request_bytes_max: Final = 4 * KIB  # on the supervisor's status socket
 # One block for each process there ever was under one supervisor; reloads may bring new ports.
 counters_blocks_max: Final = 64
 
-# --- logs ------------------------------------------------------------------------------------------
+# --- logs ---------------------------------------------------------------------------------------
 log_line_bytes_max: Final = 4096  # PIPE_BUF: a line is written to a pipe whole or not at all
 log_text_characters_max: Final = 512  # of one field
 # What may wait for a slow reader. Lines of level info are dropped (and counted) beyond the first
@@ -122,6 +123,11 @@ log_close_s: Final = 0.5  # at the end of a process, for what still waits
 # those under way and to commit the index.
 reserve_mib_default: Final = 512
 reserve_mib_max: Final = 1024 * 1024
+
+# --- configuration -----------------------------------------------------------------------------
+# A thousand remote AEs are about 150 kB; a file named by mistake (an image, a core dump) is refused
+# before it is read into memory.
+configuration_bytes_max: Final = 256 * KIB
 
 assert pdu_bytes_advertised + 6 == 16 * KIB, "a PDU with its header fills 16 KiB exactly"
 assert pdu_bytes_advertised <= pdu_bytes_tolerated < ring_bytes_min
