@@ -1,0 +1,254 @@
+"""Foreign peers against the running service: DCMTK, pynetdicom and Orthanc, with real files.
+
+Whatever a client sends goes through a tap, so "bit for bit" compares the stored data set with the
+bytes that crossed the wire, not with what the client may have read from its file.
+"""
+
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+
+from tests import samples, wire
+from tests.gateway import Gateway, eventually, free_ports
+from tests.tap import Tap, data_set_of_file
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not samples.available(), reason="DCMTK is not installed"),
+]
+ORTHANC = "/usr/sbin/Orthanc"
+SYNTAX_OPTION = {wire.IMPLICIT: "-xi", wire.EXPLICIT: "-xe", wire.JPEG_LOSSLESS: "-xs"}
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """A foreign tool; its output is in the message when it fails."""
+    answer = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert answer.returncode == 0, f"{command}\n{answer.stdout}\n{answer.stderr}"
+    return answer
+
+
+def assert_stored(gateway: Gateway, sent: dict[str, bytes], expected: dict[str, str]) -> None:
+    """Each is found, its data set is what was sent, its file meta is right, DCMTK reads it.
+
+    `expected`: SOP instance UID -> transfer syntax negotiated.
+    """
+    rows = gateway.find()
+    for uid, syntax in expected.items():
+        assert uid in rows, f"{uid} is not found"
+        path = gateway.stored_file(rows[uid])
+        content = path.read_bytes()
+        assert content[:128] == bytes(128)
+        assert data_set_of_file(content) == sent[uid], f"{uid}: other bytes than those sent"
+        meta = pydicom.filereader.read_file_meta_info(path)
+        assert meta.FileMetaInformationVersion == b"\0\1"
+        assert meta.MediaStorageSOPInstanceUID == uid
+        assert meta.TransferSyntaxUID == syntax
+        assert meta.ImplementationClassUID == "1.2.392.200036.9116.7.39"
+        assert meta.ImplementationVersionName == "AP-1.0"
+        assert meta.SourceApplicationEntityTitle.strip()
+        data_set = pydicom.dcmread(path, stop_before_pixels=True)
+        assert data_set.SOPInstanceUID == uid
+        assert data_set.SOPClassUID == meta.MediaStorageSOPClassUID
+        run("/usr/bin/dcmdump", "+M", "-q", path)
+
+
+def copies(directory: Path) -> list[samples.Sample]:
+    """Every sample with a fresh UID."""
+    return [samples.clone(one, directory / one.path.name) for one in samples.every_sample()]
+
+
+def test_samples_cover_the_tables() -> None:
+    found = {(one.sop_class, one.syntax) for one in samples.every_sample()}
+    assert found == samples.PAIRS
+
+
+@pytest.mark.parametrize("entity", ["SCP_AE", "PrefetchAP"])
+def test_echoscu(gateway: Gateway, entity: str) -> None:
+    port = gateway.port if entity == "SCP_AE" else gateway.prefetch_port
+    run("/usr/bin/echoscu", "-aec", entity, "localhost", str(port))
+
+
+@pytest.mark.parametrize("entity", ["SCP_AE", "PrefetchAP"])
+def test_storescu_every_class_and_syntax(gateway: Gateway, tmp_path: Path, entity: str) -> None:
+    target = gateway.address if entity == "SCP_AE" else gateway.prefetch_address
+    expected = {}
+    with Tap(target) as tap:
+        for one in copies(tmp_path):
+            option = SYNTAX_OPTION[one.syntax]
+            port = str(tap.port)
+            run("/usr/bin/storescu", "-R", option, "-aec", entity, "localhost", port, one.path)
+            expected[one.sop_instance] = one.syntax
+        sent = tap.data_sets()
+    assert set(sent) == set(expected)
+    assert_stored(gateway, sent, expected)
+
+
+def test_storescu_sends_the_file_as_it_is(gateway: Gateway, tmp_path: Path) -> None:
+    """Nothing lies between these files and the wire: the stored data set is the file's own."""
+    for name in ("ct-explicit", "mr-implicit"):
+        one = samples.clone(samples.sample(name), tmp_path / f"{name}.dcm")
+        option = SYNTAX_OPTION[one.syntax]
+        port = str(gateway.port)
+        run("/usr/bin/storescu", option, "-aec", "SCP_AE", "localhost", port, one.path)
+        row = gateway.find("--sop-uid", one.sop_instance)[one.sop_instance]
+        stored = gateway.stored_file(row).read_bytes()
+        # DCMTK pads with its own trailing bytes nowhere; both files end with the pixel data
+        assert data_set_of_file(stored) == data_set_of_file(one.path.read_bytes())
+
+
+def test_storescu_one_association_for_all(gateway: Gateway, tmp_path: Path) -> None:
+    """Two series' worth of files over one association, largest PDU DCMTK can be told to send."""
+    files = copies(tmp_path)
+    uncompressed = [one for one in files if one.syntax != wire.JPEG_LOSSLESS]
+    with Tap(gateway.address) as tap:
+        paths = [str(one.path) for one in uncompressed]
+        run(
+            "/usr/bin/storescu", "--max-send-pdu", "131072", "-R", "-aec", "SCP_AE",
+            "localhost", str(tap.port), *paths,
+        )  # fmt: skip
+        sent = tap.data_sets()
+    assert set(sent) == {one.sop_instance for one in uncompressed}
+    rows = gateway.find()
+    for uid, data_set in sent.items():
+        assert data_set_of_file(gateway.stored_file(rows[uid]).read_bytes()) == data_set
+
+
+def test_dcmsend(gateway: Gateway, tmp_path: Path) -> None:
+    files = copies(tmp_path)
+    with Tap(gateway.address) as tap:
+        run(
+            "/usr/bin/dcmsend", "--decompress-never", "-aec", "SCP_AE", "localhost",
+            str(tap.port), *(one.path for one in files),
+        )  # fmt: skip
+        sent = tap.data_sets()
+    assert_stored(gateway, sent, {one.sop_instance: one.syntax for one in files})
+
+
+def test_pynetdicom(gateway: Gateway, tmp_path: Path) -> None:
+    files = copies(tmp_path)
+    with Tap(gateway.address) as tap:
+        entity = AE("PYNETDICOM")
+        entity.add_requested_context(Verification)
+        for one in files:
+            entity.add_requested_context(one.sop_class, one.syntax)
+        association = entity.associate("127.0.0.1", tap.port, ae_title="SCP_AE")
+        assert association.is_established
+        assert association.send_c_echo().Status == 0
+        for one in files:
+            assert association.send_c_store(one.path).Status == 0
+        association.release()
+        sent = tap.data_sets()
+    assert_stored(gateway, sent, {one.sop_instance: one.syntax for one in files})
+
+
+def test_character_sets_are_found(gateway: Gateway) -> None:
+    """Names in every character set are found by the text pydicom decodes from them."""
+    for one in samples.character_set_samples():
+        port = str(gateway.port)
+        run("/usr/bin/storescu", "-xi", "-aec", "SCP_AE", "localhost", port, one.path)
+        name = pydicom.dcmread(one.path, stop_before_pixels=True).PatientName
+        rows = gateway.find("--sop-uid", one.sop_instance)
+        assert one.sop_instance in rows
+        groups = [group for group in name.components if group]
+        for group in groups:
+            found = gateway.find("--patient-name", group)
+            assert one.sop_instance in found, f"{one.name}: not found by {group!r}"
+
+
+def test_duplicate_replaces(gateway: Gateway, tmp_path: Path) -> None:
+    """The same SOP instance again, with other bytes: one record, the new bytes."""
+    one = samples.clone(samples.sample("ct-explicit"), tmp_path / "one.dcm")
+    port = str(gateway.port)
+    run("/usr/bin/storescu", "-xe", "-aec", "SCP_AE", "localhost", port, one.path)
+    changed = bytearray(one.path.read_bytes())
+    changed[-1000:-500] = bytes(500)
+    one.path.write_bytes(changed)
+    run("/usr/bin/storescu", "-xe", "-aec", "SCP_AE", "localhost", port, one.path)
+    row = gateway.find("--sop-uid", one.sop_instance)[one.sop_instance]
+    stored = data_set_of_file(gateway.stored_file(row).read_bytes())
+    assert stored == data_set_of_file(bytes(changed))
+
+
+class Orthanc:
+    """Orthanc with its REST interface on loopback and the service as a known modality."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.http, dicom = free_ports(2)
+        configuration = {
+            "Name": "peer",
+            "StorageDirectory": str(directory),
+            "IndexDirectory": str(directory),
+            "Plugins": [],
+            "HttpPort": self.http,
+            "DicomPort": dicom,
+            "DicomAet": "ORTHANC",
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "DicomModalities": {"gateway": ["SCP_AE", "127.0.0.1", port]},
+        }
+        path = directory / "orthanc.json"
+        path.write_text(json.dumps(configuration))
+        self.log = (directory / "orthanc.log").open("wb")
+        self.process = subprocess.Popen([ORTHANC, str(path)], stdout=self.log, stderr=self.log)
+        eventually(self.answers, 20, "Orthanc answers")
+
+    def answers(self) -> bool:
+        """Whether the REST interface is up."""
+        try:
+            self.request("GET", "/system")
+        except OSError:
+            return False
+        return True
+
+    def request(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """One REST call."""
+        url = f"http://127.0.0.1:{self.http}{path}"
+        request = urllib.request.Request(url, data=body or None, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content: bytes = answer.read()
+        return content
+
+    def close(self) -> None:
+        """End the process and its log."""
+        self.process.terminate()
+        self.process.wait(20)
+        self.log.close()
+
+
+@pytest.fixture
+def orthanc_tap(gateway: Gateway, tmp_path: Path) -> Iterator[tuple[Orthanc, Tap]]:
+    with Tap(gateway.address) as tap:
+        directory = tmp_path / "orthanc"
+        directory.mkdir()
+        orthanc = Orthanc(directory, tap.port)
+        yield orthanc, tap
+        orthanc.close()
+
+
+@pytest.mark.skipif(not shutil.which(ORTHANC), reason="Orthanc is not installed")
+def test_orthanc(gateway: Gateway, tmp_path: Path, orthanc_tap: tuple[Orthanc, Tap]) -> None:
+    """Orthanc's C-ECHO and C-STORE of every sample."""
+    orthanc, tap = orthanc_tap
+    orthanc.request("POST", "/modalities/gateway/echo", b"{}")
+    files = copies(tmp_path)
+    for one in files:
+        answer = json.loads(orthanc.request("POST", "/instances", one.path.read_bytes()))
+        result = json.loads(
+            orthanc.request("POST", "/modalities/gateway/store", answer["ID"].encode())
+        )
+        assert result["FailedInstancesCount"] == 0, (one.name, result)
+    time.sleep(0.1)
+    orthanc.close()
+    sent = tap.data_sets()
+    assert_stored(gateway, sent, {one.sop_instance: one.syntax for one in files})
