@@ -1,0 +1,161 @@
+"""What must hold between settings: ports, names, addresses, and what this release cannot do yet.
+
+Pure; called by engine/config.py with a configuration whose single values were checked already. A
+rule says which settings it looked at, so that it is not told of one that is wrong by itself.
+"""
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from engine.config_entities import StorageAe
+from engine.config_settings import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that does not hold: the setting to change, and the others that it is about."""
+
+    path: str
+    text: str
+    others: tuple[str, ...] = ()
+
+
+def findings(config: Config) -> Iterator[Finding]:
+    """Every rule that does not hold."""
+    yield from _check_services(config)
+    yield from _check_ports(config)
+    yield from _check_contexts(config)
+    yield from _check_remotes(config)
+    yield from _check_stats(config)
+    yield from _check_tls(config)
+
+
+_storage_tables: Final = ("storage_scp", "prefetch_scp", "secured_scp")
+
+
+def _entities(config: Config) -> list[tuple[str, StorageAe]]:
+    """Every storage AE with the table it stands in, enabled or not."""
+    return [(table, getattr(config, table)) for table in _storage_tables]
+
+
+def _check_services(config: Config) -> Iterator[Finding]:
+    """Something must be served, and nothing that is not there."""
+    if config.secured_scp.enabled:
+        yield Finding(
+            "secured_scp.enabled",
+            "this release has no TLS listener: nothing would be secured, so it is refused; "
+            "leave it false",
+        )
+    if not config.storage_scp.enabled and not config.prefetch_scp.enabled:
+        yield Finding(
+            "storage_scp.enabled",
+            "no AE is enabled, there is nothing to serve; enable it or prefetch_scp",
+            ("prefetch_scp.enabled",),
+        )
+
+
+def _check_ports(config: Config) -> Iterator[Finding]:
+    """No two listeners on one port of one address, no two AEs of one name."""
+    listeners = [
+        (table, entity.address, entity.port)
+        for table, entity in _entities(config)
+        if entity.enabled
+    ]
+    if config.stats.enabled:
+        listeners.append(("stats", config.stats.address, config.stats.port))
+    for position, (table, address, port) in enumerate(listeners):
+        for earlier, earlier_address, earlier_port in listeners[:position]:
+            if port == earlier_port and _overlap(address, earlier_address):
+                yield Finding(
+                    f"{table}.port",
+                    f"{port} is already the port of [{earlier}]; give each its own",
+                    (f"{earlier}.port", f"{table}.address", f"{earlier}.address"),
+                )
+    storage, prefetch = config.storage_scp, config.prefetch_scp
+    same = (storage.ae_title, storage.port) == (prefetch.ae_title, prefetch.port)
+    if same and not _overlap(storage.address, prefetch.address):
+        yield Finding(
+            "prefetch_scp.ae_title",
+            "the same AE title and port as [storage_scp], if on another address; change one, or "
+            "nobody can tell them apart",
+            ("storage_scp.ae_title", "storage_scp.port", "prefetch_scp.port"),
+        )
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two listeners with the same port would meet. "::" takes IPv4 in on Linux."""
+    if one == other or "" in (one, other) or "::" in (one, other):
+        return True
+    families = {ipaddress.ip_address(address).version for address in (one, other)}
+    return families == {4} and "0.0.0.0" in (one, other)
+
+
+def _check_contexts(config: Config) -> Iterator[Finding]:
+    """Each AE accepts something, each SOP class is said once and has a transfer syntax."""
+    for table, entity in _entities(config):
+        if not entity.contexts:
+            yield Finding(
+                f"{table}.contexts",
+                "an empty list accepts nothing; leave it out for the conformance statement's table",
+            )
+        seen: dict[str, int] = {}
+        for index, context in enumerate(entity.contexts):
+            path = f"{table}.contexts[{index}]"
+            if not context.transfer_syntaxes:
+                yield Finding(f"{path}.transfer_syntaxes", "must name one transfer syntax or more")
+            if len(set(context.transfer_syntaxes)) < len(context.transfer_syntaxes):
+                yield Finding(f"{path}.transfer_syntaxes", "names a transfer syntax twice")
+            earlier = seen.setdefault(context.abstract_syntax, index)
+            if earlier != index:
+                yield Finding(
+                    f"{path}.abstract_syntax",
+                    f"{context.abstract_syntax} is already contexts[{earlier}]; join the two",
+                    (f"{table}.contexts",),
+                )
+
+
+def _check_remotes(config: Config) -> Iterator[Finding]:
+    """Names are how people and rules speak of remote AEs: each is unique."""
+    seen: dict[str, int] = {}
+    for index, remote in enumerate(config.remotes):
+        earlier = seen.setdefault(remote.name.casefold(), index)
+        if earlier != index:
+            yield Finding(
+                f"remotes[{index}].name",
+                f"{remote.name!a} is already the name of remotes[{earlier}]; names are unique, "
+                "and case does not tell them apart",
+                ("remotes",),
+            )
+        if remote.tls:
+            yield Finding(
+                f"remotes[{index}].tls",
+                "this release opens no TLS connections: nothing would be secured, so it is "
+                "refused; leave it false",
+                ("remotes",),
+            )
+
+
+def _check_stats(config: Config) -> Iterator[Finding]:
+    """Metrics leave the machine only if somebody said so."""
+    address = config.stats.address
+    remote = not address or not ipaddress.ip_address(address).is_loopback
+    if config.stats.enabled and remote and not config.stats.allow_remote:
+        yield Finding(
+            "stats.address",
+            f'"{address}" can be reached from other machines, without password or encryption; '
+            'write "127.0.0.1", or set stats.allow_remote = true',
+            ("stats.allow_remote",),
+        )
+
+
+def _check_tls(config: Config) -> Iterator[Finding]:
+    """A password belongs to a store."""
+    for store in ("key_store", "trust_store"):
+        if getattr(config.tls, f"{store}_password") and not getattr(config.tls, store):
+            yield Finding(
+                f"tls.{store}_password",
+                f"is set, but tls.{store} is not",
+                (f"tls.{store}",),
+            )
