@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, 
 import msgspec
 from msgspec import Meta, Struct
 
+from engine import limits
 from engine.config_entities import SECRET
 from engine.config_lines import Path, nearest_line
 from engine.config_settings import Config
@@ -19,16 +20,17 @@ from engine.config_values import KINDS, suggestion
 
 _shown_characters_max: Final = 80
 
-# Words in an unknown key, and why there is no such setting.
+# Words in an unknown key, and what of the statement's is "not configurable" there.
 _fixed: Final = (
-    ("pdu", "the PDU size is fixed by the conformance statement (16378 bytes)"),
+    ("pdu", f"the PDU size, {limits.pdu_bytes_advertised} bytes"),
     (
         "association",
-        "the number of associations is fixed by the conformance statement (5; 1 on PrefetchAP)",
+        f"the number of associations, {limits.associations_storage_max} "
+        f"({limits.associations_prefetch_max} on PrefetchAP)",
     ),
-    ("outstanding", "outstanding operations are fixed by the conformance statement (1)"),
-    ("async", "outstanding operations are fixed by the conformance statement (1)"),
-    ("implementation", "the implementation's identity is fixed by the conformance statement"),
+    ("outstanding", f"the number of outstanding operations, {limits.operations_outstanding_max}"),
+    ("async", f"the number of outstanding operations, {limits.operations_outstanding_max}"),
+    ("implementation", "the implementation's identity"),
 )
 
 
@@ -253,7 +255,7 @@ def _unknown(key: str, known: list[str], path: Path) -> str:
         return f"unknown setting{near}"
     for word, reason in _fixed:
         if word in key.lower():
-            return f"is no setting: {reason}"
+            return f"is no setting: the conformance statement fixes {reason}"
     places = [place for place in _places(key) if place != path_text(path)]
     if "" in places:
         return "unknown here; it belongs to the top of the file, before the first [table]"

@@ -1,0 +1,128 @@
+"""The command line `scai`: names the commands, turns every outcome into an exit code.
+
+A command's module is imported when the command is called, so that `scai --help` is quick; it has a
+click command named `command`, which returns None or its exit code. The exit codes are documented
+in tools/README.md.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final, NamedTuple, NoReturn
+
+import click
+
+from engine.errors import OperatorError
+from tools.terminal import Exit, printable
+
+
+class Entry(NamedTuple):
+    """A command: its module and its line in `scai --help`."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Final[dict[str, Entry]] = {
+    "run": Entry("tools.run_command", "Run the gateway in the foreground."),
+    "status": Entry("tools.status_command", "Show processes, associations, rates and disk."),
+    "find": Entry("tools.find_command", "Find studies, series and instances."),
+    "verify": Entry("tools.verify_command", "Check that files and index agree, and repair them."),
+    "config": Entry("tools.config_command", "Check and show the configuration."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by COMMANDS and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table: the most used first."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, its module imported."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = importlib.import_module(entry.module).command
+        assert isinstance(command, click.Command), entry.module
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    """The installed version; a source tree that was never installed has none."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib import metadata
+
+    try:
+        version = metadata.version("scai-dicom-engine")
+    except metadata.PackageNotFoundError:
+        version = "(not installed)"
+    click.echo(f"scai {version}")
+    ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def scai() -> None:
+    """SCAI, a DICOM gateway: receives, stores durably and indexes medical images.
+
+    Exit codes: 0 done, 1 the answer is no (nothing found, differences), 2 wrong configuration or
+    command line, 3 the service could not start, 4 internal error.
+    """
+
+
+def run_command_line(command: click.Command, arguments: Sequence[str], name: str) -> int:
+    """Run a command to its exit code. The process boundary: nothing passes it but SystemExit."""
+    try:
+        result = command.main(list(arguments), prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+    except OperatorError as error:
+        click.echo(printable(f"{name}: {error}"), err=True)
+        return Exit.OPERATOR
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"{name}: interrupted", err=True)
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output has seen enough (`scai find | head`). What is still buffered has
+        # nowhere to go; without this the interpreter would complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.NEGATIVE
+    except Exception:  # noqa: BLE001 - the process boundary
+        traceback.print_exc()
+        click.echo(f"{name}: internal error; the lines above belong into a report", err=True)
+        return Exit.INTERNAL
+    return int(result) if isinstance(result, int) else Exit.OK
+
+
+def main() -> NoReturn:
+    """The command `scai`."""
+    sys.exit(run_command_line(scai, sys.argv[1:], "scai"))
+
+
+def supervisor_main() -> NoReturn:
+    """The command `scai-supervisor`, for service units: `scai run`."""
+    run = importlib.import_module(COMMANDS["run"].module).command
+    sys.exit(run_command_line(run, sys.argv[1:], "scai-supervisor"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""`scai config check` and `scai config show`: what a configuration file says, and what holds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from engine.config import Config, LoadedConfig, StorageEntity
+from tools.options import config_option, load
+from tools.terminal import printable
+from tools.toml_text import settings_of, toml_text
+
+
+@click.group(name="config")
+def command() -> None:
+    """Check and show the configuration."""
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@config_option
+def check(file: Path | None, config_path: Path | None) -> None:
+    """Check FILE: say ok and what it amounts to (exit 0), or all that is wrong (exit 2)."""
+    path = file or config_path
+    if path is None:
+        raise click.UsageError("which file? scai config check FILE")
+    loaded = load(path)
+    click.echo(printable(f"{path}: ok\n{summary(loaded.config)}"))
+
+
+@command.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def show(config_path: Path | None, as_json: bool) -> None:
+    """Show the values that hold, each with where it comes from. Passwords are not shown."""
+    loaded = load(config_path)
+    if as_json:
+        click.echo(json.dumps(_as_object(loaded), indent=2))
+        return
+    source = f"# {loaded.path}" if loaded.path else "# no configuration file: the defaults"
+    click.echo(printable(source))
+    click.echo(toml_text(loaded.config, lambda path: str(loaded.origin(path))), nl=False)
+
+
+def summary(config: Config) -> str:
+    """What a configuration amounts to, in a few aligned lines."""
+    rows = [(entity.name, _entity_text(entity)) for entity in config.storage_aes()]
+    if config.stats.enabled:
+        host = f"[{config.stats.address}]" if ":" in config.stats.address else config.stats.address
+        rows.append(("stats", f"http://{host or '*'}:{config.stats.port}"))
+    rows.append(("data", f"{config.data_directory} (durability {config.durability})"))
+    rows.append(("remotes", ", ".join(remote.name for remote in config.remotes) or "none"))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"  {name:<{width}}  {text}" for name, text in rows)
+
+
+def _entity_text(entity: StorageEntity) -> str:
+    """One storage AE in one line."""
+    settings = entity.settings
+    limits = [
+        f"{len(listed)} {what}"
+        for listed, what in (
+            (settings.called_ae_titles, "called titles"),
+            (settings.calling_ae_titles, "calling titles"),
+            (settings.allowed_hosts, "hosts or networks"),
+        )
+        if listed
+    ]
+    associations = "association" if entity.associations_max == 1 else "associations"
+    return (
+        f"{settings.address or 'all interfaces'}, {entity.associations_max} {associations}, "
+        f"{len(settings.contexts)} SOP classes, "
+        f"lets in {'only ' + ', '.join(limits) if limits else 'everyone'}"
+    )
+
+
+def _as_object(loaded: LoadedConfig) -> dict[str, Any]:
+    """The JSON form: a list, so that the order of the reference is kept."""
+    settings = []
+    for setting in settings_of(loaded.config):
+        origin = loaded.origin(setting.path)
+        settings.append(
+            {
+                "setting": setting.path,
+                "value": None if setting.secret else msgspec.to_builtins(setting.value),
+                "hidden": setting.secret,
+                "source": origin.source,
+                "line": origin.line,
+            }
+        )
+    return {"file": str(loaded.path) if loaded.path else None, "settings": settings}
