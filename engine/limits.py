@@ -57,6 +57,7 @@ drain_timeout_s_max: Final = 600
 page_bytes: Final = 4096  # alignment of rings, file offsets and direct writes
 # One ring for each association: eight CT instances deep, so that the socket is read while the
 # disk writes, and small enough that five of them stay in a server's last-level cache or near it.
+ring_header_bytes: Final = page_bytes  # ahead of each ring in the shared segment
 ring_bytes_default: Final = 4 * MIB
 ring_bytes_min: Final = 1 * MIB
 ring_bytes_max: Final = 256 * MIB
@@ -75,8 +76,10 @@ attributes_bytes_max: Final = 16 * KIB  # of one instance, all wanted attributes
 sequence_depth_max: Final = 64  # nested undefined-length sequences followed before giving up
 
 # --- journal ------------------------------------------------------------------------------------
-journal_segment_bytes: Final = 64 * MIB
-journal_segments_max: Final = 4  # a worker whose indexer is this far behind waits: back-pressure
+journal_segment_bytes: Final = 32 * MIB  # made once in about 50 ms, then recycled
+journal_segments_max: Final = 8  # a worker whose indexer is this far behind waits: back-pressure
+# So long it waits for the indexer; then 0110, because peers give up on a response after 10 to 30 s.
+journal_wait_ms_max: Final = 5000
 journal_group_max: Final = 64  # records under one sync; more than all associations of a worker
 
 # --- index --------------------------------------------------------------------------------------

@@ -35,7 +35,11 @@ class Intake:
     """
 
     def __init__(
-        self, associate_bytes_max: int, command_bytes_max: int, pdata_bytes_max: int
+        self,
+        associate_bytes_max: int,
+        command_bytes_max: int,
+        pdata_bytes_max: int,
+        pdata_bytes_advertised: int,
     ) -> None: ...
     def attach(self, spool: Spool, slot: int) -> None:
         """The association is accepted: P-DATA-TF is legal from now on, data goes to `slot`."""
@@ -59,6 +63,9 @@ class Intake:
     def pdata_pdus_oversized(self) -> int:
         """P-DATA-TF PDUs longer than the limit advertised but within the tolerated one."""
 
+def ring_segment_bytes(slots: int, ring_bytes: int) -> int:
+    """How large the shared-memory segment behind a Spool's `ring_descriptor` must be."""
+
 class Spool:
     """One worker's way to the disk: a ring and a writer thread for each slot, and the journal.
 
@@ -77,6 +84,7 @@ class Spool:
         inline_bytes_max: int,
         segment_bytes: int,
         segments_max: int,
+        journal_wait_ms_max: int,
         durable: bool,
         wanted_tags: Sequence[int],
         attribute_bytes_max: int,

@@ -1,0 +1,79 @@
+// One slot's writer thread: streams a large instance from its ring into a file while it arrives.
+//
+// Contract: start() once an instance has outgrown the journal; wake() when more lies in the ring; finish() with
+// the whole length; then `sealed` is called on the thread with the file's name, length, checksum and errno (0:
+// written and, if durable, synced). abandon() instead of finish(): the file is removed and `abandoned` is called.
+// After an error the ring goes on being emptied, so that the peer's data set is read to its end and can be
+// answered. Direct writes (O_DIRECT) where the file system has them: the page cache would be touched once and
+// never again, and its allocation and copying is what bounds every other receiver.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "base.hpp"
+#include "ring.hpp"
+
+namespace scai {
+
+struct SealedFile {
+    std::string name;
+    std::uint64_t bytes = 0;
+    std::uint32_t crc = 0;
+    int code = 0;
+};
+
+class FileWriter {
+public:
+    struct Callbacks {
+        std::function<void(SealedFile)> sealed;
+        std::function<void()> abandoned;
+        std::function<void()> space;  // a full ring has room again
+    };
+
+    FileWriter(Ring& ring, int directory, std::string directory_path, bool durable, std::string thread_name,
+               Callbacks callbacks);
+    ~FileWriter();
+    FileWriter(const FileWriter&) = delete;
+    FileWriter& operator=(const FileWriter&) = delete;
+
+    void start(std::string name);
+    void wake() noexcept;
+    void finish();
+    void abandon();
+
+    // Asks for one call of `space`; false if there is room already.
+    bool want_space() noexcept;
+
+private:
+    enum class Order : std::uint8_t { none, write, finish, abandon, leave };
+
+    void run();
+    void write_instance();
+    Order wait_for_work();
+    void write_available(Order order, SealedFile& file, Descriptor& descriptor);
+    int write_chunk(int descriptor, std::size_t count, std::uint64_t offset, bool last);
+    int open_file(const std::string& name, Descriptor& descriptor);
+    void tell_space();
+
+    Ring& ring_;
+    const int directory_;
+    const std::string directory_path_;
+    const bool durable_;
+    const Callbacks callbacks_;
+    bool direct_ = true;
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    Order order_ = Order::none;
+    std::string name_;
+    std::atomic<bool> space_wanted_{false};
+    std::thread thread_;
+};
+
+}  // namespace scai

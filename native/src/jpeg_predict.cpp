@@ -1,0 +1,153 @@
+// The predictors; see jpeg_predict.hpp. 1, 4 and 5 are running sums of something that is known
+// before the row, and are computed eight samples at a time; 2 and 3 need no sum; 6 and 7 halve a sum
+// with the sample before and remain serial. All arithmetic is modulo 2^16, as the standard has it.
+#include "jpeg_predict.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace scai::jpeg {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "samples are stored as they are in memory");
+
+using Eight = std::uint16_t __attribute__((vector_size(16)));
+
+// out[i] = start + in[0] + ... + in[i]. `in` and `out` may be the same.
+void running_sum(const std::uint16_t* in, std::uint16_t* out, std::size_t count, std::uint16_t start) {
+    Eight carry;
+    for (int lane = 0; lane < 8; ++lane) carry[lane] = start;
+    const Eight zero{};
+    std::size_t index = 0;
+    for (; index + 8 <= count; index += 8) {
+        Eight sum;
+        std::memcpy(&sum, in + index, sizeof sum);
+        sum += __builtin_shufflevector(zero, sum, 0, 8, 9, 10, 11, 12, 13, 14);
+        sum += __builtin_shufflevector(zero, sum, 0, 0, 8, 9, 10, 11, 12, 13);
+        sum += __builtin_shufflevector(zero, sum, 0, 0, 0, 0, 8, 9, 10, 11);
+        sum += carry;
+        std::memcpy(out + index, &sum, sizeof sum);
+        carry = __builtin_shufflevector(sum, sum, 7, 7, 7, 7, 7, 7, 7, 7);
+    }
+    std::uint16_t last = carry[7];
+    for (; index < count; ++index) out[index] = last = static_cast<std::uint16_t>(last + in[index]);
+}
+
+// The first row of an interval: from the left, the first sample from the middle of the range.
+// Any other row begins with the sample above; then the scan's predictor holds.
+void predict_row(unsigned predictor, const std::uint16_t* in, const std::uint16_t* above,
+                 std::uint16_t* out, std::size_t count) {
+    if (predictor == 1) return running_sum(in, out, count, above[0]);
+    out[0] = static_cast<std::uint16_t>(above[0] + in[0]);
+    switch (predictor) {
+        case 2:
+            for (std::size_t i = 1; i < count; ++i) out[i] = static_cast<std::uint16_t>(in[i] + above[i]);
+            return;
+        case 3:
+            for (std::size_t i = 1; i < count; ++i) out[i] = static_cast<std::uint16_t>(in[i] + above[i - 1]);
+            return;
+        case 4:
+            for (std::size_t i = 1; i < count; ++i) {
+                out[i] = static_cast<std::uint16_t>(in[i] + above[i] - above[i - 1]);
+            }
+            return running_sum(out + 1, out + 1, count - 1, out[0]);
+        case 5:
+            for (std::size_t i = 1; i < count; ++i) {
+                out[i] = static_cast<std::uint16_t>(in[i] + ((above[i] - above[i - 1]) >> 1));
+            }
+            return running_sum(out + 1, out + 1, count - 1, out[0]);
+        case 6:
+            for (std::size_t i = 1; i < count; ++i) {
+                out[i] = static_cast<std::uint16_t>(in[i] + above[i] + ((out[i - 1] - above[i - 1]) >> 1));
+            }
+            return;
+        default:
+            for (std::size_t i = 1; i < count; ++i) {
+                out[i] = static_cast<std::uint16_t>(in[i] + ((out[i - 1] + above[i]) >> 1));
+            }
+    }
+}
+
+template <class Sample>
+void store(const std::uint16_t* samples, std::size_t count, unsigned shift, std::size_t stride,
+           std::uint8_t* to) {
+    if (stride == 1 && shift == 0 && sizeof(Sample) == 2) {
+        std::memcpy(to, samples, count * 2);
+        return;
+    }
+    for (std::size_t index = 0; index < count; ++index) {
+        const auto value = static_cast<Sample>(samples[index] << shift);
+        std::memcpy(to + index * stride * sizeof value, &value, sizeof value);
+    }
+}
+
+}  // namespace
+
+RowBuilder::RowBuilder(const Frame& frame, const Scan& scan, Image image)
+    : scan_(scan), image_(image), columns_(frame.columns), frame_components_(frame.components),
+      row_samples_(std::size_t{frame.columns} * scan.components),
+      range_shift_(frame.precision - scan.point_transform),
+      initial_(static_cast<std::uint16_t>(1u << (range_shift_ - 1))), partial_row_(row_samples_),
+      single_(scan.components > 1 ? columns_ : 0), samples_(row_samples_ * 2) {}
+
+void RowBuilder::take(const std::uint16_t* differences, std::size_t count) {
+    if (partial_ > 0) {
+        const std::size_t part = std::min(count, row_samples_ - partial_);
+        std::copy_n(differences, part, partial_row_.begin() + static_cast<std::ptrdiff_t>(partial_));
+        differences += part;
+        count -= part;
+        partial_ += part;
+        if (partial_ < row_samples_) return;
+        partial_ = 0;
+        build_row(partial_row_.data());
+    }
+    for (; count >= row_samples_; count -= row_samples_, differences += row_samples_) {
+        build_row(differences);
+    }
+    std::copy_n(differences, count, partial_row_.begin());
+    partial_ = count;
+}
+
+void RowBuilder::build_row(const std::uint16_t* differences) {
+    std::uint16_t* const rows = samples_.data();
+    for (unsigned component = 0; component < scan_.components; ++component) {
+        const std::uint16_t* in = differences;
+        if (scan_.components > 1) {
+            for (unsigned column = 0; column < columns_; ++column) {
+                single_[column] = differences[std::size_t{column} * scan_.components + component];
+            }
+            in = single_.data();
+        }
+        std::uint16_t* const pair = rows + std::size_t{component} * 2 * columns_;
+        std::uint16_t* const now = pair + (row_ % 2) * columns_;
+        const std::uint16_t* const above = pair + ((row_ + 1) % 2) * columns_;
+        if (first_row_) {
+            running_sum(in, now, columns_, initial_);
+        } else {
+            predict_row(scan_.predictor, in, above, now, columns_);
+        }
+        store_row(now, component);
+    }
+    first_row_ = false;
+    ++row_;
+}
+
+void RowBuilder::store_row(const std::uint16_t* samples, unsigned component) {
+    if (range_shift_ < 16) {
+        std::uint32_t beyond = 0;
+        for (unsigned column = 0; column < columns_; ++column) beyond += (samples[column] >> range_shift_) != 0;
+        out_of_range_ += beyond;
+    }
+    if (image_.bytes.empty()) return;
+    const std::size_t first =
+        std::size_t{row_} * columns_ * frame_components_ + scan_.component[component];
+    std::uint8_t* const to = image_.bytes.data() + first * image_.bytes_per_sample;
+    if (image_.bytes_per_sample == 1) {
+        store<std::uint8_t>(samples, columns_, scan_.point_transform, frame_components_, to);
+    } else {
+        store<std::uint16_t>(samples, columns_, scan_.point_transform, frame_components_, to);
+    }
+}
+
+}  // namespace scai::jpeg

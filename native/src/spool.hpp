@@ -1,0 +1,120 @@
+// One worker's way to the disk: slots (ring, writer thread, tag scanner) and the committer thread that owns
+// the journal.
+//
+// The event loop's thread calls begin(), land() and end() for each instance; from then on the slot belongs to
+// the native threads until a completion comes back. Nothing here is ever dropped or grows: a slot carries one
+// instance, a full ring is an answer.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base.hpp"
+#include "completions.hpp"
+#include "file_writer.hpp"
+#include "journal.hpp"
+#include "ring.hpp"
+#include "tag_scanner.hpp"
+
+namespace scai {
+
+struct SpoolSettings {
+    std::string incoming_directory;
+    int ring_descriptor = -1;
+    std::size_t slots = 0;
+    std::size_t ring_bytes = 0;
+    std::size_t inline_bytes_max = 0;
+    std::vector<std::uint32_t> wanted_tags;
+    std::size_t attribute_bytes_max = 0;
+    std::size_t attributes_bytes_max = 0;
+    JournalSettings journal;
+};
+
+class Spool {
+public:
+    explicit Spool(SpoolSettings settings);
+    ~Spool();
+    Spool(const Spool&) = delete;
+    Spool& operator=(const Spool&) = delete;
+
+    std::size_t slots() const noexcept { return slots_.size(); }
+    int completion_descriptor() const noexcept { return completions_.descriptor(); }
+    std::uint64_t durable_sequence() const noexcept { return durable_sequence_.load(std::memory_order_acquire); }
+
+    // --- the event loop's thread
+    void begin(std::size_t slot, std::string_view head, std::string prologue, bool explicit_vr);
+    void discard(std::size_t slot);
+    bool cancel(std::size_t slot);
+    std::vector<Completion> completions();
+
+    // Where the next bytes of the data set go; empty: the ring is full and `space` will be told, or, after
+    // a second look, there is room after all.
+    std::span<std::byte> room(std::size_t slot);
+    void land(std::size_t slot, std::size_t count);
+    void end(std::size_t slot);
+    // Whether the bytes are kept, so that it pays to plan where they go.
+    bool streams(std::size_t slot) const {
+        return slots_[slot]->mode == Mode::inlined || slots_[slot]->mode == Mode::streamed;
+    }
+
+    struct Recovery {
+        std::uint64_t records;
+        std::uint64_t torn;
+        std::uint64_t removed;
+    };
+    Recovery recovery() const noexcept { return recovery_; }
+
+    void close();
+
+private:
+    enum class Mode : std::uint8_t { idle, inlined, streamed, discarding, committing, leaving };
+
+    struct Slot {
+        explicit Slot(int descriptor, std::size_t number, std::size_t bytes) : ring(descriptor, number, bytes) {}
+        Ring ring;
+        TagScanner scanner;
+        Mode mode = Mode::idle;
+        std::string prologue;
+        std::unique_ptr<FileWriter> writer;  // last: its thread uses what stands above
+    };
+
+    struct Waiting {
+        std::size_t slot;
+        SealedFile file;  // empty name: inline
+    };
+
+    Slot& at(std::size_t slot);
+    void sweep_incoming();
+    void submit(Waiting waiting);
+    void commit_forever();
+    void commit(std::vector<Waiting>& group);
+    JournalEntry entry_of(const Waiting& waiting);
+    std::string new_name();
+
+    SpoolSettings settings_;
+    WantedTags wanted_;
+    Descriptor incoming_;
+    Journal journal_;
+    Recovery recovery_{};
+    std::uint64_t boot_ = 0;
+    std::uint64_t names_ = 0;
+    std::atomic<std::uint64_t> durable_sequence_{0};
+    Completions completions_;
+    std::vector<std::byte> dropped_;
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::vector<Waiting> waiting_;
+    bool leaving_ = false;
+    std::vector<std::unique_ptr<Slot>> slots_;
+    std::thread committer_;
+};
+
+}  // namespace scai
