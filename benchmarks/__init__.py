@@ -1,0 +1,1 @@
+"""Benchmarks: the product's load test, its comparison with other servers, its guarded ratios."""

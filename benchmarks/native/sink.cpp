@@ -1,0 +1,225 @@
+// The floor: the least a storage server could do, and less than any server may do.
+//
+// usage: sink discard|file|sync PORT INSTANCE_WIRE_BYTES [DIRECTORY]. Listens on 127.0.0.1, grants
+// every association, takes INSTANCE_WIRE_BYTES off the socket for each instance without looking at
+// them, writes them to a file of their own (`file`; `sync` also syncs it) or forgets them
+// (`discard`), and answers success. What it writes is no DICOM file: it bounds what others can do.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace {
+
+using Bytes = std::vector<uint8_t>;
+
+constexpr std::size_t read_bytes = 256 * 1024;
+
+enum class Mode { discard, file, sync };
+
+struct Sink {
+    Mode mode{};
+    uint64_t instance_bytes{};
+    std::string directory;
+    uint64_t files{};
+    Bytes buffer = Bytes(read_bytes);
+};
+
+struct Connection {
+    bool associated{};
+    uint64_t left{};  // of the instance under way
+    int file{-1};
+    uint16_t message_id{};
+    Bytes request;  // the association request, until it is whole
+};
+
+[[noreturn]] void die(const char* what) {
+    std::fprintf(stderr, "sink: %s: %s\n", what, std::strerror(errno));
+    std::exit(1);
+}
+
+void append_item(Bytes& to, uint8_t type, const Bytes& value) {
+    to.insert(to.end(), {type, 0, static_cast<uint8_t>(value.size() >> 8),
+                         static_cast<uint8_t>(value.size())});
+    to.insert(to.end(), value.begin(), value.end());
+}
+
+// An A-ASSOCIATE-AC that grants each context its first transfer syntax, or nothing if malformed.
+Bytes grant(const Bytes& request) {
+    Bytes body(request.begin() + 6, request.begin() + 74);  // version, titles: returned as they came
+    for (std::size_t at = 74; at + 4 <= request.size();) {
+        const std::size_t length = static_cast<std::size_t>(request[at + 2] << 8 | request[at + 3]);
+        if (at + 4 + length > request.size()) return {};
+        const uint8_t* item = &request[at + 4];
+        if (request[at] == 0x10) append_item(body, 0x10, Bytes(item, item + length));
+        for (std::size_t sub = 4; request[at] == 0x20 && sub + 4 <= length;) {
+            const std::size_t size = static_cast<std::size_t>(item[sub + 2] << 8 | item[sub + 3]);
+            if (sub + 4 + size > length) return {};
+            if (item[sub] == 0x40) {
+                Bytes value{item[0], 0, 0, 0};
+                append_item(value, 0x40, Bytes(item + sub + 4, item + sub + 4 + size));
+                append_item(body, 0x21, value);
+                break;
+            }
+            sub += 4 + size;
+        }
+        at += 4 + length;
+    }
+    Bytes limit;
+    append_item(limit, 0x51, {0, 0, 0, 0});  // any PDU length
+    append_item(body, 0x50, limit);
+    const auto size = static_cast<uint32_t>(body.size());
+    Bytes pdu{2, 0, static_cast<uint8_t>(size >> 24), static_cast<uint8_t>(size >> 16),
+              static_cast<uint8_t>(size >> 8), static_cast<uint8_t>(size)};
+    pdu.insert(pdu.end(), body.begin(), body.end());
+    return pdu;
+}
+
+bool say(int descriptor, const Bytes& bytes) {
+    return send(descriptor, bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
+           static_cast<ssize_t>(bytes.size());
+}
+
+bool answer(int descriptor, uint16_t message_id) {
+    Bytes pdu{4, 0, 0, 0, 0, 58, 0, 0, 0, 54, 1, 3};
+    auto element = [&](uint16_t number, uint32_t value, uint8_t size) {
+        pdu.insert(pdu.end(), {0, 0, static_cast<uint8_t>(number),
+                               static_cast<uint8_t>(number >> 8), size, 0, 0, 0});
+        for (int i = 0; i < size; ++i) pdu.push_back(static_cast<uint8_t>(value >> 8 * i));
+    };
+    element(0x0000, 40, 4);
+    element(0x0100, 0x8001, 2);
+    element(0x0120, message_id, 2);
+    element(0x0800, 0x0101, 2);
+    element(0x0900, 0, 2);
+    return say(descriptor, pdu);
+}
+
+void begin(Sink& sink, Connection& connection) {
+    connection.left = sink.instance_bytes;
+    if (sink.mode == Mode::discard) return;
+    const std::string path = sink.directory + "/" + std::to_string(++sink.files);
+    connection.file = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (connection.file < 0) die(path.c_str());
+}
+
+bool finish(Sink& sink, Connection& connection, int descriptor) {
+    if (connection.file >= 0) {
+        if (sink.mode == Mode::sync && fdatasync(connection.file) != 0) die("fdatasync");
+        if (close(connection.file) != 0) die("close");
+        connection.file = -1;
+    }
+    return answer(descriptor, ++connection.message_id);
+}
+
+// One read and what follows from it. False: the connection is over.
+bool serve(Sink& sink, Connection& connection, int descriptor) {
+    const ssize_t got = recv(descriptor, sink.buffer.data(), sink.buffer.size(), 0);
+    if (got < 0) return errno == EAGAIN;
+    if (got == 0) return false;
+    const uint8_t* bytes = sink.buffer.data();
+    auto left = static_cast<uint64_t>(got);
+    if (!connection.associated) {
+        Bytes& request = connection.request;
+        request.insert(request.end(), bytes, bytes + left);
+        if (request.size() < 74) return true;
+        const std::size_t size = static_cast<std::size_t>(request[4] << 8 | request[5]);
+        if (request[0] != 1 || request[2] != 0 || request[3] != 0) return false;
+        if (request.size() < 6 + size) return true;
+        const Bytes accept = grant(request);
+        connection.associated = true;
+        return !accept.empty() && say(descriptor, accept);
+    }
+    while (left > 0) {
+        if (connection.left == 0) {
+            if (bytes[0] != 4) {
+                say(descriptor, {6, 0, 0, 0, 0, 4, 0, 0, 0, 0});
+                return false;
+            }
+            begin(sink, connection);
+        }
+        const uint64_t take = std::min(left, connection.left);
+        for (uint64_t written = 0; connection.file >= 0 && written < take;) {
+            const ssize_t count = write(connection.file, bytes + written, take - written);
+            if (count < 0) die("write");
+            written += static_cast<uint64_t>(count);
+        }
+        bytes += take, left -= take, connection.left -= take;
+        if (connection.left == 0 && !finish(sink, connection, descriptor)) return false;
+    }
+    return true;
+}
+
+int listen_on(uint16_t port) {
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const int on = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) die("bind");
+    if (listen(listener, 64) != 0) die("listen");
+    return listener;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    const std::map<std::string, Mode> modes{
+        {"discard", Mode::discard}, {"file", Mode::file}, {"sync", Mode::sync}};
+    if (count < 4 || !modes.contains(arguments[1]) ||
+        (modes.at(arguments[1]) != Mode::discard && count < 5)) {
+        std::fprintf(stderr, "usage: sink discard|file|sync PORT INSTANCE_WIRE_BYTES [DIRECTORY]\n");
+        return 2;
+    }
+    Sink sink;
+    sink.mode = modes.at(arguments[1]);
+    sink.instance_bytes = std::strtoull(arguments[3], nullptr, 10);
+    if (sink.instance_bytes == 0) return 2;
+    if (count > 4) sink.directory = arguments[4];
+    const int listener = listen_on(static_cast<uint16_t>(std::atoi(arguments[2])));
+    const int poll = epoll_create1(EPOLL_CLOEXEC);
+    std::map<int, Connection> connections;
+    auto watch = [&](int descriptor) {
+        epoll_event event{};
+        event.events = EPOLLIN;
+        event.data.fd = descriptor;
+        epoll_ctl(poll, EPOLL_CTL_ADD, descriptor, &event);
+    };
+    watch(listener);
+    std::signal(SIGTERM, [](int) { _exit(0); });
+    for (;;) {
+        epoll_event events[64];
+        const int ready = epoll_wait(poll, events, 64, -1);
+        for (int i = 0; i < ready; ++i) {
+            const int descriptor = events[i].data.fd;
+            if (descriptor == listener) {
+                const int accepted = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+                if (accepted < 0) continue;
+                const int on = 1;
+                setsockopt(accepted, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+                connections.try_emplace(accepted);
+                watch(accepted);
+            } else if (!serve(sink, connections[descriptor], descriptor)) {
+                if (connections[descriptor].file >= 0) close(connections[descriptor].file);
+                connections.erase(descriptor);
+                close(descriptor);
+            }
+        }
+    }
+}
