@@ -1,0 +1,194 @@
+"""From a configuration to the processes it asks for: one spec each, and where they sit.
+
+`Resources` holds what outlives every process: rings, doorbell, counters, listening sockets.
+`plan` is called at start and at every reload, with the same resources.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import limits
+from engine.config import Config, StorageEntity
+from engine.counters import CounterSegment
+from engine.errors import OperatorError
+from workers.placement import Seat, place
+from workers.spec import (
+    AnySpec,
+    ContextSpec,
+    IndexerSpec,
+    JournalSpec,
+    ProcessSpec,
+    ReceiverSpec,
+    StatsSpec,
+)
+from workers.supervision_machine import read_topology
+from workers.supervision_sockets import Listeners
+
+INDEXER = "indexer"
+STATS = "stats"
+SUPERVISOR = "supervisor"
+
+
+class Resources:
+    """What the supervisor owns and its children inherit."""
+
+    def __init__(self, version: str, modules: Mapping[str, str]) -> None:
+        self.version = version
+        self.modules = modules
+        self.counters = CounterSegment.create()
+        self.own_block = self.counters.claim(SUPERVISOR, SUPERVISOR)
+        self.doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.listeners = Listeners()
+        self.journals: dict[str, JournalSpec] = {}  # all there ever were: they may hold records
+        self._rings: dict[tuple[str, int], int] = {}
+
+    def ring(self, name: str, size: int) -> int:
+        """A memfd of this size for the rings of this receiver."""
+        key = (name, size)
+        if key not in self._rings:
+            descriptor = os.memfd_create(f"scai-ring-{name}", os.MFD_CLOEXEC)
+            os.ftruncate(descriptor, size)
+            self._rings[key] = descriptor
+        return self._rings[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    spec: AnySpec
+    reason: str
+
+
+def wanted_places(config: Config) -> dict[tuple[str, int], str]:
+    """(address, port) -> whom to name in a message about it."""
+    places = {
+        (entity.settings.address, entity.settings.port): entity.name
+        for entity in config.storage_aes()
+    }
+    if config.stats.enabled:
+        places[config.stats.address, config.stats.port] = STATS
+    return places
+
+
+def make_directories(config: Config) -> None:
+    """The directories processes need, for us alone: what lies in them is patient data."""
+    data = config.data_path
+    names = [entity.table for entity in config.storage_aes()]
+    for path in (
+        data,
+        data / "run",
+        *(data / kind / name for kind in ("journal", "incoming") for name in names),
+    ):
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise OperatorError(
+                f"cannot be made: {error.strerror}. Give the service's user the right to write "
+                "there, or set another `data_directory`",
+                str(path),
+            ) from error
+
+
+def plan(config: Config, resources: Resources) -> dict[str, Planned]:
+    """What is to run, by process name. The places in `wanted_places` must be open."""
+    entities = config.storage_aes()
+    counters = resources.counters
+    blocks = {SUPERVISOR: resources.own_block, INDEXER: counters.claim(INDEXER, INDEXER)}
+    for entity in entities:
+        blocks[entity.table] = counters.claim(entity.table, "receiver", entity.settings.ae_title)
+    if config.stats.enabled:
+        blocks[STATS] = counters.claim(STATS, STATS)
+    for entity in entities:
+        resources.journals[entity.table] = JournalSpec(
+            name=entity.table,
+            directory=str(config.data_path / "journal" / entity.table),
+            counters_block=blocks[entity.table],
+        )
+    seats = [
+        Seat(entity.table, "receiver", entity.associations_max, _wish(entity.settings.core))
+        for entity in entities
+    ]
+    seats.append(Seat(INDEXER, "indexer", 0, _wish(config.index.core)))
+    if config.stats.enabled:
+        seats.append(Seat(STATS, STATS))
+    planned = {}
+    for seat, sits in zip(
+        seats, place(os.sched_getaffinity(0), read_topology(), seats), strict=True
+    ):
+        common = ProcessSpec(
+            name=seat.name,
+            role=seat.role,
+            module=resources.modules[seat.role],
+            cores=sits.cores,
+            counters_descriptor=counters.descriptor,
+            counters_block=blocks[seat.name],
+            counters_blocks=blocks,
+            data_directory=str(config.data_path),
+            log_level=config.log.level,
+            version=resources.version,
+        )
+        planned[seat.name] = Planned(_specify(common, config, resources), sits.reason)
+    return planned
+
+
+def _wish(core: int | str) -> int | None:
+    return core if isinstance(core, int) else None
+
+
+def _specify(common: ProcessSpec, config: Config, resources: Resources) -> AnySpec:
+    fields = {name: getattr(common, name) for name in common.__struct_fields__}
+    reserve_bytes = config.reserve_mib * limits.MIB
+    if common.role == INDEXER:
+        return IndexerSpec(
+            **fields,
+            doorbell_descriptor=resources.doorbell,
+            durability=config.durability,
+            reserve_bytes=reserve_bytes,
+            journals=tuple(resources.journals.values()),
+        )
+    if common.role == STATS:
+        place_of_stats = (config.stats.address, config.stats.port)
+        return StatsSpec(
+            **fields,
+            listen_descriptors=resources.listeners.descriptors(place_of_stats),
+            address=config.stats.address,
+            port=config.stats.port,
+        )
+    entity = next(entity for entity in config.storage_aes() if entity.table == common.name)
+    return _receiver(fields, entity, config, resources)
+
+
+def _receiver(
+    fields: dict[str, object], entity: StorageEntity, config: Config, resources: Resources
+) -> ReceiverSpec:
+    settings = entity.settings
+    slots = entity.associations_max + limits.ring_slots_spare
+    blocks = fields["counters_blocks"]
+    assert isinstance(blocks, dict)
+    return ReceiverSpec(
+        **fields,  # type: ignore[arg-type]  # the fields of the base, whose types mypy has seen
+        listen_descriptors=resources.listeners.descriptors((settings.address, settings.port)),
+        port=settings.port,
+        ring_descriptor=resources.ring(entity.table, slots * config.ring_bytes),
+        ring_slots=slots,
+        ring_bytes=config.ring_bytes,
+        doorbell_descriptor=resources.doorbell,
+        indexer_block=blocks[INDEXER],
+        journal_directory=str(config.data_path / "journal" / entity.table),
+        incoming_directory=str(config.data_path / "incoming" / entity.table),
+        durability=config.durability,
+        reserve_bytes=config.reserve_mib * limits.MIB,
+        ae_title=settings.ae_title,
+        called_ae_titles=settings.called_ae_titles,
+        calling_ae_titles=settings.calling_ae_titles,
+        allowed_hosts=settings.allowed_hosts,
+        contexts=tuple(
+            ContextSpec(context.abstract_syntax, context.transfer_syntaxes)
+            for context in settings.contexts
+        ),
+        association_limit=entity.associations_max,
+        application_timeout_s=config.application_timeout_s,
+        idle_timeout_s=config.idle_timeout_s,
+        log_instances=config.log.instances,
+    )
