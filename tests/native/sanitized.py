@@ -1,0 +1,121 @@
+"""Builds native sources, without Python, under sanitizers; knows every such program by name.
+
+The C++ outside bindings.cpp includes no Python header, so the very files that make the module are
+compiled here with checks that a module inside an interpreter could not have. Programs go to
+`build/native` and are made again when a source, a header or the command changes.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+SOURCES: Final = ROOT / "native" / "src"
+HERE: Final = ROOT / "tests" / "native"
+OUTPUT: Final = ROOT / "build" / "native"
+
+FUZZ: Final = ("-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-O1")
+ADDRESS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1")
+THREAD: Final = ("-fsanitize=thread", "-O1")
+
+# A sanitizer's first finding ends the program; leaks count as findings.
+ENVIRONMENT: Final = {
+    "ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+}
+
+
+class MissingCompilerError(Exception):
+    """There is no clang++ here; the sanitizers of the programs below are clang's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A source under tests/native and the product's sources it is linked with."""
+
+    name: str
+    parts: tuple[str, ...]
+    flags: tuple[str, ...]
+
+
+PROGRAMS: Final = {
+    program.name: program
+    for program in (
+        Program("tag_scanner_fuzz", ("tag_scanner",), FUZZ),
+        Program("checksum_fuzz", ("checksum",), FUZZ),
+    )
+}
+
+
+def fuzz_targets() -> list[str]:
+    """The names of the fuzz targets."""
+    return [name for name, program in PROGRAMS.items() if program.flags == FUZZ]
+
+
+def compiler() -> str:
+    """The newest clang++ on the path."""
+    names = ["clang++", *(f"clang++-{version}" for version in range(25, 13, -1))]
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    raise MissingCompilerError("clang++ is not installed (Debian, Ubuntu: apt-get install clang)")
+
+
+def build(name: str) -> Path:
+    """The named program, compiled if need be. CalledProcessError carries the compiler's words."""
+    program = PROGRAMS[name]
+    command = [
+        compiler(),
+        *("-std=c++20", "-g", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Wpedantic"),
+        *("-Wshadow", "-Werror", "-pthread", *program.flags, f"-I{SOURCES}", f"-I{HERE}"),
+    ]
+    sources = [HERE / f"{name}.cpp", *(SOURCES / f"{part}.cpp" for part in program.parts)]
+    state = hashlib.sha256(repr(command).encode())
+    for path in [*sources, *sorted(SOURCES.glob("*.hpp")), *sorted(HERE.glob("*.hpp"))]:
+        state.update(path.name.encode() + path.read_bytes())
+    directory = OUTPUT / f"{name}-{state.hexdigest()[:16]}"
+    binary = directory / name
+    if not binary.exists():
+        for stale in OUTPUT.glob(f"{name}-" + "?" * 16):
+            shutil.rmtree(stale, ignore_errors=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(lambda path: _compile(command, path, directory), sources))
+        unfinished = directory / f"{name}.{os.getpid()}"
+        _run([*command, *map(str, objects), "-o", str(unfinished)])
+        unfinished.rename(binary)
+    return binary
+
+
+def run(binary: Path, *arguments: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """Run a program under its sanitizers' options; output is captured, not checked."""
+    return subprocess.run(
+        [str(binary), *arguments],
+        env=os.environ | ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def _compile(command: list[str], source: Path, directory: Path) -> Path:
+    target = directory / f"{source.stem}.o"
+    _run([*command, "-c", str(source), "-o", str(target)])
+    return target
+
+
+def _run(command: list[str]) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise subprocess.CalledProcessError(
+            result.returncode, command, result.stdout, result.stderr
+        )
