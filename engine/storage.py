@@ -1,0 +1,137 @@
+"""The tree of stored files: where an instance lies, how it gets there, how it goes.
+
+    store/<2 hex digits of the study's digest>/<study>/<series>/<sop instance>.dcm
+
+A person can walk it with nothing but the UIDs in hand (find store -name '<StudyInstanceUID>'), a
+copied study folder is a whole study, and 256 first-level folders keep each listing short with
+millions of instances. Patients are left out on purpose: names and identifiers in paths would be in
+every backup log, and a correction would have to move files.
+
+A UID that came from a peer is a name here only if it has nothing but digits and dots and the length
+the standard allows; any other becomes "x-" and a digest, so "../", NUL or 300 characters never
+reach the file system. Everything is readable by the service's user alone.
+
+Large instances are linked, not moved, from incoming/: until the checkpoint the bytes can be reached
+from there, so that placing may be repeated after a crash however far it came.
+"""
+
+import ctypes
+import errno
+import hashlib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from engine.limits import uid_characters_max
+
+STORE_DIRECTORY: Final = "store"
+FILE_SUFFIX: Final = ".dcm"
+# Of a file that is being put in another's place; the native side uses the same.
+REPLACEMENT_SUFFIX: Final = ".new"
+
+_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+_DIRECTORY_MODE: Final = 0o700
+# Directories known to exist: far more than are written to at a time, far less than there are.
+_directories_known_max: Final = 4096
+
+
+def component(uid: str) -> str:
+    """A UID as a file name."""
+    if len(uid) <= uid_characters_max and _UID.fullmatch(uid):
+        return uid
+    digest = hashlib.blake2b(uid.encode("utf-8", "surrogatepass"), digest_size=16)
+    return "x-" + digest.hexdigest()
+
+
+def series_path(study_uid: str, series_uid: str) -> str:
+    """Relative to the tree's root."""
+    shard = hashlib.blake2b(study_uid.encode("utf-8", "surrogatepass"), digest_size=1).hexdigest()
+    return f"{shard}/{component(study_uid)}/{component(series_uid)}"
+
+
+def instance_path(study_uid: str, series_uid: str, sop_instance_uid: str) -> str:
+    """Relative to the tree's root."""
+    return f"{series_path(study_uid, series_uid)}/{component(sop_instance_uid)}{FILE_SUFFIX}"
+
+
+class StoreTree:
+    """The tree under one root. One process writes; anyone with the right may read."""
+
+    def __init__(self, data_directory: Path) -> None:
+        self.root = data_directory / STORE_DIRECTORY
+        self._directories: set[str] = set()
+
+    def absolute(self, relative: str) -> str:
+        return f"{self.root}/{relative}"
+
+    def prepare(self, relative: str) -> str:
+        """The absolute path; its directory exists."""
+        directory = relative.rpartition("/")[0]
+        if directory not in self._directories:
+            os.makedirs(self.absolute(directory), mode=_DIRECTORY_MODE, exist_ok=True)
+            if len(self._directories) >= _directories_known_max:
+                self._directories.clear()
+            self._directories.add(directory)
+        return self.absolute(relative)
+
+    def forget_directories(self) -> None:
+        """After an error: somebody may have removed a directory under our hands."""
+        self._directories.clear()
+
+    def place(self, source: str, relative: str) -> None:
+        """Give the file at `source` its final name, in the place of what has it now."""
+        target = self.prepare(relative)
+        try:
+            os.link(source, target)
+            return
+        except FileExistsError:
+            if os.path.samefile(source, target):
+                return
+        replacement = target + REPLACEMENT_SUFFIX
+        with suppress(FileNotFoundError):
+            os.unlink(replacement)
+        os.link(source, replacement)
+        os.replace(replacement, target)
+
+    def size(self, relative: str) -> int | None:
+        """The file's size, None when there is none."""
+        try:
+            return os.stat(self.absolute(relative), follow_symlinks=False).st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def remove(self, relative: str) -> None:
+        """Remove a file, if it is there, and the folders it leaves empty."""
+        path = self.absolute(relative)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(path)
+        directory = relative.rpartition("/")[0]
+        while directory.count("/") >= 1:
+            self._directories.discard(directory)
+            try:
+                os.rmdir(self.absolute(directory))
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                    return
+                raise
+            directory = directory.rpartition("/")[0]
+
+    def sync(self) -> None:
+        """Every file and directory of the tree survives a power cut from here on."""
+        self.root.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+        sync_file_system(self.root)
+
+
+def sync_file_system(path: Path) -> None:
+    """syncfs(2), which Python has no name for: one call for thousands of files, and it reports
+    the file system's write errors, which sync(2) does not."""
+    library = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if library.syncfs(ctypes.c_int(descriptor)) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(path))
+    finally:
+        os.close(descriptor)
