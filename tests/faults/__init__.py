@@ -1,0 +1,1 @@
+"""Faults the kernel may deal out, dealt out on purpose: failing calls and power cuts."""
