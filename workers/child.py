@@ -3,8 +3,10 @@
 `run_child` is the frame around a role: it pins the process, keeps the heartbeat on the role's own
 event loop (a loop that does not turn does not beat), listens to the letterbox and turns what
 happened into an exit code. A role is a module with `async def run(child) -> None` that returns when
-it has finished draining. It must heed `draining`; when the supervisor is gone (`orphaned`) the
-deadline is short and nobody will start the process again.
+it has finished draining. It must heed `draining`, and never block its loop: what waits for a disk
+belongs into a thread, since a loop silent for half a second is taken for hung and the process is
+killed. When the supervisor is gone (`orphaned`) the deadline is short and nobody will start the
+process again.
 """
 
 import asyncio
@@ -121,7 +123,10 @@ def run_child(control_descriptor: int) -> int:
     connection = socket.socket(fileno=control_descriptor)
     connection.set_inheritable(False)
     connection.settimeout(limits.worker_boot_ms_max / 1000)
-    connection.recv(1, socket.MSG_PEEK)  # waits for the first message
+    try:
+        connection.recv(1, socket.MSG_PEEK)  # waits for the first message
+    except TimeoutError:
+        return EXIT_BOOT
     letterbox = Letterbox(connection)
     message = letterbox.receive_order()
     if not isinstance(message, Begin):

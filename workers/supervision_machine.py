@@ -69,14 +69,15 @@ class Verdict(Enum):
 def judge(silent_s: float, before: Activity, now: Activity) -> Verdict:
     """`before` is as of the last heartbeat seen, `silent_s` the time since then.
 
-    Runnable, and not even given the processor time a hang would take to be noticed: starved.
-    Stopped, asleep or burning time without turning its loop: hung.
+    Stopped, asleep, or burning time without turning its loop: hung. Runnable, but given less
+    processor time than a hang would have used by now: starved. Waiting for the disk (D): starved
+    too, as no signal could end that wait, and afterwards it lives on or is found hung.
     """
     if silent_s * 1000 < limits.heartbeat_hung_ms:
         return Verdict.ALIVE
     if silent_s * 1000 >= limits.heartbeat_starved_ms:
         return Verdict.HUNG
     used_ms = (now.processor_s - before.processor_s) * 1000
-    if now.state == "R" and used_ms < limits.heartbeat_hung_ms:
+    if now.state == "D" or (now.state == "R" and used_ms < limits.heartbeat_hung_ms / 2):
         return Verdict.STARVED
     return Verdict.HUNG

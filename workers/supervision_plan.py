@@ -7,7 +7,8 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+
+import msgspec
 
 from engine import limits
 from engine.config import Config, StorageEntity
@@ -71,25 +72,6 @@ def wanted_places(config: Config) -> dict[tuple[str, int], str]:
     return places
 
 
-def make_directories(config: Config) -> None:
-    """The directories processes need, for us alone: what lies in them is patient data."""
-    data = config.data_path
-    names = [entity.table for entity in config.storage_aes()]
-    for path in (
-        data,
-        data / "run",
-        *(data / kind / name for kind in ("journal", "incoming") for name in names),
-    ):
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise OperatorError(
-                f"cannot be made: {error.strerror}. Give the service's user the right to write "
-                "there, or set another `data_directory`",
-                str(path),
-            ) from error
-
-
 def plan(config: Config, resources: Resources) -> dict[str, Planned]:
     """What is to run, by process name. The places in `wanted_places` must be open."""
     entities = config.storage_aes()
@@ -128,7 +110,14 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
             log_level=config.log.level,
             version=resources.version,
         )
-        planned[seat.name] = Planned(_specify(common, config, resources), sits.reason)
+        spec = _specify(common, config, resources)
+        if len(msgspec.json.encode(spec)) > limits.letter_bytes_max - limits.KIB:
+            raise OperatorError(
+                "its settings are too many for one message to its process: shorten `contexts`, "
+                "`allowed_hosts` or the lists of AE titles",
+                seat.name,
+            )
+        planned[seat.name] = Planned(spec, sits.reason)
     return planned
 
 

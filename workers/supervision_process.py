@@ -21,7 +21,7 @@ from engine.logs import Log
 from engine.metrics import Gauge, ProcessState
 from workers.child import EXIT_BOOT, EXIT_DRAINED
 from workers.control import Begin, Change, Drain, Failed, Gone, Letterbox, Ready
-from workers.spec import AnySpec, ReceiverSpec, may_change_to
+from workers.spec import AnySpec, IndexerSpec, ReceiverSpec, may_change_to
 from workers.supervision_machine import Activity, Verdict, judge, read_activity
 
 _boot_s: Final = limits.worker_boot_ms_max / 1000
@@ -79,23 +79,25 @@ class Supervised:
             return True
         if self._next_spec is None and may_change_to(self.spec, spec):
             self.spec = spec
-            return self._send(Change(spec)) or self._letterbox is None
+            if self._letterbox is not None and not self._send(Change(spec)):
+                self.kill("took no message")
+            return True
         self._next_spec = spec
-        self._drain(drain_s)
+        self._send(Drain(drain_s))
+        self._bound_drain(drain_s)
         return False
 
     def end(self, seconds: float) -> None:
         """Drain, then do not come back. A second call can only shorten the time."""
         self.ending = True
-        if self.state is ProcessState.WAITING or not self._send(Drain(seconds)):
+        self._send(Drain(seconds))
+        self._bound_drain(seconds)
+        if self.state is ProcessState.WAITING:
             self._task.cancel()
-        self._drain(seconds, send=False)
 
-    def _drain(self, seconds: float, send: bool = True) -> None:
+    def _bound_drain(self, seconds: float) -> None:
         end = time.monotonic() + seconds + _overdue_s
         self._drain_end = end if self._drain_end is None else min(end, self._drain_end)
-        if send:
-            self._send(Drain(seconds))
         if self.pid:
             self._note_state(ProcessState.DRAINING)
 
@@ -140,23 +142,21 @@ class Supervised:
             self._log.warning("worker_starved", worker=self.spec.name, state=activity.state)
 
     async def _live(self) -> None:
-        delay_s = 0.0
         try:
-            while True:
+            while not self.ending:
+                if self._next_spec is not None:
+                    self.spec, self._next_spec = self._next_spec, None
+                self._drain_end = None
+                started = time.monotonic()
+                status = await self._one_life()
+                if self.ending or self._next_spec is not None:
+                    continue
+                delay_s = self._after_death(status, time.monotonic() - started)
                 if delay_s:
                     self._note_state(ProcessState.WAITING)
                     await asyncio.sleep(delay_s)
-                started = time.monotonic()
-                status = await self._one_life()
-                lived_s = time.monotonic() - started
-                if self.ending:
-                    return
-                if self._next_spec is not None:
-                    self.spec, self._next_spec = self._next_spec, None
-                    self._drain_end = None
-                    delay_s = 0.0
-                    continue
-                delay_s = self._after_death(status, lived_s)
+        except asyncio.CancelledError:
+            assert self.ending, "only end() interrupts the wait for a replacement"
         finally:
             self._note_state(ProcessState.ABSENT)
 
@@ -192,6 +192,8 @@ class Supervised:
         loop.add_reader(letterbox.descriptor, self._read_letters)
         letterbox.send(Begin(self.spec))
         self._log.info("worker_started", worker=self.spec.name, pid=process.pid)
+        if self.ending:
+            self.kill("asked to end while it was started")
         try:
             return await process.wait()
         finally:
@@ -256,8 +258,10 @@ def _descriptors(spec: AnySpec) -> list[int]:
     descriptors = [spec.counters_descriptor]
     if isinstance(spec, ReceiverSpec):
         descriptors += [spec.ring_descriptor, spec.doorbell_descriptor, *spec.listen_descriptors]
-    elif spec.role == "indexer":
-        descriptors.append(spec.doorbell_descriptor)  # type: ignore[union-attr]
+    elif isinstance(spec, IndexerSpec):
+        descriptors.append(spec.doorbell_descriptor)
+    else:
+        descriptors += spec.listen_descriptors
     return descriptors
 
 
