@@ -60,12 +60,7 @@ class LoadedConfig:
 
     def origin(self, setting: str) -> Origin:
         """Where the value of `storage_scp.port`, `remotes[0].name` ... comes from."""
-        outer = setting
-        while outer:
-            if outer in self.origins:
-                return self.origins[outer]
-            outer = outer[: max(outer.rfind("."), outer.rfind("["), 0)]
-        return Origin("default")
+        return self.origins.get(setting, Origin("default"))
 
 
 def load_config(path: Path | None, environment: Mapping[str, str]) -> LoadedConfig:
@@ -109,7 +104,8 @@ def parse_config(
     config = _place_data(config, reading, base_directory or PurePath(), environment or {})
     for finding in findings(config):
         if not any(_is_broken(path, reading.broken) for path in (finding.path, *finding.others)):
-            reading.refuse(_split(finding.path), finding.text)
+            others = [_split(path) for path in finding.others]
+            reading.refuse(_split(finding.path), finding.text, others=others)
     if reading.problems:
         raise ConfigurationError(reading.problems, source)
     return LoadedConfig(config, reading.origins, None)

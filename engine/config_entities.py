@@ -133,7 +133,9 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ae_title: Annotated[str, setting("Its AE title.", "ae_title")]
     host: Annotated[str, setting("Host name or IP address.", "host")]
     port: Annotated[int, setting("TCP port.", least=1, most=65535)]
-    tls: Annotated[bool, setting("Whether it is spoken to over TLS; never falls back.")] = False
+    tls: Annotated[
+        bool, setting("Whether it is spoken to over TLS. True is refused: this release has no TLS.")
+    ] = False
     transfer_syntaxes: Annotated[
         tuple[str, ...],
         setting(

@@ -5,7 +5,7 @@ reading, so that the others are still checked; the caller uses nothing if there 
 """
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -76,11 +76,13 @@ class Reading:
     origins: dict[str, Origin] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)  # paths whose value is not what the file says
 
-    def refuse(self, path: Path, text: str, value: str = "") -> None:
-        """Record a problem."""
+    def refuse(self, path: Path, text: str, value: str = "", others: Sequence[Path] = ()) -> None:
+        """Record a problem; its line is that of the first of these paths the file speaks of."""
         name = path_text(path)
         self.broken.add(name)
-        self.problems.append(Problem(name, text, nearest_line(self.lines, path), value))
+        lines = (nearest_line(self.lines, place) for place in (path, *others))
+        line = next((line for line in lines if line is not None), None)
+        self.problems.append(Problem(name, text, line, value))
 
     def read_table(
         self, model: type[Struct], default: Struct | None, raw: object, path: Path
@@ -250,18 +252,16 @@ def _check_of(leaf: Leaf) -> Callable[[str], str] | None:
 
 def _unknown(key: str, known: list[str], path: Path) -> str:
     """What to say of a key that is no setting."""
-    near = suggestion(key, known)
-    if near:
-        return f"unknown setting{near}"
-    for word, reason in _fixed:
-        if word in key.lower():
-            return f"is no setting: the conformance statement fixes {reason}"
     places = [place for place in _places(key) if place != path_text(path)]
     if "" in places:
         return "unknown here; it belongs to the top of the file, before the first [table]"
     if places:
         return f"unknown here; it belongs to {' or '.join(f'[{place}]' for place in places)}"
-    return f"unknown setting; known here: {', '.join(known)}"
+    for word, reason in _fixed:
+        if word in key.lower():
+            return f"is no setting: the conformance statement fixes {reason}"
+    near = suggestion(key, known)
+    return f"unknown setting{near or '; known here: ' + ', '.join(known)}"
 
 
 def _places(key: str) -> list[str]:

@@ -107,13 +107,18 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "sync"
     calling_ae_title: Annotated[
         str,
-        setting("Calling AE title of the local application's own associations.", "ae_title", "4.4"),
+        setting(
+            "Calling AE title of the local application's own associations. Unused in this release: "
+            "it opens none.",
+            "ae_title",
+            "4.4",
+        ),
     ] = "SCP_AE"
     application_timeout_s: Annotated[
         int,
         setting(
-            "Seconds to wait for an association request after a connect, and for the response to "
-            "one of ours.",
+            "Seconds to wait for an association request after a connect, and for the peer to close "
+            "after a rejection or abort.",
             "",
             "4.4-2",
             least=limits.application_timeout_s_min,
@@ -123,7 +128,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retry_count: Annotated[
         int,
         setting(
-            "How often a failed sending is tried again.",
+            "How often a failed sending is tried again. Unused in this release: it sends nothing.",
             "",
             "4.4-3",
             least=limits.retry_count_min,
@@ -182,14 +187,20 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Tls,
         setting("Keys, trust and profile of secured connections; checked, not used by this one."),
     ] = Tls()
-    query_retrieve_scu: Annotated[QueryRetrieveScu, setting("QUERY-RETRIEVE-SCU.")] = (
-        QueryRetrieveScu()
-    )
+    query_retrieve_scu: Annotated[
+        QueryRetrieveScu, setting("QUERY-RETRIEVE-SCU. Unused in this release: it queries nobody.")
+    ] = QueryRetrieveScu()
     stats: Annotated[Stats, setting("Metrics and health over HTTP.")] = Stats()
     log: Annotated[Log, setting("The log: one JSON object a line, on standard error.")] = Log()
     index: Annotated[Index, setting("The process that places files and keeps the index.")] = Index()
     remotes: Annotated[
-        tuple[Remote, ...], setting("Remote AEs, one `[[remotes]]` table each.", "", "4.4")
+        tuple[Remote, ...],
+        setting(
+            "Remote AEs, one `[[remotes]]` table each. Checked, and unused in this release: it "
+            "sends to nobody.",
+            "",
+            "4.4",
+        ),
     ] = ()
 
     @property

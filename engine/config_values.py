@@ -176,8 +176,9 @@ KINDS: Final[dict[str, Kind]] = {
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean ...?` when one of the known words is near, otherwise nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    words = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(word.lower(), words, n=1)
+    return f"; did you mean {words[near[0]]}?" if near else ""
 
 
 def _squeezed(name: str) -> str:

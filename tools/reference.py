@@ -63,7 +63,7 @@ def reference() -> str:
     parts.append(f"\n## `[[remotes]]`\n\n{leaf_of(remotes.type).meta.description}\n")
     parts.append(_table(Remote, None))
     parts += [_contexts(), _fixed(), _sample(defaults)]
-    return "\n".join(part.rstrip("\n") for part in parts) + "\n"
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
 def _table(model: type[Struct], values: Struct | None) -> str:
