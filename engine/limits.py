@@ -15,6 +15,8 @@ pdu_bytes_advertised: Final = 16378
 # A peer that ignores what was advertised is tolerated up to DCMTK's ceiling (ASC_MAXIMUMPDUSIZE),
 # counted and logged once per association; beyond it the association is aborted.
 pdu_bytes_tolerated: Final = 131072
+# PDV header and two bytes of payload: below, no fragment of even length can be sent to a peer.
+pdu_bytes_useful_min: Final = 8
 associations_storage_max: Final = 5  # Tables 4.2-4 and 4.2-20, per AE title and port
 associations_prefetch_max: Final = 1  # Tables 4.2-52 and 4.2-61
 operations_outstanding_max: Final = 1  # answered 1/1 wherever a peer proposes a window
@@ -87,6 +89,8 @@ index_key_bytes_max: Final = 511  # LMDB's compile-time limit
 index_map_bytes_initial: Final = 256 * MIB
 index_map_growth_factor: Final = 2
 index_readers_max: Final = 256
+# Series whose records the writer keeps decoded: far more than arrive at a time, and a few MB.
+index_records_cached_max: Final = 4096
 index_batch_max: Final = 512  # instances under one LMDB commit: bounds latency and dirty pages
 
 # --- supervision --------------------------------------------------------------------------------
