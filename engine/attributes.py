@@ -151,8 +151,9 @@ def split_row(row: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
     return b"".join(upper), instance
 
 
+@lru_cache(maxsize=1024)
 def decode_head(upper: bytes) -> DecodedHead:
-    """Decode what split_row() gave as its first part."""
+    """Decode what split_row() gave as its first part. The result is shared: never change it."""
     values = dict(read_row(upper))
     character_set = values.get(SPECIFIC_CHARACTER_SET, b"")
     levels: tuple[dict[int, str], dict[int, str], dict[int, str]] = ({}, {}, {})

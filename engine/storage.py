@@ -21,6 +21,7 @@ import hashlib
 import os
 import re
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,7 @@ def component(uid: str) -> str:
     return "x-" + digest.hexdigest()
 
 
+@lru_cache(maxsize=1024)
 def series_path(study_uid: str, series_uid: str) -> str:
     """Relative to the tree's root."""
     shard = hashlib.blake2b(study_uid.encode("utf-8", "surrogatepass"), digest_size=1).hexdigest()
