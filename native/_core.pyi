@@ -60,6 +60,10 @@ class Intake:
     @property
     def received_bytes(self) -> int: ...
     @property
+    def copied_bytes(self) -> int:
+        """Data-set bytes that had to be copied since they did not come where they were expected."""
+
+    @property
     def pdata_pdus_oversized(self) -> int:
         """P-DATA-TF PDUs longer than the limit advertised but within the tolerated one."""
 

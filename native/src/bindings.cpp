@@ -90,6 +90,7 @@ void bind_intake(nb::module_& module) {
                  return event ? std::visit(EventToPython{}, *event) : nb::none();
              })
         .def_prop_ro("received_bytes", &scai::Intake::received_bytes)
+        .def_prop_ro("copied_bytes", &scai::Intake::copied_bytes)
         .def_prop_ro("pdata_pdus_oversized", &scai::Intake::oversized_pdus);
 }
 

@@ -282,7 +282,10 @@ std::size_t Intake::consume_data(std::span<const std::byte> bytes) {
         full_ = true;
         return 0;
     }
-    if (bytes.data() != room.data()) std::memcpy(room.data(), bytes.data(), count);
+    if (bytes.data() != room.data()) {
+        std::memcpy(room.data(), bytes.data(), count);
+        copied_bytes_ += count;
+    }
     spool_->land(slot_, count);
     dataset_bytes_ += count;
     fragment_left_ -= static_cast<std::uint32_t>(count);

@@ -74,6 +74,8 @@ public:
 
     std::uint64_t received_bytes() const noexcept { return received_bytes_; }
     std::uint64_t oversized_pdus() const noexcept { return oversized_pdus_; }
+    // Of data sets, because a guess was wrong: nothing for a peer whose PDUs are of one size.
+    std::uint64_t copied_bytes() const noexcept { return copied_bytes_; }
 
 private:
     // What the next byte is.
@@ -145,6 +147,7 @@ private:
 
     std::uint64_t received_bytes_ = 0;
     std::uint64_t oversized_pdus_ = 0;
+    std::uint64_t copied_bytes_ = 0;
 };
 
 }  // namespace scai

@@ -14,8 +14,11 @@ static_assert(std::endian::native == std::endian::little, "samples are stored as
 
 using Eight = std::uint16_t __attribute__((vector_size(16)));
 
+// The loops over a row are compiled for every processor and once more for those with AVX2.
+#define SCAI_ROW_LOOP [[gnu::always_inline]] inline
+
 // out[i] = start + in[0] + ... + in[i]. `in` and `out` may be the same.
-void running_sum(const std::uint16_t* in, std::uint16_t* out, std::size_t count, std::uint16_t start) {
+SCAI_ROW_LOOP void running_sum(const std::uint16_t* in, std::uint16_t* out, std::size_t count, std::uint16_t start) {
     Eight carry;
     for (int lane = 0; lane < 8; ++lane) carry[lane] = start;
     const Eight zero{};
@@ -34,9 +37,8 @@ void running_sum(const std::uint16_t* in, std::uint16_t* out, std::size_t count,
     for (; index < count; ++index) out[index] = last = static_cast<std::uint16_t>(last + in[index]);
 }
 
-// The first row of an interval: from the left, the first sample from the middle of the range.
-// Any other row begins with the sample above; then the scan's predictor holds.
-void predict_row(unsigned predictor, const std::uint16_t* in, const std::uint16_t* above,
+// A row that is not an interval's first begins with the sample above; then the predictor holds.
+SCAI_ROW_LOOP void predict_row(unsigned predictor, const std::uint16_t* in, const std::uint16_t* above,
                  std::uint16_t* out, std::size_t count) {
     if (predictor == 1) return running_sum(in, out, count, above[0]);
     out[0] = static_cast<std::uint16_t>(above[0] + in[0]);
@@ -70,16 +72,53 @@ void predict_row(unsigned predictor, const std::uint16_t* in, const std::uint16_
 }
 
 template <class Sample>
-void store(const std::uint16_t* samples, std::size_t count, unsigned shift, std::size_t stride,
-           std::uint8_t* to) {
-    if (stride == 1 && shift == 0 && sizeof(Sample) == 2) {
-        std::memcpy(to, samples, count * 2);
+SCAI_ROW_LOOP void store(const Row& row, std::uint8_t* to) {
+    if (row.stride == 1 && row.shift == 0 && sizeof(Sample) == 2) {
+        std::memcpy(to, row.samples, row.count * 2);
         return;
     }
-    for (std::size_t index = 0; index < count; ++index) {
-        const auto value = static_cast<Sample>(samples[index] << shift);
-        std::memcpy(to + index * stride * sizeof value, &value, sizeof value);
+    for (std::size_t index = 0; index < row.count; ++index) {
+        const auto value = static_cast<Sample>(row.samples[index] << row.shift);
+        std::memcpy(to + index * row.stride * sizeof value, &value, sizeof value);
     }
+}
+
+// Returns how many samples are out of range.
+SCAI_ROW_LOOP std::uint32_t build(const Row& row) {
+    if (row.above == nullptr) {
+        // An interval's first row: from the left, the first sample from the middle of the range.
+        running_sum(row.differences, row.samples, row.count, static_cast<std::uint16_t>(row.range / 2));
+    } else {
+        predict_row(row.predictor, row.differences, row.above, row.samples, row.count);
+    }
+    std::uint16_t bits = 0;
+    for (std::size_t index = 0; index < row.count; ++index) bits |= row.samples[index];
+    std::uint32_t out_of_range = 0;
+    if (bits >= row.range) [[unlikely]] {
+        for (std::size_t index = 0; index < row.count; ++index) {
+            out_of_range += row.samples[index] >= row.range;
+        }
+    }
+    if (row.to == nullptr) return out_of_range;
+    if (row.bytes_per_sample == 1) {
+        store<std::uint8_t>(row, row.to);
+    } else {
+        store<std::uint16_t>(row, row.to);
+    }
+    return out_of_range;
+}
+
+std::uint32_t build_any(const Row& row) { return build(row); }
+
+#if defined(__x86_64__)
+[[gnu::target("arch=x86-64-v3")]] std::uint32_t build_v3(const Row& row) { return build(row); }
+#endif
+
+BuildRow choose_build() {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return build_v3;
+#endif
+    return build_any;
 }
 
 }  // namespace
@@ -87,9 +126,9 @@ void store(const std::uint16_t* samples, std::size_t count, unsigned shift, std:
 RowBuilder::RowBuilder(const Frame& frame, const Scan& scan, Image image)
     : scan_(scan), image_(image), columns_(frame.columns), frame_components_(frame.components),
       row_samples_(std::size_t{frame.columns} * scan.components),
-      range_shift_(frame.precision - scan.point_transform),
-      initial_(static_cast<std::uint16_t>(1u << (range_shift_ - 1))), partial_row_(row_samples_),
-      single_(scan.components > 1 ? columns_ : 0), samples_(row_samples_ * 2) {}
+      range_(1u << (frame.precision - scan.point_transform)), build_(choose_build()),
+      partial_row_(row_samples_), single_(scan.components > 1 ? columns_ : 0),
+      samples_(row_samples_ * 2) {}
 
 void RowBuilder::take(const std::uint16_t* differences, std::size_t count) {
     if (partial_ > 0) {
@@ -110,44 +149,33 @@ void RowBuilder::take(const std::uint16_t* differences, std::size_t count) {
 }
 
 void RowBuilder::build_row(const std::uint16_t* differences) {
-    std::uint16_t* const rows = samples_.data();
     for (unsigned component = 0; component < scan_.components; ++component) {
-        const std::uint16_t* in = differences;
+        Row row;
+        row.differences = differences;
         if (scan_.components > 1) {
             for (unsigned column = 0; column < columns_; ++column) {
                 single_[column] = differences[std::size_t{column} * scan_.components + component];
             }
-            in = single_.data();
+            row.differences = single_.data();
         }
-        std::uint16_t* const pair = rows + std::size_t{component} * 2 * columns_;
-        std::uint16_t* const now = pair + (row_ % 2) * columns_;
-        const std::uint16_t* const above = pair + ((row_ + 1) % 2) * columns_;
-        if (first_row_) {
-            running_sum(in, now, columns_, initial_);
-        } else {
-            predict_row(scan_.predictor, in, above, now, columns_);
+        std::uint16_t* const pair = samples_.data() + std::size_t{component} * 2 * columns_;
+        row.samples = pair + (row_ % 2) * columns_;
+        row.above = first_row_ ? nullptr : pair + ((row_ + 1) % 2) * columns_;
+        row.count = columns_;
+        row.predictor = scan_.predictor;
+        row.range = range_;
+        row.shift = scan_.point_transform;
+        row.stride = frame_components_;
+        row.bytes_per_sample = image_.bytes_per_sample;
+        if (!image_.bytes.empty()) {
+            const std::size_t first = std::size_t{row_} * columns_ * frame_components_;
+            row.to = image_.bytes.data() +
+                     (first + scan_.component[component]) * image_.bytes_per_sample;
         }
-        store_row(now, component);
+        out_of_range_ += build_(row);
     }
     first_row_ = false;
     ++row_;
-}
-
-void RowBuilder::store_row(const std::uint16_t* samples, unsigned component) {
-    if (range_shift_ < 16) {
-        std::uint32_t beyond = 0;
-        for (unsigned column = 0; column < columns_; ++column) beyond += (samples[column] >> range_shift_) != 0;
-        out_of_range_ += beyond;
-    }
-    if (image_.bytes.empty()) return;
-    const std::size_t first =
-        std::size_t{row_} * columns_ * frame_components_ + scan_.component[component];
-    std::uint8_t* const to = image_.bytes.data() + first * image_.bytes_per_sample;
-    if (image_.bytes_per_sample == 1) {
-        store<std::uint8_t>(samples, columns_, scan_.point_transform, frame_components_, to);
-    } else {
-        store<std::uint16_t>(samples, columns_, scan_.point_transform, frame_components_, to);
-    }
 }
 
 }  // namespace scai::jpeg

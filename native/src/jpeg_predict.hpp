@@ -18,6 +18,21 @@ struct Image {
     unsigned bytes_per_sample = 2;
 };
 
+// One row of one component.
+struct Row {
+    const std::uint16_t* differences = nullptr;
+    const std::uint16_t* above = nullptr;  // none: the first row of an interval
+    std::uint16_t* samples = nullptr;
+    std::size_t count = 0;
+    unsigned predictor = 1;
+    std::uint32_t range = 0;  // a sample is below this
+    std::uint8_t* to = nullptr;
+    unsigned shift = 0;  // the point transform, undone
+    std::size_t stride = 1;
+    unsigned bytes_per_sample = 2;
+};
+using BuildRow = std::uint32_t (*)(const Row&);
+
 class RowBuilder {
 public:
     RowBuilder(const Frame& frame, const Scan& scan, Image image);
@@ -33,15 +48,14 @@ public:
 
 private:
     void build_row(const std::uint16_t* differences);
-    void store_row(const std::uint16_t* samples, unsigned component);
 
     const Scan scan_;
     const Image image_;
     const unsigned columns_;
     const unsigned frame_components_;
     const std::size_t row_samples_;
-    const unsigned range_shift_;
-    const std::uint16_t initial_;
+    const std::uint32_t range_;
+    const BuildRow build_;
     unsigned row_ = 0;
     bool first_row_ = true;
     std::size_t partial_ = 0;

@@ -12,36 +12,26 @@ namespace scai::jpeg {
 
 class SegmentReader {
 public:
-    // fill() may write, not fill, this many bytes beyond the room it was given.
-    static constexpr std::size_t slack_bytes = 8;
-
     SegmentReader(std::span<const std::uint8_t> stream, std::size_t position)
         : next_(stream.data() + position), end_(stream.data() + stream.size()),
           begin_(stream.data()) {}
 
-    // At most `room` bytes; fewer only at the segment's end.
+    // Fills `room` but for the last seven bytes, or less at the segment's end.
     std::size_t fill(std::uint8_t* to, std::size_t room) noexcept {
         std::size_t filled = 0;
-        while (filled < room && !ended_) {
+        while (filled + 8 <= room && !ended_) {
             if (end_ - next_ >= 8) {
                 std::uint64_t word;
                 std::memcpy(&word, next_, sizeof word);
                 std::memcpy(to + filled, &word, sizeof word);
                 // Exact for the question whether any byte is FF.
-                const bool has_ff = ((~word - ones) & word & tops) != 0;
-                if (!has_ff) {
+                if (((~word - ones) & word & tops) == 0) {
                     next_ += 8;
                     filled += 8;
                     continue;
                 }
             }
             filled += step(to + filled);
-        }
-        if (filled > room) {
-            // A whole word went in without an FF in the part that is too much, or in the last step
-            // one byte: so its stream bytes are those bytes, and they can be given back.
-            next_ -= filled - room;
-            filled = room;
         }
         return filled;
     }
@@ -50,10 +40,23 @@ public:
     bool ended() const noexcept { return ended_; }
     std::size_t position() const noexcept { return static_cast<std::size_t>(next_ - begin_); }
 
-    // The segment that follows a restart marker of two bytes.
-    void pass_marker(std::size_t position) noexcept {
-        next_ = begin_ + position;
+    // Passes over what is left of the segment; how many bytes of data that was.
+    std::size_t skip() noexcept {
+        std::size_t skipped = 0;
+        std::uint8_t dropped[8];
+        while (!ended_) skipped += step(dropped);
+        return skipped;
+    }
+
+    // At a marker's first FF: true if it is this restart marker (0 to 7); the reader then stands
+    // at the segment behind it.
+    bool pass_restart(unsigned number) noexcept {
+        const std::uint8_t* after = next_;
+        while (after != end_ && *after == 0xff) ++after;
+        if (!ended_ || after == end_ || *after != 0xd0 + number) return false;
+        next_ = after + 1;
         ended_ = false;
+        return true;
     }
 
 private:

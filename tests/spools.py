@@ -1,0 +1,126 @@
+"""A spool over a temporary directory, and a stream player: the native receive path without a network.
+
+`Player` plays the part of the event loop and the protocol core: it answers each command with an
+instance that begins, and notes everything the intake says, so that two ways of cutting one stream
+can be compared.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from native import _core
+from tests import wire
+
+RING_BYTES = 1 << 20
+INLINE_BYTES = 128 << 10
+SEGMENT_BYTES = 1 << 20
+HEAD = b"H" * 400
+TAGS = [0x00080018, 0x0020000D]
+
+
+class SpoolBox:
+    """A spool with its directories and its ring memory."""
+
+    def __init__(self, directory: Path, slots: int = 2, durable: bool = True, **more: Any) -> None:
+        self.incoming = directory / "incoming"
+        self.journal = directory / "journal"
+        for made in (self.incoming, self.journal):
+            made.mkdir(parents=True, exist_ok=True)
+        self.slots = slots
+        self.durable = durable
+        self.more = {
+            "segment_bytes": SEGMENT_BYTES,
+            "segments_max": 64,
+            "journal_wait_ms_max": 200,
+            **more,
+        }
+        self.memory = os.memfd_create("ring")
+        os.ftruncate(self.memory, _core.ring_segment_bytes(slots, RING_BYTES))
+        self.spool = self.open()
+
+    def open(self) -> _core.Spool:
+        self.spool = _core.Spool(
+            str(self.incoming),
+            str(self.journal),
+            self.memory,
+            self.slots,
+            RING_BYTES,
+            INLINE_BYTES,
+            durable=self.durable,
+            wanted_tags=TAGS,
+            attribute_bytes_max=1024,
+            attributes_bytes_max=16384,
+            **self.more,
+        )
+        return self.spool
+
+    def close(self) -> None:
+        self.spool.close()
+        os.close(self.memory)
+
+    def reader(self, next_sequence: int = 0) -> _core.JournalReader:
+        return _core.JournalReader(str(self.journal), next_sequence)
+
+    def wait(self, slot: int = 0, seconds: float = 10.0) -> tuple[int, int, int, int, int]:
+        """The next completion of the slot that is not about space."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for completion in self.spool.completions():
+                if completion[0] != _core.COMPLETION_SPACE:
+                    assert completion[1] == slot
+                    return completion
+            time.sleep(0.0005)
+        raise AssertionError("no completion came")
+
+    def store(self, data_set: bytes, slot: int = 0, prologue: bytes = b"p") -> tuple[int, ...]:
+        """One instance through intake and spool; its completion."""
+        intake = new_intake()
+        intake.attach(self.spool, slot)
+        stream = store_stream(data_set)
+        code = intake.feed(stream)
+        while True:
+            if code == _core.RECEIVED_EVENT:
+                event = intake.next_event()
+                assert event is not None
+                if event[0] == _core.EVENT_DATASET:
+                    return self.wait(slot)
+                assert event[0] == _core.EVENT_COMMAND
+                self.spool.begin(slot, HEAD, prologue, True)
+                intake.expect_data(event[1])
+            else:
+                assert code == _core.RECEIVED_FULL
+                time.sleep(0.0005)
+                self.spool.completions()
+            code = intake.feed(b"")
+
+    def stored_bytes(self, sequence: int, target: Path) -> bytes:
+        """The Part-10 bytes of one journal record, wherever they lie."""
+        reader = self.reader(sequence)
+        record = reader.read(sequence, 1)[0]
+        assert record[0] == sequence
+        if record[3]:
+            return (self.incoming / record[3]).read_bytes()
+        reader.place_inline(record[6], record[4], str(target), False)
+        return target.read_bytes()
+
+
+def new_intake() -> _core.Intake:
+    return _core.Intake(256 << 10, 16 << 10, 131072, 16378)
+
+
+def pdv(context: int, control: int, data: bytes, length: int | None = None) -> bytes:
+    size = len(data) + 2 if length is None else length
+    return size.to_bytes(4, "big") + bytes((context, control)) + data
+
+
+def store_stream(data_set: bytes, pdu_bytes: int = 16378, context: int = 1) -> bytes:
+    """A command (opaque here) and its data set, cut into P-DATA-TF PDUs."""
+    step = pdu_bytes - 6
+    fragments = [data_set[at : at + step] for at in range(0, len(data_set), step)] or [b""]
+    stream = [wire.pdu(wire.P_DATA, pdv(context, 3, b"C" * 150))]
+    for index, fragment in enumerate(fragments):
+        control = 2 if index == len(fragments) - 1 else 0
+        stream.append(wire.pdu(wire.P_DATA, pdv(context, control, fragment)))
+    return b"".join(stream)
