@@ -7,10 +7,9 @@ not deflated. The configuration refuses any other, with the reason.
 
 from typing import Final
 
-implicit_vr_little_endian: Final = "1.2.840.10008.1.2"
-explicit_vr_little_endian: Final = "1.2.840.10008.1.2.1"
-jpeg_lossless_sv1: Final = "1.2.840.10008.1.2.4.70"
-verification: Final = "1.2.840.10008.1.1"
+from engine.uids import explicit_vr_little_endian, implicit_vr_little_endian, verification
+
+_jpeg_lossless_sv1: Final = "1.2.840.10008.1.2.4.70"
 
 TRANSFER_SYNTAX_NAMES: Final[dict[str, str]] = {
     implicit_vr_little_endian: "Implicit VR Little Endian",
@@ -19,7 +18,7 @@ TRANSFER_SYNTAX_NAMES: Final[dict[str, str]] = {
     "1.2.840.10008.1.2.4.50": "JPEG Baseline",
     "1.2.840.10008.1.2.4.51": "JPEG Extended",
     "1.2.840.10008.1.2.4.57": "JPEG Lossless",
-    jpeg_lossless_sv1: "JPEG Lossless SV1",
+    _jpeg_lossless_sv1: "JPEG Lossless SV1",
     "1.2.840.10008.1.2.4.80": "JPEG-LS Lossless",
     "1.2.840.10008.1.2.4.81": "JPEG-LS Near Lossless",
     "1.2.840.10008.1.2.4.90": "JPEG 2000 Lossless",
@@ -65,7 +64,7 @@ SOP_CLASS_NAMES: Final[dict[str, str]] = {
 _image_syntaxes: Final = (
     implicit_vr_little_endian,
     explicit_vr_little_endian,
-    jpeg_lossless_sv1,
+    _jpeg_lossless_sv1,
 )
 # Tables 4.2-24 and 4.2-65: (abstract syntax, transfer syntaxes).
 DEFAULT_CONTEXTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (

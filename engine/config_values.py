@@ -15,9 +15,9 @@ from engine.config_contexts import (
     STORAGE_PREFIXES,
     TRANSFER_SYNTAX_NAMES,
     TRANSFER_SYNTAXES_REFUSED,
-    verification,
 )
 from engine.limits import ae_title_characters_max, uid_characters_max
+from engine.uids import verification
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

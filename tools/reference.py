@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from engine import limits
+from engine import limits, uids
 from engine.config import Config, Remote, StorageAe, data_variable
 from engine.config_contexts import DEFAULT_CONTEXTS, TRANSFER_SYNTAX_NAMES, syntax_name
 from engine.config_reader import allowed_text, leaf_of
@@ -144,7 +144,8 @@ def _fixed() -> str:
             f"| associations at once, PrefetchAP | {limits.associations_prefetch_max} "
             "| 4.2-52, 4.2-61 |",
             f"| outstanding operations | {limits.operations_outstanding_max} | 4.2-21 |",
-            "| implementation class UID, version name | `1.2.392.200036.9116.7.39`, `AP-1.0` | |",
+            f"| implementation class UID, version name | `{uids.implementation_class}`, "
+            f"`{uids.implementation_version}` | 4.2-6, 4.2-22 |",
         ]
     )
 
