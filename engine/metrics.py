@@ -117,8 +117,8 @@ class Gauge(IntEnum):
     ASSOCIATIONS_LIMIT = "associations_limit", "Associations that may be open at once."
     LAST_RECEIVED = "last_received_timestamp_seconds", "When an instance was last acknowledged."
     JOURNAL_DURABLE_SEQUENCE = "journal_durable_sequence", "Last durable record of the journal."
-    JOURNAL_LAG = "journal_lag_records", "Durable records that the index has not taken in yet."
-    JOURNAL_APPLIED_SEQUENCE = "", "Last record indexed of this process's journal."
+    # The one slot that somebody else writes: the indexer, in the block of the journal's receiver.
+    JOURNAL_APPLIED_SEQUENCE = "journal_applied_sequence", "Last record indexed of the journal."
     STORE_FAULT = "store_fault_errno", "Error of the last store, 0 when it succeeded."
     INDEX_FAULT = "index_fault_errno", "Error that keeps the index from going on, or 0."
     INDEX_MAP_BYTES = "index_map_bytes", "Size of the index's memory map."
@@ -168,8 +168,12 @@ class ProcessState(IntEnum):
     WAITING = 4  # dead; its replacement is held back
 
 
-# Shown of the header's slots, which the supervisor writes about a process.
+# Shown too, made of other numbers by whoever shows them.
 RESTARTS_ROW: Final = Row("worker_restarts_total", "Times the process was replaced.")
+LAG_ROW: Final = Row("journal_lag_records", "Durable records that the index has not taken in yet.")
+SILENCE_ROW: Final = Row("heartbeat_age_seconds", "Since the process's loop last turned.")
+BUILD_ROW: Final = Row("build_info", "1; the label says which version runs.")
+DERIVED_ROWS: Final = (RESTARTS_ROW, LAG_ROW, SILENCE_ROW, BUILD_ROW)
 
 _last = max(Histogram)
 # Two cache lines: the processor fetches neighbours in pairs.
@@ -189,3 +193,12 @@ def table_digest() -> bytes:
 def labels_of(row: Row) -> dict[str, str]:
     pairs = (pair.partition("=")[::2] for pair in row.label.split(",") if pair)
     return dict(pairs)
+
+
+def shown_names() -> frozenset[str]:
+    """Every name a scrape can hold, without the prefix."""
+    plain = [item.row.family for item in (*Counter, *Gauge)] + [row.family for row in DERIVED_ROWS]
+    parts = [
+        f"{item.row.family}_{part}" for item in Histogram for part in ("bucket", "sum", "count")
+    ]
+    return frozenset(name for name in (*plain, *parts) if name)

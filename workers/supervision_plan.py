@@ -14,7 +14,7 @@ from engine import limits
 from engine.config import Config, StorageEntity
 from engine.counters import CounterSegment
 from engine.errors import OperatorError
-from workers.placement import Seat, place
+from workers.placement import Assignment, Seat, place
 from workers.spec import (
     AnySpec,
     ContextSpec,
@@ -72,6 +72,19 @@ def wanted_places(config: Config) -> dict[tuple[str, int], str]:
     return places
 
 
+def seat_everybody(config: Config) -> list[Assignment]:
+    """Which process sits where on this machine."""
+    entities = config.storage_aes()
+    seats = [
+        Seat(entity.table, "receiver", entity.associations_max, _wish(entity.settings.core))
+        for entity in entities
+    ]
+    seats.append(Seat(INDEXER, "indexer", 0, _wish(config.index.core)))
+    if config.stats.enabled:
+        seats.append(Seat(STATS, STATS))
+    return place(os.sched_getaffinity(0), read_topology(), seats)
+
+
 def plan(config: Config, resources: Resources) -> dict[str, Planned]:
     """What is to run, by process name. The places in `wanted_places` must be open."""
     entities = config.storage_aes()
@@ -87,24 +100,17 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
             directory=str(config.data_path / "journal" / entity.table),
             counters_block=blocks[entity.table],
         )
-    seats = [
-        Seat(entity.table, "receiver", entity.associations_max, _wish(entity.settings.core))
-        for entity in entities
-    ]
-    seats.append(Seat(INDEXER, "indexer", 0, _wish(config.index.core)))
-    if config.stats.enabled:
-        seats.append(Seat(STATS, STATS))
     planned = {}
-    for seat, sits in zip(
-        seats, place(os.sched_getaffinity(0), read_topology(), seats), strict=True
-    ):
+    for sits in seat_everybody(config):
+        name = sits.name
+        role = name if name in (INDEXER, STATS) else "receiver"
         common = ProcessSpec(
-            name=seat.name,
-            role=seat.role,
-            module=resources.modules[seat.role],
+            name=name,
+            role=role,
+            module=resources.modules[role],
             cores=sits.cores,
             counters_descriptor=counters.descriptor,
-            counters_block=blocks[seat.name],
+            counters_block=blocks[name],
             counters_blocks=blocks,
             data_directory=str(config.data_path),
             log_level=config.log.level,
@@ -115,9 +121,9 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
             raise OperatorError(
                 "its settings are too many for one message to its process: shorten `contexts`, "
                 "`allowed_hosts` or the lists of AE titles",
-                seat.name,
+                name,
             )
-        planned[seat.name] = Planned(spec, sits.reason)
+        planned[name] = Planned(spec, sits.reason)
     return planned
 
 

@@ -134,14 +134,18 @@ class Supervisor:
         self._leaving = [process for process in self._leaving if not process.has_ended]
         now = time.monotonic()
         if self._notifier.watchdog_s and now >= self._next_ping:
-            # The stats process is no part of the service's own life.
             engine = (process for process in everybody if process.spec.role != "stats")
             if all(process.is_fresh for process in engine):
                 self._notifier.alive()
                 self._next_ping = now + self._notifier.watchdog_s
 
     def _all_ready(self) -> bool:
-        return all(process.state is ProcessState.READY for process in self._processes.values())
+        """Stats is not waited for: it is no part of the service's own life."""
+        return all(
+            process.state is ProcessState.READY
+            for process in self._processes.values()
+            if process.spec.role != "stats"
+        )
 
     def _become_ready(self) -> None:
         self._note_state(ProcessState.READY)
