@@ -67,8 +67,7 @@ def test_storage_aes_are_those_enabled_with_the_statements_limits() -> None:
     assert [e.name for e in one] == ["PrefetchAP:3840"]
 
 
-def test_every_setting_can_be_given() -> None:
-    text = f"""
+_every_setting = f"""
         data_directory = "/srv/scai"
         durability = "os"
         calling_ae_title = "GATEWAY"
@@ -122,7 +121,10 @@ def test_every_setting_can_be_given() -> None:
         host = "10.0.0.9"
         port = 11112
     """
-    config = parse_config(text).config
+
+
+def test_every_setting_can_be_given() -> None:
+    config = parse_config(_every_setting).config
     storage = config.storage_scp
     assert storage.ae_title == "STORE"  # titles compare without the spaces around them
     assert storage.address == "2001:db8::1"
