@@ -144,7 +144,6 @@ def order_of_fragments() -> list[Row]:
         "associate amid data set": started + wire.pdu(wire.ASSOCIATE_RQ, bytes(70)),
         "unknown pdu amid data set": started + wire.pdu(0x2A, bytes(4)),
         "second command, no data set": head + head,
-        "data set begun anew after its end": head + whole + whole,
     }
     good = {
         "two fragments in a pdu": head + pdu(fragment(first, 0), fragment(second, 2)),
