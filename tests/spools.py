@@ -1,9 +1,4 @@
-"""A spool over a temporary directory, and a stream player: the native receive path without a network.
-
-`Player` plays the part of the event loop and the protocol core: it answers each command with an
-instance that begins, and notes everything the intake says, so that two ways of cutting one stream
-can be compared.
-"""
+"""A spool over a temporary directory: the native receive path without a network."""
 
 import os
 import time

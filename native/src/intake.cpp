@@ -85,6 +85,11 @@ Received Intake::receive(int descriptor, std::size_t budget) {
     return Received::budget;
 }
 
+// Behind this fragment stands a PDV header, or a PDU header and a PDV header.
+std::size_t Intake::following_header_bytes() const noexcept {
+    return pdu_left_ > 0 ? pdv_header_bytes : pdu_header_bytes + pdv_header_bytes;
+}
+
 // Where the next bytes shall go. False: the ring is full.
 bool Intake::plan(Plan& plan, std::size_t budget) {
     if (scratch_.empty()) scratch_.resize(scratch_bytes);
@@ -93,14 +98,15 @@ bool Intake::plan(Plan& plan, std::size_t budget) {
             plan_data(plan, budget);
             return plan.count > 0;
         case Part::command:
-            // The command's rest and the two headers behind it.
-            plan.add(scratch_.data(), std::min<std::size_t>(fragment_left_ + 12, scratch_.size()));
+            // The command's rest and the headers behind it.
+            plan.add(scratch_.data(), std::min<std::size_t>(fragment_left_ + following_header_bytes(), scratch_.size()));
             return true;
         case Part::body:
             plan.add(scratch_.data(), std::min<std::size_t>(body_bytes_ - body_.size(), scratch_.size()));
             return true;
         case Part::pdu_header:
-            plan.add(scratch_.data(), spool_ != nullptr ? 12 : pdu_header_bytes - header_held_);
+            // Never more than headers: a byte of a data set beyond them would have to be copied.
+            plan.add(scratch_.data(), pdu_header_bytes - header_held_ + (spool_ != nullptr ? pdv_header_bytes : 0));
             return true;
         case Part::pdv_header:
             plan.add(scratch_.data(), pdv_header_bytes - header_held_);
@@ -118,8 +124,7 @@ void Intake::plan_data(Plan& plan, std::size_t budget) {
     if (used == 0) return;
     plan.add(room.data(), used);
     if (fragment_last_ || used < fragment_left_ || !spool_->streams(slot_)) return;
-    // Behind this fragment stands a PDV header, or a PDU header and a PDV header.
-    plan.add(headers_[0].data(), pdu_left_ > 0 ? pdv_header_bytes : pdu_header_bytes + pdv_header_bytes);
+    plan.add(headers_[0].data(), following_header_bytes());
     if (pdu_left_ > 0 || fragment_expected_ == 0) return;
     const std::size_t step = fragment_expected_;
     while (plan.count + 2 <= destinations_max && used + step <= room.size() && plan.bytes + step <= budget) {

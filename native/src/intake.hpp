@@ -97,6 +97,7 @@ private:
     };
 
     Received progress();
+    std::size_t following_header_bytes() const noexcept;
     bool plan(Plan& plan, std::size_t budget);
     void plan_data(Plan& plan, std::size_t budget);
     void take(const Plan& plan, std::size_t got);

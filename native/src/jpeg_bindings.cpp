@@ -5,7 +5,7 @@
 #include "jpeg_lossless.hpp"
 
 #include <algorithm>
-#include <nanobind/stl/tuple.h>
+#include <span>
 #include <vector>
 
 namespace nb = nanobind;
@@ -80,6 +80,8 @@ void bind_jpeg(nb::module_& module) {
     nb::register_exception_translator([](const std::exception_ptr& pointer, void*) {
         try {
             std::rethrow_exception(pointer);
+        } catch (const jpeg::JpegUnsupported& error) {
+            PyErr_SetString(PyExc_NotImplementedError, error.what());
         } catch (const jpeg::JpegError& error) {
             PyErr_SetString(PyExc_ValueError, error.what());
         }

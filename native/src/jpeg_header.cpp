@@ -40,10 +40,13 @@ bool is_start_of_frame(unsigned marker) {
 
 }  // namespace
 
-void HeaderReader::fail(const std::string& what) const {
-    throw JpegError(what + " (byte " + std::to_string(position_) + " of " +
-                    std::to_string(stream_.size()) + ")");
+std::string HeaderReader::here() const {
+    return " (byte " + std::to_string(position_) + " of " + std::to_string(stream_.size()) + ")";
 }
+
+void HeaderReader::fail(const std::string& what) const { throw JpegError(what + here()); }
+
+void HeaderReader::refuse(const std::string& what) const { throw JpegUnsupported(what + here()); }
 
 unsigned HeaderReader::next_marker() {
     if (position_ >= stream_.size()) return end_of_stream;
@@ -95,7 +98,7 @@ void HeaderReader::read_frame() {
         const unsigned marker = next_marker();
         if (marker == marker_sof3) return read_start_of_frame();
         if (is_start_of_frame(marker)) {
-            fail("not JPEG Lossless with Huffman codes (SOF3) but " + marker_name(marker));
+            refuse("not JPEG Lossless with Huffman codes (SOF3) but " + marker_name(marker));
         }
         if (marker == end_of_stream) fail("stream ends before the frame header");
         if (!read_table_or_other(marker)) fail("marker " + marker_name(marker) + " before the frame header");
@@ -125,9 +128,10 @@ void HeaderReader::read_start_of_frame() {
     if (frame_.precision < 2 || frame_.precision > 16) {
         fail("precision " + std::to_string(frame_.precision) + " is outside 2 to 16");
     }
-    if (frame_.rows == 0 || frame_.columns == 0) fail("frame header without rows or columns");
+    if (frame_.rows == 0) refuse("number of rows is left open (DNL)");
+    if (frame_.columns == 0) fail("frame header without columns");
     if (frame_.components == 0 || frame_.components > components_max) {
-        fail(std::to_string(frame_.components) + " components; 1 to 4 are decoded");
+        refuse(std::to_string(frame_.components) + " components; 1 to 4 are decoded");
     }
     if (body.size() != 6 + std::size_t{3} * frame_.components) fail("frame header of a wrong length");
     for (unsigned index = 0; index < frame_.components; ++index) {
@@ -138,7 +142,7 @@ void HeaderReader::read_start_of_frame() {
         }
     }
     // A single component's sampling factors change nothing (T.81 A.2.2).
-    if (frame_.components > 1 && !frame_.unit_sampling) fail("subsampled components are not decoded");
+    if (frame_.components > 1 && !frame_.unit_sampling) refuse("subsampled components are not decoded");
 }
 
 void HeaderReader::read_start_of_scan() {

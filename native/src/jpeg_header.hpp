@@ -61,7 +61,9 @@ private:
     void read_start_of_scan();
     void read_huffman_tables();
     void read_restart_interval();
+    std::string here() const;
     [[noreturn]] void fail(const std::string& what) const;
+    [[noreturn]] void refuse(const std::string& what) const;
 
     std::span<const std::uint8_t> stream_;
     std::size_t position_ = 0;

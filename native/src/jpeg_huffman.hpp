@@ -3,6 +3,7 @@
 // difference categories 0 to 16; whatever bits are looked up, nothing outside the table is read.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -14,10 +15,16 @@
 
 namespace scai::jpeg {
 
-// The stream is broken, is not what the caller expects, or is of a kind that is not decoded here.
+// The stream is broken, or is not what the caller expects.
 class JpegError : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
+};
+
+// The stream may be whole, but is of a kind that is not decoded here.
+class JpegUnsupported : public JpegError {
+public:
+    using JpegError::JpegError;
 };
 
 // The next 64 bits at a bit position, first bit on top; at least 57 of them are real. Reads eight

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
-#include <limits>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -114,7 +113,7 @@ private:
         const unsigned interval = header_.restart_interval();
         if (interval == 0) return frame().rows;
         if (interval % frame().columns != 0) {
-            throw JpegError("restart interval " + std::to_string(interval) +
+            throw JpegUnsupported("restart interval " + std::to_string(interval) +
                             " is not a whole number of rows of " + std::to_string(frame().columns));
         }
         return interval / frame().columns;
@@ -179,13 +178,12 @@ void decode_frames(std::span<const std::span<const std::uint8_t>> streams, const
         for (std::size_t index = next++; index < streams.size(); index = next++) {
             try {
                 decode(streams[index], expected, images.subspan(index * bytes, bytes));
-            } catch (const std::exception& caught) {
+            } catch (...) {
                 const std::lock_guard lock(guard);
                 next = streams.size();
                 if (index >= failed) continue;
                 failed = index;
-                error = std::make_exception_ptr(
-                    JpegError("frame " + std::to_string(index + 1) + ": " + caught.what()));
+                error = std::current_exception();
             }
         }
     };
@@ -195,7 +193,15 @@ void decode_frames(std::span<const std::span<const std::uint8_t>> streams, const
         for (std::size_t number = 1; number < most; ++number) others.emplace_back(work);
         work();
     }
-    if (error) std::rethrow_exception(error);
+    if (!error) return;
+    const std::string where = "frame " + std::to_string(failed + 1) + ": ";
+    try {
+        std::rethrow_exception(error);
+    } catch (const JpegUnsupported& caught) {
+        throw JpegUnsupported(where + caught.what());
+    } catch (const JpegError& caught) {
+        throw JpegError(where + caught.what());
+    }
 }
 
 Report validate(std::span<const std::uint8_t> stream) {
