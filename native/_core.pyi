@@ -4,7 +4,7 @@ Lives in C++ under native/src; checked against the compiled module by the tests.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 LAYOUT_VERSION: Final[int]
 
@@ -162,3 +162,32 @@ def scan_tags(
     """
 
 def crc32c(data: bytes, seed: int = 0) -> int: ...
+
+# JPEG Lossless, process 14: what is broken, or disagrees with what is expected, is a ValueError that
+# says where; what is merely of a kind not decoded here is a NotImplementedError.
+def jpeg_lossless_decode(
+    data: bytes | bytearray | memoryview,
+    rows: int,
+    columns: int,
+    samples: int,
+    bits_allocated: int,
+) -> bytearray:
+    """One frame, colour by pixel, little endian; `bits_allocated` is 8 or 16."""
+
+def jpeg_lossless_decode_frames(
+    frames: Sequence[bytes | bytearray | memoryview],
+    out: Any,
+    rows: int,
+    columns: int,
+    samples: int,
+    bits_allocated: int,
+    threads: int = 1,
+) -> None:
+    """Frames, one behind the other, into `out`: any writable buffer of exactly their size. After an
+    error its content is undefined."""
+
+def jpeg_lossless_validate(
+    data: bytes | bytearray | memoryview,
+) -> tuple[int, int, int, int, int, int]:
+    """Decodes all and keeps nothing: (rows, columns, components, precision, predictor, samples that
+    lie outside the precision). Stricter than decoding: data left over is an error."""

@@ -1,5 +1,5 @@
-// Signatures of the JPEG Lossless functions for Python; see _core.pyi. Buffers stay exported while the
-// interpreter is released, so nobody can shrink them meanwhile.
+// Signatures of the JPEG Lossless functions for Python; see _core.pyi. Buffers stay exported while
+// the interpreter is released, so nobody can shrink them meanwhile.
 #include "jpeg_bindings.hpp"
 
 #include "jpeg_lossless.hpp"

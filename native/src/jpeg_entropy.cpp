@@ -1,9 +1,10 @@
-// See jpeg_entropy.hpp. The window is cut into as many pieces as there are lanes. The first lane begins
-// where decoding stands, the others somewhere in the middle of a symbol; but Huffman streams fall into
-// step by themselves, mostly within some tens of symbols. So each lane notes where its first groups
-// began. Then the true decoder, coming from the left, steps symbol by symbol until it stands where the
-// lane stood once; from there on the lane's differences are the true ones. Where they never meet, the
-// piece is decoded again from its true beginning: at worst everything is done twice.
+// See jpeg_entropy.hpp. The window is cut into as many pieces as there are lanes. The first lane
+// begins where decoding stands, the others somewhere in the middle of a symbol; but Huffman streams
+// fall into step by themselves, mostly within some tens of symbols. So each lane notes where its
+// first groups began. Then the true decoder, coming from the left, steps symbol by symbol until it
+// stands where the lane stood once; from there on the lane's differences are the true ones. Where
+// they never meet, the piece is decoded again from its true beginning: at worst everything is done
+// twice.
 #include "jpeg_entropy.hpp"
 
 #include <algorithm>
@@ -15,7 +16,7 @@ namespace {
 // Behind the last group begun, this much must be in the window: a group of slow symbols.
 constexpr std::uint64_t margin_bits = group_max * symbol_bits_max + 64;
 // Shorter pieces than this spend too much of themselves on falling into step.
-constexpr std::uint64_t piece_bits_min = 1024 * 8;
+constexpr std::uint64_t piece_bits_min = 512 * 8;
 
 using Kernel = void (*)(const LaneTables&, Lane* const*, std::size_t);
 struct Kernels {
@@ -24,10 +25,12 @@ struct Kernels {
 };
 
 #if defined(__x86_64__)
-// The same code with shifts and bit extraction that leave the flags alone: a third fewer instructions.
+// The same code with shifts and bit extraction that leave the flags alone: a third fewer
+// instructions.
 #define SCAI_JPEG_FAST_TARGET [[gnu::target("arch=x86-64-v3")]]
 template <unsigned Lanes, unsigned Group, bool Uniform, bool Record>
-SCAI_JPEG_FAST_TARGET void run_v3(const LaneTables& shared, Lane* const* lanes, std::size_t rounds) {
+SCAI_JPEG_FAST_TARGET void run_v3(const LaneTables& shared, Lane* const* lanes,
+                                  std::size_t rounds) {
     run_groups<Lanes, Group, Uniform, Record>(shared, lanes, rounds);
 }
 #endif
@@ -51,7 +54,8 @@ Kernels choose() {
 }
 
 const Kernels& kernels(unsigned group, bool uniform) {
-    static const std::array<Kernels, 3> same{choose<2, true>(), choose<3, true>(), choose<4, true>()};
+    static const std::array<Kernels, 3> same{choose<2, true>(), choose<3, true>(),
+                                             choose<4, true>()};
     static const std::array<Kernels, 3> several{choose<2, false>(), choose<3, false>(),
                                                 choose<4, false>()};
     return (uniform ? same : several)[group - 2];
@@ -63,8 +67,8 @@ bool all_equal(std::span<HuffmanTable* const> tables) {
     });
 }
 
-// More symbols in one peek are cheaper, as long as few are too long for their share of its bits: one
-// in five hundred costs as much as a smaller group.
+// More symbols in one peek are cheaper, as long as few are too long for their share of its bits:
+// one in five hundred costs as much as a smaller group.
 unsigned choose_group(const HuffmanTable& table) {
     constexpr std::uint32_t share_max = 65536 / 500;
     if (table.slow_share(peek_bits / 4) <= share_max) return 4;
@@ -120,7 +124,8 @@ void EntropyDecoder::run_batch(std::uint64_t usable) {
     const std::uint64_t span = usable - position_;
     const unsigned count = span >= piece_bits_min * lanes_max ? lanes_max : 1;
     for (unsigned index = 0; index < count; ++index) {
-        lanes_[index] = Lane{position_ + span * index / count, position_ + span * (index + 1) / count,
+        lanes_[index] = Lane{position_ + span * index / count,
+                             position_ + span * (index + 1) / count,
                              space_.differences[index].data(), space_.records[index].data(), false};
     }
     const std::uint64_t from = position_;
@@ -155,8 +160,8 @@ void EntropyDecoder::run_lanes(unsigned count) {
     }
 }
 
-// `position_` stands at or behind the beginning of this lane's piece: takes over what the lane has from
-// where they meet, else decodes the piece again.
+// `position_` stands at or behind the beginning of this lane's piece: takes over what the lane has
+// from where they meet, else decodes the piece again.
 void EntropyDecoder::follow(unsigned index, std::uint64_t usable) {
     Lane& lane = lanes_[index];
     std::uint16_t* const differences = space_.differences[index].data();
@@ -223,12 +228,14 @@ void EntropyDecoder::finish_by_symbol() {
 
 // Hands differences on that were decoded from bit `from` to `position_`. If they are more than the
 // image has, goes back to the end of the last one needed.
-void EntropyDecoder::deliver(std::uint64_t from, const std::uint16_t* differences, std::size_t count) {
+void EntropyDecoder::deliver(std::uint64_t from, const std::uint16_t* differences,
+                             std::size_t count) {
     if (count > remaining_) {
         count = static_cast<std::size_t>(remaining_);
         position_ = from;
         for (std::size_t index = 0; index < count; ++index) {
-            position_ += shared_.tables[index % group_]->decode(peek(shared_.bytes, position_)).bits;
+            const HuffmanTable& table = *shared_.tables[index % group_];
+            position_ += table.decode(peek(shared_.bytes, position_)).bits;
         }
     }
     rows_->take(differences, count);

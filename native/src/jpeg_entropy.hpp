@@ -1,6 +1,7 @@
 // Entropy-coded segments to differences: Huffman decoding of one restart interval after the other,
-// the way jpeg_lanes.hpp describes. Promise: the same differences as symbol by symbol from the start,
-// however the guesses turn out; work and memory bounded by the segment's length and a fixed window.
+// the way jpeg_lanes.hpp describes. Promise: the same differences as symbol by symbol from the
+// start, however the guesses turn out; work and memory bounded by the segment's length and a fixed
+// window.
 #pragma once
 
 #include "jpeg_lanes.hpp"
@@ -17,7 +18,8 @@ namespace scai::jpeg {
 // The buffers of one decoding thread.
 struct Workspace {
     // Bytes of stream for each lane at a time. A symbol has at least one bit, which bounds the
-    // differences; an image uses about an eighth of that room, which stays in the second-level cache.
+    // differences; an image uses about an eighth of that room, which stays in the second-level
+    // cache.
     static constexpr std::size_t lane_bytes = 8192;
     static constexpr std::size_t window_bytes = lane_bytes * lanes_max;
     static constexpr std::size_t padding_bytes = 64;  // zeros that may be peeked at behind the end

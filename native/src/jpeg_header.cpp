@@ -101,7 +101,9 @@ void HeaderReader::read_frame() {
             refuse("not JPEG Lossless with Huffman codes (SOF3) but " + marker_name(marker));
         }
         if (marker == end_of_stream) fail("stream ends before the frame header");
-        if (!read_table_or_other(marker)) fail("marker " + marker_name(marker) + " before the frame header");
+        if (!read_table_or_other(marker)) {
+            fail("marker " + marker_name(marker) + " before the frame header");
+        }
     }
 }
 
@@ -133,16 +135,22 @@ void HeaderReader::read_start_of_frame() {
     if (frame_.components == 0 || frame_.components > components_max) {
         refuse(std::to_string(frame_.components) + " components; 1 to 4 are decoded");
     }
-    if (body.size() != 6 + std::size_t{3} * frame_.components) fail("frame header of a wrong length");
+    if (body.size() != 6 + std::size_t{3} * frame_.components) {
+        fail("frame header of a wrong length");
+    }
     for (unsigned index = 0; index < frame_.components; ++index) {
         frame_.identifiers[index] = body[6 + std::size_t{3} * index];
         if (body[7 + std::size_t{3} * index] != 0x11) frame_.unit_sampling = false;
         for (unsigned other = 0; other < index; ++other) {
-            if (frame_.identifiers[other] == frame_.identifiers[index]) fail("component named twice");
+            if (frame_.identifiers[other] == frame_.identifiers[index]) {
+                fail("component named twice");
+            }
         }
     }
     // A single component's sampling factors change nothing (T.81 A.2.2).
-    if (frame_.components > 1 && !frame_.unit_sampling) refuse("subsampled components are not decoded");
+    if (frame_.components > 1 && !frame_.unit_sampling) {
+        refuse("subsampled components are not decoded");
+    }
 }
 
 void HeaderReader::read_start_of_scan() {
@@ -158,14 +166,18 @@ void HeaderReader::read_start_of_scan() {
     for (unsigned index = 0; index < scan_.components; ++index) {
         const unsigned identifier = body[1 + std::size_t{2} * index];
         unsigned component = 0;
-        while (component < frame_.components && frame_.identifiers[component] != identifier) ++component;
+        while (component < frame_.components && frame_.identifiers[component] != identifier) {
+            ++component;
+        }
         if (component == frame_.components) fail("scan of a component that the frame has not");
         for (unsigned other = 0; other < index; ++other) {
             if (scan_.component[other] == component) fail("component twice in a scan");
         }
         scan_.component[index] = static_cast<std::uint8_t>(component);
         const unsigned table = body[2 + std::size_t{2} * index] >> 4;
-        if (table >= tables_.size() || !tables_[table].present()) fail("scan without its Huffman table");
+        if (table >= tables_.size() || !tables_[table].present()) {
+            fail("scan without its Huffman table");
+        }
         if (!tables_[table].lossless()) fail("Huffman table with categories above 16");
         scan_.table[index] = static_cast<std::uint8_t>(table);
     }
@@ -175,7 +187,9 @@ void HeaderReader::read_start_of_scan() {
     if (scan_.predictor < 1 || scan_.predictor > 7) {
         fail("predictor " + std::to_string(scan_.predictor) + " is outside 1 to 7");
     }
-    if (scan_.point_transform >= frame_.precision) fail("point transform is not below the precision");
+    if (scan_.point_transform >= frame_.precision) {
+        fail("point transform is not below the precision");
+    }
 }
 
 void HeaderReader::read_huffman_tables() {
@@ -189,7 +203,9 @@ void HeaderReader::read_huffman_tables() {
         for (const std::uint8_t count : counts) total += count;
         if (body.size() < 17 + total) fail("Huffman table is too short");
         // Class 1 belongs to the DCT processes; it can lie here unused.
-        if (kind > 1 || index >= tables_.size()) fail("Huffman table of an unknown class or number");
+        if (kind > 1 || index >= tables_.size()) {
+            fail("Huffman table of an unknown class or number");
+        }
         if (kind == 0) tables_[index].build(counts, body.subspan(17, total));
         body = body.subspan(17 + total);
     }

@@ -1,6 +1,7 @@
-// The code tables of lossless JPEG (ITU-T T.81 annexes C and H): built from a DHT segment, then read
-// by the entropy decoder. Promise: a table that was built has no overlapping codes and names only
-// difference categories 0 to 16; whatever bits are looked up, nothing outside the table is read.
+// The code tables of lossless JPEG (ITU-T T.81 annexes C and H): built from a DHT segment, then
+// read by the entropy decoder. Promise: a table that was built has no overlapping codes and names
+// only difference categories 0 to 16; whatever bits are looked up, nothing outside the table is
+// read.
 #pragma once
 
 #include <algorithm>
@@ -44,8 +45,9 @@ struct Symbol {
     std::uint16_t difference;
 };
 
-// Entries of the fast table, by the next `fast_index_bits` bits. The index reaches past a short code
-// to the first extra bit, which is the difference's sign, so the entry is already that of the sign:
+// Entries of the fast table, by the next `fast_index_bits` bits. The index reaches past a short
+// code to the first extra bit, which is the difference's sign, so the entry is already that of the
+// sign:
 //   bits 0 to 7    bits taken by code and extra bits together; 0: not decided here, use decode()
 //   bits 8 to 15   how many of them are extra bits
 //   bits 16 to 31  what is added to the extra bits to make the difference, modulo 2^16
@@ -161,7 +163,8 @@ private:
     void for_each_code(Visit&& visit) const {
         for (unsigned length = 1; length <= 16; ++length) {
             for (std::uint32_t offset = 0; offset < counts_[length]; ++offset) {
-                visit(length, first_code_[length] + offset, symbols_[first_index_[length] + offset]);
+                const std::uint8_t category = symbols_[first_index_[length] + offset];
+                visit(length, first_code_[length] + offset, category);
             }
         }
     }

@@ -1,7 +1,7 @@
 // The innermost loop: several positions of one bit stream decoded in turn by one core. A symbol's
-// place is known only when the one before it is decoded, about eight cycles later, and the core idles
-// meanwhile; four such chains side by side fill it. Used by jpeg_entropy.cpp only, which finds out
-// afterwards from where on a guessed position gave the true symbols.
+// place is known only when the one before it is decoded, about eight cycles later, and the core
+// idles meanwhile; four such chains side by side fill it. Used by jpeg_entropy.cpp only, which
+// finds out afterwards from where on a guessed position gave the true symbols.
 #pragma once
 
 #include "jpeg_huffman.hpp"
@@ -14,7 +14,7 @@ namespace scai::jpeg {
 
 inline constexpr unsigned lanes_max = 4;
 inline constexpr unsigned group_max = 4;
-inline constexpr unsigned symbol_bits_max = 32;  // a code of 16 and 15 extra bits, with one to spare
+inline constexpr unsigned symbol_bits_max = 32;  // a code of 16 and 15 extra bits is 31
 
 // One chain. Decodes from `position` on, groups of symbols at a time, into `out`.
 struct Lane {

@@ -30,7 +30,9 @@ void check_agreement(const Frame& frame, const Expected& expected, std::size_t s
                         ", of the data set " + std::to_string(should));
     };
     if (frame.rows != expected.rows) differ("number of rows", frame.rows, expected.rows);
-    if (frame.columns != expected.columns) differ("number of columns", frame.columns, expected.columns);
+    if (frame.columns != expected.columns) {
+        differ("number of columns", frame.columns, expected.columns);
+    }
     if (frame.components != expected.samples) {
         differ("number of components", frame.components, expected.samples);
     }
@@ -158,7 +160,9 @@ void check_header(std::span<const std::uint8_t> stream, const Expected& expected
 
 void decode(std::span<const std::uint8_t> stream, const Expected& expected,
             std::span<std::uint8_t> image) {
-    if (image.size() != frame_bytes(expected)) throw JpegError("the room for the frame has a wrong size");
+    if (image.size() != frame_bytes(expected)) {
+        throw JpegError("the room for the frame has a wrong size");
+    }
     StreamDecoder decoder(stream, {image, expected.bits_allocated / 8});
     check_agreement(decoder.frame(), expected, stream.size());
     decoder.run(false);

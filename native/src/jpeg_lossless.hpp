@@ -1,7 +1,7 @@
-// JPEG Lossless, process 14 (ITU-T T.81 annex H), all predictors: one stream to samples, many frames
-// on several threads, or a check that keeps nothing. Called by jpeg_bindings.cpp and the fuzzer.
-// Promise: every sample of the image is written or JpegError is thrown; hostile streams cost no more
-// time and memory than honest ones of their length.
+// JPEG Lossless, process 14 (ITU-T T.81 annex H), all predictors: one stream to samples, many
+// frames on several threads, or a check that keeps nothing. Called by jpeg_bindings.cpp and the
+// fuzzer. Promise: every sample of the image is written or JpegError is thrown; hostile streams
+// cost no more time and memory than honest ones of their length.
 #pragma once
 
 #include "jpeg_header.hpp"

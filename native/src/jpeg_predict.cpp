@@ -1,6 +1,7 @@
 // The predictors; see jpeg_predict.hpp. 1, 4 and 5 are running sums of something that is known
-// before the row, and are computed eight samples at a time; 2 and 3 need no sum; 6 and 7 halve a sum
-// with the sample before and remain serial. All arithmetic is modulo 2^16, as the standard has it.
+// before the row, and are computed eight samples at a time; 2 and 3 need no sum; 6 and 7 halve a
+// sum with the sample before and remain serial. All arithmetic is modulo 2^16, as the standard has
+// it.
 #include "jpeg_predict.hpp"
 
 #include <algorithm>
@@ -10,7 +11,7 @@
 namespace scai::jpeg {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "samples are stored as they are in memory");
+static_assert(std::endian::native == std::endian::little, "samples are stored as in memory");
 
 using Eight = std::uint16_t __attribute__((vector_size(16)));
 
@@ -18,7 +19,8 @@ using Eight = std::uint16_t __attribute__((vector_size(16)));
 #define SCAI_ROW_LOOP [[gnu::always_inline]] inline
 
 // out[i] = start + in[0] + ... + in[i]. `in` and `out` may be the same.
-SCAI_ROW_LOOP void running_sum(const std::uint16_t* in, std::uint16_t* out, std::size_t count, std::uint16_t start) {
+SCAI_ROW_LOOP void running_sum(const std::uint16_t* in, std::uint16_t* out, std::size_t count,
+                               std::uint16_t start) {
     Eight carry;
     for (int lane = 0; lane < 8; ++lane) carry[lane] = start;
     const Eight zero{};
@@ -38,16 +40,20 @@ SCAI_ROW_LOOP void running_sum(const std::uint16_t* in, std::uint16_t* out, std:
 }
 
 // A row that is not an interval's first begins with the sample above; then the predictor holds.
-SCAI_ROW_LOOP void predict_row(unsigned predictor, const std::uint16_t* in, const std::uint16_t* above,
-                 std::uint16_t* out, std::size_t count) {
+SCAI_ROW_LOOP void predict_row(unsigned predictor, const std::uint16_t* in,
+                               const std::uint16_t* above, std::uint16_t* out, std::size_t count) {
     if (predictor == 1) return running_sum(in, out, count, above[0]);
     out[0] = static_cast<std::uint16_t>(above[0] + in[0]);
     switch (predictor) {
         case 2:
-            for (std::size_t i = 1; i < count; ++i) out[i] = static_cast<std::uint16_t>(in[i] + above[i]);
+            for (std::size_t i = 1; i < count; ++i) {
+                out[i] = static_cast<std::uint16_t>(in[i] + above[i]);
+            }
             return;
         case 3:
-            for (std::size_t i = 1; i < count; ++i) out[i] = static_cast<std::uint16_t>(in[i] + above[i - 1]);
+            for (std::size_t i = 1; i < count; ++i) {
+                out[i] = static_cast<std::uint16_t>(in[i] + above[i - 1]);
+            }
             return;
         case 4:
             for (std::size_t i = 1; i < count; ++i) {
@@ -61,7 +67,8 @@ SCAI_ROW_LOOP void predict_row(unsigned predictor, const std::uint16_t* in, cons
             return running_sum(out + 1, out + 1, count - 1, out[0]);
         case 6:
             for (std::size_t i = 1; i < count; ++i) {
-                out[i] = static_cast<std::uint16_t>(in[i] + above[i] + ((out[i - 1] - above[i - 1]) >> 1));
+                const int half = (out[i - 1] - above[i - 1]) >> 1;
+                out[i] = static_cast<std::uint16_t>(in[i] + above[i] + half);
             }
             return;
         default:
@@ -87,7 +94,8 @@ SCAI_ROW_LOOP void store(const Row& row, std::uint8_t* to) {
 SCAI_ROW_LOOP std::uint32_t build(const Row& row) {
     if (row.above == nullptr) {
         // An interval's first row: from the left, the first sample from the middle of the range.
-        running_sum(row.differences, row.samples, row.count, static_cast<std::uint16_t>(row.range / 2));
+        const auto middle = static_cast<std::uint16_t>(row.range / 2);
+        running_sum(row.differences, row.samples, row.count, middle);
     } else {
         predict_row(row.predictor, row.differences, row.above, row.samples, row.count);
     }
@@ -133,7 +141,7 @@ RowBuilder::RowBuilder(const Frame& frame, const Scan& scan, Image image)
 void RowBuilder::take(const std::uint16_t* differences, std::size_t count) {
     if (partial_ > 0) {
         const std::size_t part = std::min(count, row_samples_ - partial_);
-        std::copy_n(differences, part, partial_row_.begin() + static_cast<std::ptrdiff_t>(partial_));
+        std::copy_n(differences, part, partial_row_.data() + partial_);
         differences += part;
         count -= part;
         partial_ += part;
