@@ -34,8 +34,13 @@ def _figure(columns: int, rows: int = 1) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path, title: str) -> None:
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
+    for one in figure.axes:
+        for axis in (one.xaxis, one.yaxis):
+            if axis.get_scale() == "log":
+                axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+                axis.set_minor_formatter(ticker.NullFormatter())
     figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
