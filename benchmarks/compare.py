@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import click
 import orjson
-from rich.console import Console
 
 from benchmarks.compare_report import machine, markdown, series
 from benchmarks.compare_round import run_round
@@ -84,12 +83,11 @@ def _orders(names: Sequence[str], rounds: int) -> list[list[str]]:
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path))
 def main(**options: Any) -> None:
     """Compare storage servers under the same load, alternating."""
-    console = Console()
     names, lacking = _chosen(options["peers"])
     if not names:
         raise click.UsageError("; ".join(lacking) or "no peer to measure")
     for line in lacking:
-        console.print(line)
+        click.echo(line)
     workload = options["workload"]
     plan = Plan(
         targets=(Target("127.0.0.1", 1, associations=options["associations"]),),
@@ -102,22 +100,22 @@ def main(**options: Any) -> None:
         core=options["sender_core"],
     )
     for name in names:
-        console.print(f"[dim]{name}:[/] {shown_command(PEERS[name])}", highlight=False)
+        click.echo(f"{name}: {shown_command(PEERS[name])}")
     parent = options["directory"] or Path(tempfile.gettempdir())
     round_bytes = plan.images[0].payload_bytes * plan.instances
     _check_budget(names, options["rounds"] + 1, round_bytes, parent)
     root = Path(tempfile.mkdtemp(prefix="compare-", dir=parent))
     try:
-        report = _measure(names, plan, options, root, console)
+        report = _measure(names, plan, options, root)
     finally:
         shutil.rmtree(root)
     report["errors"] += lacking
-    _deliver(report, options, console)
+    _deliver(report, options)
     sys.exit(1 if report["errors"] else 0)
 
 
 def _measure(
-    names: Sequence[str], plan: Plan, options: dict[str, Any], root: Path, console: Console
+    names: Sequence[str], plan: Plan, options: dict[str, Any], root: Path
 ) -> dict[str, Any]:
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     errors: list[str] = []
@@ -135,12 +133,12 @@ def _measure(
                 figures = run_round(PEERS[name], place, plan, warm_up)
             except (PeerError, LoadError) as error:
                 errors.append(f"round {number}: {error}")
-                console.print(f"[red]round {number} {name}: {error}[/]", highlight=False)
+                click.echo(f"round {number} {name}: {error}", err=True)
                 figures = {}
             if figures:
                 figures["p99_ms"] = figures["latency_ms"]["p99"]
                 counted = "warm-up" if number == 0 else f"round {number}"
-                console.print(
+                click.echo(
                     f"{counted} {name}: {figures['megabytes_per_second']:.0f} MB/s,"
                     f" {figures['instances_per_second']:.0f}/s, p99 {figures['p99_ms']:.1f} ms,"
                     f" {figures['server_cpu_seconds_per_gb']:.2f} CPU-s/GB"
@@ -162,9 +160,9 @@ def _measure(
     }
 
 
-def _deliver(report: dict[str, Any], options: dict[str, Any], console: Console) -> None:
+def _deliver(report: dict[str, Any], options: dict[str, Any]) -> None:
     text = markdown(report)
-    console.print(text, highlight=False, markup=False)
+    click.echo(text)
     if (path := options["json_file"]) is not None:
         path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     if (path := options["markdown_file"]) is not None:
@@ -177,7 +175,7 @@ def _deliver(report: dict[str, Any], options: dict[str, Any], console: Console) 
         try:
             plot_comparison(figures[0], figures[1], figures[2], path, report["workload"])
         except PlotError as error:
-            console.print(f"no plot: {error}")
+            click.echo(f"no plot: {error}")
 
 
 if __name__ == "__main__":

@@ -279,12 +279,12 @@ def shown_command(peer: Peer) -> str:
     """The command as a person would type it, without this run's directory and ports."""
     place = Place(Path("DIR"), 11112, 9104, 525588, 0)
     if peer.name.startswith("ours"):
-        return f'scai run -c FILE  # durability = "{peer.name.partition("-")[2]}"'
+        return f'taskset -c 0 scai run -c FILE  # durability = "{peer.name.partition("-")[2]}"'
     if peer.name.startswith("orthanc"):
         sync = str(peer.name == "orthanc-sync").lower()
         return (
-            f"taskset -c 0 TCP_NODELAY=1 /usr/sbin/Orthanc FILE  # SyncStorageArea {sync}, StorageCompression false,"
-            " StoreMD5ForAttachments false, DicomThreadsCount 8, HttpServerEnabled false"
+            f"taskset -c 0 TCP_NODELAY=1 /usr/sbin/Orthanc FILE  # SyncStorageArea {sync},"
+            " StorageCompression false, StoreMD5ForAttachments false, DicomThreadsCount 8, HttpServerEnabled false"
         )
     launch = peer.launch(place)
     variables = [f"{name}={value}" for name, value in launch.environment.items()]
