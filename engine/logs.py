@@ -47,6 +47,11 @@ class Log:
         """From now on lines are written once a turn of this loop."""
         self._loop = loop
 
+    def detach(self) -> None:
+        """The loop ends: from now on lines are written at once."""
+        self._loop = None
+        self.flush()
+
     def set_level(self, level: str) -> None:
         self._threshold = LEVELS[level]
 
@@ -115,7 +120,7 @@ class Log:
 
     def close(self) -> None:
         """At the end of the process: what waits is written, within a bound."""
-        self._loop = None
+        self.detach()
         deadline = time.monotonic() + limits.log_close_s
         while not self.flush() and time.monotonic() < deadline:
             time.sleep(_retry_s)

@@ -77,10 +77,10 @@ class Child(Generic[SpecT]):
         self._loop = loop
         self.log.attach(loop)
         loop.add_reader(self._letterbox.descriptor, self._read_letters)
-        # The terminal's interrupt and hang-up are meant for the supervisor, which then tells us.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        loop.add_signal_handler(signal.SIGTERM, self.drain, limits.drain_timeout_s_default)
+        # A terminal or a service manager may signal the whole group. What it wants is the
+        # supervisor's to decide, which ends its children in the right order.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         self._beat()
 
     def _beat(self) -> None:
@@ -161,7 +161,10 @@ async def _run_role(child: Child[AnySpec], run: Callable[[Child[AnySpec]], objec
     child.attach(asyncio.get_running_loop())
     work = run(child)
     assert asyncio.iscoroutine(work), "a role's run() is a coroutine function"
-    await work
+    try:
+        await work
+    finally:
+        child.log.detach()
 
 
 def _set_title(title: str) -> None:

@@ -207,7 +207,7 @@ class Supervised:
         """Seconds to wait before the replacement."""
         self.restarts += 1
         self._segment.note_restart(self.spec.counters_block)
-        forgiven = lived_s / limits.restart_forgiven_s
+        forgiven = lived_s // limits.restart_forgiven_s
         healthy = lived_s >= limits.restart_healthy_s
         self._failures = 1.0 if healthy else max(0.0, self._failures - forgiven) + 1.0
         # One that says it cannot start would say so again at once.
