@@ -1,0 +1,212 @@
+"""`scai status`: processes, cores and why, associations, rates, queue, disk of the service.
+
+The supervisor says what it knows over its socket; numbers come from the shared counters, rates from
+two looks a second apart. Exit code 1 when no service runs on this data.
+"""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from engine.counters import CounterSegment, open_counters
+from engine.metrics import Counter, Gauge
+from tools.options import config_option, load
+from tools.stats_collector import journal_lag
+from tools.terminal import Exit, printable
+from workers.placement import as_ranges
+from workers.supervision_status import ProcessStatus, Status, ask_status
+
+_interval_s: Final = 1.0
+_rated: Final = (Counter.STORED_INSTANCES, Counter.STORED_BYTES, Counter.RECEIVED_BYTES)
+_totals: Final = {
+    "accepted": (Counter.ASSOCIATIONS_ACCEPTED,),
+    "rejected": tuple(item for item in Counter if item.name.startswith("ASSOCIATIONS_REJECTED")),
+    "stored_instances": (Counter.STORED_INSTANCES,),
+    "stored_bytes": (Counter.STORED_BYTES,),
+    "store_failures": (Counter.STORE_FAILURE,),
+}
+_index_gauges: Final = (
+    Gauge.PATIENTS,
+    Gauge.STUDIES,
+    Gauge.SERIES,
+    Gauge.INSTANCES,
+    Gauge.INDEX_FAULT,
+    Gauge.DISK_LOW,
+)
+
+
+class Numbers(msgspec.Struct, frozen=True, kw_only=True):
+    """What the counters say of one receiver."""
+
+    name: str
+    accepted: int
+    rejected: int
+    stored_instances: int
+    stored_bytes: int
+    store_failures: int
+    instances_per_s: float
+    stored_bytes_per_s: float
+    received_bytes_per_s: float
+    journal_lag: int
+    last_received: float  # Unix seconds; 0: never
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it, as `--json` prints it."""
+
+    service: Status
+    receivers: list[Numbers]
+    index: dict[str, int]
+    disk_free_bytes: int
+
+
+@click.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of tables.")
+def command(config_path: Path | None, as_json: bool) -> int:
+    """Show processes, associations, rates and disk of the running service."""
+    data = load(config_path).config.data_path
+    status = ask_status(data)
+    segment = open_counters(data)
+    if status is None or segment is None:
+        click.echo(printable(f"no service runs on {data}"), err=True)
+        return Exit.NEGATIVE
+    report = _report(status, segment, data)
+    if as_json:
+        click.echo(msgspec.json.encode(report).decode())
+    else:
+        _print(report)
+    return Exit.OK
+
+
+def _report(status: Status, segment: CounterSegment, data: Path) -> Report:
+    receivers = [process for process in status.processes if process.role == "receiver"]
+    before = {process.name: _sample(segment, process) for process in receivers}
+    start = time.monotonic()
+    time.sleep(_interval_s)
+    elapsed = time.monotonic() - start
+    index = next(process for process in status.processes if process.role == "indexer")
+    block = segment.block(index.counters_block)
+    return Report(
+        service=status,
+        receivers=[
+            _numbers(segment, process, before[process.name], elapsed) for process in receivers
+        ],
+        index={gauge.name.lower(): block.get(gauge) for gauge in _index_gauges},
+        disk_free_bytes=shutil.disk_usage(data).free,
+    )
+
+
+def _sample(segment: CounterSegment, process: ProcessStatus) -> list[int]:
+    block = segment.block(process.counters_block)
+    return [block.get(item) for item in _rated]
+
+
+def _numbers(
+    segment: CounterSegment, process: ProcessStatus, before: list[int], elapsed: float
+) -> Numbers:
+    block = segment.block(process.counters_block)
+    after = _sample(segment, process)
+    rates = [(new - old) / elapsed for new, old in zip(after, before, strict=True)]
+    totals = {name: sum(map(block.get, items)) for name, items in _totals.items()}
+    return Numbers(
+        name=process.name,
+        instances_per_s=rates[0],
+        stored_bytes_per_s=rates[1],
+        received_bytes_per_s=rates[2],
+        journal_lag=journal_lag(segment, segment.head(process.counters_block)),
+        last_received=block.get(Gauge.LAST_RECEIVED) / 1e9,
+        **totals,
+    )
+
+
+def _print(report: Report) -> None:
+    console = Console()
+    service = report.service
+    console.print(
+        Text(
+            printable(
+                f"scai {service.version}, {service.state} for {_span(service.uptime_s)}, pid "
+                f"{service.pid}, durability {service.durability}, data in "
+                f"{service.data_directory}, configuration "
+                f"{service.configuration or 'by default'}"
+            )
+        )
+    )
+    console.print(_processes(service))
+    console.print(_receivers(report))
+    index = report.index
+    console.print(
+        f"index: {index['patients']} patients, {index['studies']} studies, {index['series']} "
+        f"series, {index['instances']} instances; disk: {_size(report.disk_free_bytes)} free"
+    )
+    if index["index_fault"]:
+        console.print(f"the index cannot be written: error {index['index_fault']}", style="bold")
+    if index["disk_low"]:
+        console.print("the disk is nearly full: new instances are refused", style="bold")
+
+
+def _processes(service: Status) -> Table:
+    table = Table("process", "state", "pid", "cores", "why there", "up", "restarts", "last fault")
+    for process in service.processes:
+        table.add_row(
+            *(
+                Text(printable(text))
+                for text in (
+                    process.name,
+                    process.state,
+                    str(process.pid or "-"),
+                    as_ranges(process.cores),
+                    process.placement,
+                    _span(process.uptime_s),
+                    str(process.restarts),
+                    process.last_fault or "-",
+                )
+            )
+        )
+    return table
+
+
+def _receivers(report: Report) -> Table:
+    table = Table(
+        "AE", "port", "associations", "rejected", "instances", "failed", "now", "queue", "last"
+    )
+    by_name = {numbers.name: numbers for numbers in report.receivers}
+    for process in report.service.processes:
+        numbers = by_name.get(process.name)
+        if numbers is None:
+            continue
+        ago = time.time() - numbers.last_received
+        table.add_row(
+            Text(printable(process.ae_title)),
+            str(process.port),
+            f"{process.associations} of {process.association_limit}",
+            str(numbers.rejected),
+            f"{numbers.stored_instances} ({_size(numbers.stored_bytes)})",
+            str(numbers.store_failures),
+            f"{numbers.instances_per_s:.1f}/s {_size(numbers.stored_bytes_per_s)}/s",
+            str(numbers.journal_lag),
+            f"{_span(ago)} ago" if numbers.last_received else "never",
+        )
+    return table
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def _size(count: float) -> str:
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} B"
