@@ -187,8 +187,18 @@ class Gateway:
         return found
 
     def processes(self) -> dict[str, int]:
-        """Name -> pid of every worker."""
-        return {entry["name"]: entry["pid"] for entry in self.status()["processes"]}
+        """Name -> pid of every worker, asked on the control socket: quicker than the command."""
+        directory = os.open(self.data / "run", os.O_RDONLY)
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(5)
+                # Through the descriptor: a test's directory may be too long for a socket's name.
+                connection.connect(f"/proc/self/fd/{directory}/control.sock")
+                connection.sendall(b'{"command":"status"}\n')
+                answer = json.loads(connection.makefile("rb").readline())
+        finally:
+            os.close(directory)
+        return {entry["name"]: entry["pid"] for entry in answer["processes"]}
 
     def find(self, *arguments: str) -> dict[str, dict[str, Any]]:
         """`scai find --level image --format json`, by SOP instance UID."""

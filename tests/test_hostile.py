@@ -292,7 +292,7 @@ def test_connections_leave_nothing_behind(gateway: Gateway, bystander: Bystander
 
 def receiver_pid(gateway: Gateway) -> int:
     """The process that serves SCP_AE."""
-    return next(pid for name, pid in gateway.processes().items() if "SCP_AE" in name)
+    return gateway.processes()["storage_scp"]
 
 
 def test_dripped_in_parallel(gateway: Gateway, bystander: Bystander) -> None:
