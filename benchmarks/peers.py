@@ -284,7 +284,8 @@ def shown_command(peer: Peer) -> str:
         sync = str(peer.name == "orthanc-sync").lower()
         return (
             f"taskset -c 0 TCP_NODELAY=1 /usr/sbin/Orthanc FILE  # SyncStorageArea {sync},"
-            " StorageCompression false, StoreMD5ForAttachments false, DicomThreadsCount 8, HttpServerEnabled false"
+            " StorageCompression false, StoreMD5ForAttachments false, DicomThreadsCount 8,"
+            " HttpServerEnabled false"
         )
     launch = peer.launch(place)
     variables = [f"{name}={value}" for name, value in launch.environment.items()]
