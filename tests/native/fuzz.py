@@ -18,9 +18,27 @@ LEARNT: Final = sanitized.ROOT / "build" / "fuzz"
 INPUT_BYTES_MAX: Final = 4096
 KEPT_INPUTS_MAX: Final = 200  # a corpus is for a start, not an archive
 
+# Programs for intake_fuzz.cpp: accepted, seed, then a command that stores (2) or discards (1),
+# data fragments of every kind, their repetition, and what ends or breaks the stream.
+COMMAND: Final = bytes([1, 1, 40, 2])
+DATA: Final = bytes([2, 1, 0x3F, 0xF4, 5])
+LAST: Final = bytes([3, 1, 0x10, 0x01, 9])
+INTAKE_SEEDS: Final = [
+    bytes([1, 3]) + COMMAND + LAST + COMMAND + LAST + bytes([6, 0]),
+    bytes([1, 8]) + COMMAND + DATA + bytes([14, 20]) + LAST + COMMAND + DATA + LAST,
+    bytes([1, 9]) + COMMAND + DATA + bytes([14, 150, 2, 1, 1, 1, 7, 14, 90]) + LAST,
+    bytes([1, 4]) + COMMAND + bytes([2, 1, 0, 1, 5, 14, 159]) + LAST + COMMAND + LAST,
+    bytes([1, 5]) + COMMAND[:3] + bytes([1]) + DATA + bytes([14, 9]) + LAST + COMMAND + LAST,
+    bytes([0, 6, 5, 80, 0]) + COMMAND + LAST + bytes([6, 2]),
+    bytes([1, 7]) + COMMAND + DATA + bytes([15, 0, 70, 255]) + LAST,
+    bytes([1, 2]) + COMMAND + bytes([4, 3, 1, 0, 200, 1, 0, 100, 1, 2, 9]) + COMMAND + LAST,
+]
+
 
 def seeds(target: str) -> list[bytes]:
     """Inputs to begin with that are made and not stored."""
+    if target == "intake_fuzz":
+        return INTAKE_SEEDS
     if target != "tag_scanner_fuzz":
         return []
     choices = [(0, 64, 255), (2, 8, 16)]  # which tags, value_max, row_max: see the target's head

@@ -42,13 +42,29 @@ class Program:
     name: str
     parts: tuple[str, ...]
     flags: tuple[str, ...]
+    source: str = ""  # the name, if empty
 
+
+# What a spool is made of.
+STORE: Final = (
+    "checksum",
+    "file_writer",
+    "journal",
+    "journal_reader",
+    "ring",
+    "spool",
+    "tag_scanner",
+)
 
 PROGRAMS: Final = {
     program.name: program
     for program in (
         Program("tag_scanner_fuzz", ("tag_scanner",), FUZZ),
         Program("checksum_fuzz", ("checksum",), FUZZ),
+        Program("intake_fuzz", ("intake", *STORE), FUZZ),
+        Program("journal_reader_fuzz", STORE, FUZZ),
+        Program("spool_stress_address", STORE, ADDRESS, "spool_stress"),
+        Program("spool_stress_thread", STORE, THREAD, "spool_stress"),
     )
 }
 
@@ -75,7 +91,10 @@ def build(name: str) -> Path:
         *("-std=c++20", "-g", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Wpedantic"),
         *("-Wshadow", "-Werror", "-pthread", *program.flags, f"-I{SOURCES}", f"-I{HERE}"),
     ]
-    sources = [HERE / f"{name}.cpp", *(SOURCES / f"{part}.cpp" for part in program.parts)]
+    sources = [
+        HERE / f"{program.source or name}.cpp",
+        *(SOURCES / f"{part}.cpp" for part in program.parts),
+    ]
     state = hashlib.sha256(repr(command).encode())
     for path in [*sources, *sorted(SOURCES.glob("*.hpp")), *sorted(HERE.glob("*.hpp"))]:
         state.update(path.name.encode() + path.read_bytes())
