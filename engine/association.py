@@ -214,9 +214,10 @@ class Association:
             self._note("warning", "artim_expired", text="no A-ASSOCIATE-RQ came")
             self._act(Event.Evt18)
         elif self.state is State.Sta13:
-            self._note("info", "artim_expired", text="the peer did not close the connection")
+            self._note("info", "close_expired", text="the peer did not close the connection")
             self._act(Event.Evt18)
         else:
+            self._note("warning", "idle_expired", seconds=int(self._idle_s))
             self._act(Event.Evt15, text=f"nothing came for {self._idle_s:g} s")
 
     def _on_drain(self, _: DrainExpired) -> None:

@@ -102,6 +102,7 @@ class Exchange:
             return None
         if field == CommandField.C_ECHO and verification:
             if request.sop_class == uids.verification:
+                effects.append(Note("info", "echo_answered", {}))
                 return self._respond(Status.SUCCESS, "", effects)
             refusal = "SOP class is not Verification"
             return self._refuse(Status.SOP_CLASS_NOT_SUPPORTED, refusal, effects)

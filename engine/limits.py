@@ -52,6 +52,7 @@ idle_timeout_s_default: Final = 300
 idle_timeout_s_max: Final = 86400
 # A response is at most a few hundred bytes; a peer that does not take it for this long is gone.
 send_timeout_s: Final = 30
+abort_linger_s: Final = 0.2  # at the end of a drain, for the aborts to leave
 drain_timeout_s_default: Final = 30
 drain_timeout_s_max: Final = 600
 
@@ -91,6 +92,12 @@ index_map_growth_factor: Final = 2
 index_readers_max: Final = 256
 # Series whose records the writer keeps decoded: far more than arrive at a time, and a few MB.
 index_records_cached_max: Final = 4096
+# Large files placed since the last checkpoint: their names are kept, and replayed after a crash.
+index_checkpoint_files_max: Final = 4096
+index_checkpoint_idle_s: Final = 5  # a quiet service holds no more journal than this
+# Under load commits come no closer: the disk's syncs belong to the receivers. What is
+# acknowledged can be found this much later.
+index_commit_interval_ms: Final = 10
 index_batch_max: Final = 512  # instances under one LMDB commit: bounds latency and dirty pages
 
 # --- supervision --------------------------------------------------------------------------------
@@ -138,8 +145,10 @@ configuration_bytes_max: Final = 256 * KIB
 
 assert pdu_bytes_advertised + 6 == 16 * KIB, "a PDU with its header fills 16 KiB exactly"
 assert pdu_bytes_advertised <= pdu_bytes_tolerated < ring_bytes_min
-assert ring_bytes_min % page_bytes == 0 and ring_bytes_default % page_bytes == 0
-assert write_bytes % page_bytes == 0 and 2 * write_bytes <= ring_bytes_min
+assert ring_bytes_min % page_bytes == 0
+assert ring_bytes_default % page_bytes == 0
+assert write_bytes % page_bytes == 0
+assert 2 * write_bytes <= ring_bytes_min
 assert inline_bytes_max + attributes_bytes_max + 64 * KIB < write_bytes
 assert journal_group_max * (inline_bytes_max + 64 * KIB) <= journal_segment_bytes
 assert application_timeout_s_min <= application_timeout_s_default <= application_timeout_s_max

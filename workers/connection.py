@@ -1,0 +1,355 @@
+"""One connection of a storage AE: joins socket, native intake, protocol core and spool.
+
+The core decides, this module carries out: it reads when the socket has bytes, hands what the intake
+cut to the core, and applies the effects. It never waits: a full ring stops the reading, an unsent
+response waits for the socket, both within a time limit. Nothing of a data set passes through here.
+"""
+
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from engine import events, limits
+from engine.arrival import Arrival, encode_arrival
+from engine.association import Association
+from engine.errors import LocalError
+from engine.machine import State
+from engine.metrics import Counter, Histogram
+from engine.negotiation import AcceptedAssociation
+from engine.part10 import part10_head
+from native import _core
+from workers.admission import counter_of
+
+if TYPE_CHECKING:
+    from workers.receiver import Receiver
+
+_discard_bytes: Final = 64 * limits.KIB
+
+
+class Connection:
+    """From accept() to close(); `slot` is its ring while it has an association."""
+
+    def __init__(
+        self, receiver: "Receiver", connection: socket.socket, peer: str, number: str
+    ) -> None:
+        now = receiver.loop.time()
+        self.peer = peer
+        self.slot: int | None = None
+        self.accepted: AcceptedAssociation | None = None
+        self.opened = now
+        self.closed = False
+        self._receiver = receiver
+        self._socket = connection
+        self._descriptor = connection.fileno()
+        self._number = number
+        self._intake = _core.Intake(
+            limits.associate_bytes_max,
+            limits.command_bytes_max,
+            limits.pdu_bytes_tolerated,
+            limits.pdu_bytes_advertised,
+        )
+        self._association = Association(
+            receiver.policy,
+            peer,
+            receiver.spec.application_timeout_s,
+            receiver.spec.idle_timeout_s,
+            receiver.has_room,
+            now,
+        )
+        self._unsent = bytearray()
+        self._unsent_since = 0.0
+        self._deaf = False  # what still comes is read and dropped until the peer closes
+        self._counted_bytes = 0
+        self._oversized_told = False
+        self._request: events.StoreRequest | None = None
+        self._refusal: LocalError | None = None
+        self._store_began = 0.0
+        self._dataset_ended = 0.0
+        self._timer_at: float | None = None
+        receiver.loop.add_reader(self._descriptor, self._readable)
+        self._handle(events.TransportOpened())
+
+    # --- from the socket
+
+    def _readable(self) -> None:
+        if self._deaf:
+            self._drop_input()
+            return
+        intake = self._intake
+        left = limits.receive_bytes_per_turn
+        while True:
+            try:
+                code = intake.receive(self._descriptor, left)
+            except OSError:  # reset by the peer, or timed out by TCP
+                code = _core.RECEIVED_END
+            received = intake.received_bytes - self._counted_bytes
+            if received:
+                self._counted_bytes += received
+                left -= received
+                self._receiver.counters.add(Counter.RECEIVED_BYTES, received)
+                self._association.touch(self._receiver.loop.time())
+            if code == _core.RECEIVED_EVENT:
+                self._take_event()
+                if self.closed or self._deaf:
+                    return
+                if left > 0:
+                    continue
+            elif code == _core.RECEIVED_FULL:
+                self._receiver.counters.add(Counter.RING_FULL)
+                self._receiver.loop.remove_reader(self._descriptor)
+            elif code == _core.RECEIVED_END:
+                self._handle(events.TransportClosed())
+            return
+
+    def _take_event(self) -> None:
+        event = self._intake.next_event()
+        if event is None:
+            return
+        kind, number, rest = event
+        if kind == _core.EVENT_COMMAND:
+            self._store_began = self._receiver.loop.time()
+            self._handle(events.CommandReceived(number, rest))  # type: ignore[arg-type]
+        elif kind == _core.EVENT_DATASET:
+            self._note_oversized()
+            self._dataset_ended = self._receiver.loop.time()
+            self._handle(events.DatasetReceived(number, rest))  # type: ignore[arg-type]
+            if self._refusal is not None and not self.closed:
+                refusal, self._refusal = self._refusal, None
+                self._finish_store(refusal.status, refusal.comment, 0)
+        elif kind == _core.EVENT_PDU:
+            self._handle(events.PduReceived(number, rest))  # type: ignore[arg-type]
+        else:
+            self._handle(events.StreamFault(number, rest))  # type: ignore[arg-type]
+
+    def _note_oversized(self) -> None:
+        oversized = self._intake.pdata_pdus_oversized
+        if oversized and not self._oversized_told:
+            self._oversized_told = True
+            self._receiver.counters.add(Counter.PDUS_OVERSIZED, oversized)
+            self.note("warning", "pdu_longer_than_advertised", {})
+
+    def _drop_input(self) -> None:
+        try:
+            while data := self._socket.recv(_discard_bytes):
+                if len(data) < _discard_bytes:
+                    return
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._handle(events.TransportClosed())
+
+    # --- from the spool, by way of the receiver
+
+    def space(self) -> None:
+        """The ring has room again."""
+        if not self.closed:
+            self._receiver.loop.add_reader(self._descriptor, self._readable)
+
+    def stored(self, file_bytes: int) -> None:
+        """The instance under way is durable: only now the peer is told."""
+        counters = self._receiver.counters
+        counters.observe(
+            Histogram.COMMIT_DURATION, self._receiver.loop.time() - self._dataset_ended
+        )
+        self._finish_store(0x0000, "", file_bytes)
+
+    def failed(self, error: LocalError) -> None:
+        """Nothing of the instance under way remains."""
+        self._finish_store(error.status, error.comment, 0)
+
+    def _finish_store(self, status: int, comment: str, file_bytes: int) -> None:
+        request, self._request = self._request, None
+        self._handle(events.StoreFinished(status, comment))
+        receiver = self._receiver
+        seconds = receiver.loop.time() - self._store_began
+        receiver.counters.observe(Histogram.STORE_DURATION, seconds)
+        success = status == 0
+        receiver.counters.add(Counter.STORE_SUCCESS if success else Counter.STORE_FAILURE)
+        if request is not None and (receiver.spec.log_instances or not success):
+            fields = {
+                "sop_instance_uid": request.sop_instance,
+                "status": f"{status:04X}",
+                "bytes": file_bytes,
+                "seconds": round(seconds, 6),
+            }
+            if success:
+                self.note("info", "instance_stored", fields)
+            else:
+                self.note("error", "instance_refused", {**fields, "reason": comment})
+
+    # --- to and from the core
+
+    def expire_drain(self) -> None:
+        """The time for finishing is over."""
+        self._handle(events.DrainExpired())
+
+    def note(self, level: str, event: str, fields: Mapping[str, object]) -> None:
+        """A log line that says whose it is."""
+        accepted = self.accepted
+        titles = (
+            {}
+            if accepted is None
+            else {
+                "calling_ae": accepted.calling_ae_title,
+                "called_ae": accepted.called_ae_title,
+            }
+        )
+        self._receiver.child.log.note(
+            level, event, {"association": self._number, "peer": self.peer, **titles, **fields}
+        )
+
+    def _handle(self, event: events.Input) -> None:
+        if self.closed:
+            return
+        now = self._receiver.loop.time()
+        for effect in self._association.handle(event, now):
+            self._apply(effect)
+            if self.closed:
+                return
+        if self._association.state is State.Sta13 and not self._deaf:
+            self._stop_listening()
+        self._arm_timer(now)
+
+    def _apply(self, effect: events.Effect) -> None:
+        if isinstance(effect, events.Send):
+            self._send(effect.data)
+        elif isinstance(effect, events.BeginStore):
+            self._begin_store(effect.request)
+        elif isinstance(effect, events.ExpectCommand):
+            self._intake.expect_command()
+        elif isinstance(effect, events.DiscardDataset):
+            self._discard(effect.context_id)
+        elif isinstance(effect, events.Established):
+            self.accepted = effect.accepted
+            self.slot = self._receiver.establish(self)
+            self._intake.attach(self._receiver.spool, self.slot)
+        elif isinstance(effect, events.CancelStore):
+            self._receiver.counters.add(Counter.CANCELLED_INSTANCES)
+            self._deaf = True
+        elif isinstance(effect, events.CloseTransport):
+            self.close()
+        elif isinstance(effect, events.Note):
+            counter = counter_of(effect.event, effect.fields)
+            if counter is not None:
+                self._receiver.counters.add(counter)
+            self.note(effect.level, effect.event, effect.fields)
+
+    def _begin_store(self, request: events.StoreRequest) -> None:
+        self._request = request
+        self._refusal = self._receiver.refusal()
+        if self._refusal is not None:
+            self._discard(request.context_id)
+            return
+        assert self.slot is not None
+        head = part10_head(
+            request.sop_class,
+            request.sop_instance,
+            request.transfer_syntax,
+            request.calling_ae_title,
+        )
+        prologue = encode_arrival(
+            Arrival(
+                request.sop_class,
+                request.sop_instance,
+                request.transfer_syntax,
+                request.calling_ae_title,
+                request.called_ae_title,
+                self.peer,
+                self._receiver.now_ns(),
+                len(head),
+            )
+        )
+        self._receiver.spool.begin(self.slot, head, prologue, request.explicit_vr)
+        self._intake.expect_data(request.context_id)
+
+    def _discard(self, context_id: int) -> None:
+        assert self.slot is not None
+        self._receiver.spool.discard(self.slot)
+        self._intake.expect_data(context_id)
+
+    # --- to the socket
+
+    def _send(self, data: bytes) -> None:
+        if not self._unsent:
+            try:
+                sent = self._socket.send(data, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                # The peer is gone; reading will say so, and the core will be told then.
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._unsent_since = self._receiver.loop.time()
+            self._receiver.loop.add_writer(self._descriptor, self._writable)
+        # Bounded: one response an operation, and there is one operation at a time.
+        self._unsent += data
+
+    def _writable(self) -> None:
+        try:
+            sent = self._socket.send(self._unsent, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return
+        except OSError:
+            sent = len(self._unsent)
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._receiver.loop.remove_writer(self._descriptor)
+            if self._deaf:
+                self._shut_down()
+
+    def _stop_listening(self) -> None:
+        """Sta13: our last word is said; the peer hears the end of the stream behind it."""
+        self._deaf = True
+        # A reader that a full ring took away comes back: the peer's close must be seen.
+        self._receiver.loop.add_reader(self._descriptor, self._readable)
+        if not self._unsent:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # already gone; the reader finds the end
+
+    def close(self) -> None:
+        """Give everything back, at once."""
+        if self.closed:
+            return
+        self.closed = True
+        self._receiver.loop.remove_reader(self._descriptor)
+        self._receiver.loop.remove_writer(self._descriptor)
+        self._socket.close()
+        self._note_oversized()
+        self._receiver.leave(self)
+
+    # --- time
+
+    def _arm_timer(self, now: float) -> None:
+        deadline = self._association.deadline
+        if self._unsent:
+            limit = self._unsent_since + limits.send_timeout_s
+            deadline = limit if deadline is None else min(deadline, limit)
+        # One timer at a time: it looks again when it fires, so activity costs nothing.
+        if deadline is None or (self._timer_at is not None and self._timer_at <= deadline):
+            return
+        self._timer_at = deadline
+        self._receiver.loop.call_at(deadline, self._timer_fired, deadline)
+
+    def _timer_fired(self, armed_for: float) -> None:
+        if self.closed or self._timer_at != armed_for:
+            return
+        self._timer_at = None
+        now = self._receiver.loop.time()
+        if self._unsent and now >= self._unsent_since + limits.send_timeout_s:
+            self.note("warning", "peer_does_not_read", {})
+            self._handle(events.TransportClosed())
+            self.close()
+            return
+        deadline = self._association.deadline
+        if deadline is not None and now >= deadline:
+            self._handle(events.TimerExpired())
+        else:
+            self._arm_timer(now)

@@ -1,0 +1,278 @@
+"""The receiver: one process for one storage AE and port. Accepts, receives, makes durable, answers.
+
+Everything that may block, the disk above all, is done by native threads behind the spool; this loop
+only moves decisions. It ends when it is told to drain and its associations have ended or their
+time is over.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import time
+from typing import Final
+
+from engine import limits
+from engine.attributes import WANTED_TAGS
+from engine.errors import LocalError
+from engine.metrics import Counter, Gauge, Histogram
+from engine.negotiation import AcceptorPolicy
+from native import _core
+from workers.admission import policy_of
+from workers.child import Child
+from workers.connection import Connection
+from workers.spec import ReceiverSpec
+
+_accepts_per_turn: Final = 64
+_accept_pause_s: Final = 0.1  # when the process has no descriptor left
+
+# What the peer's operator reads in the Error Comment, for the errors of a disk.
+_disk_comments: Final = {
+    errno.ENOSPC: "Storage is full",
+    errno.EDQUOT: "Storage quota is used up",
+    errno.EACCES: "Storage directory is not writable",
+    errno.EPERM: "Storage directory is not writable",
+    errno.EROFS: "Storage is mounted read-only",
+    errno.EIO: "Storage reports an input/output error",
+    errno.EAGAIN: "The index is too far behind, try again",
+}
+
+
+def disk_error(code: int) -> LocalError:
+    """The answer to an instance that could not be stored."""
+    return LocalError(_disk_comments.get(code, f"Storage failed: {os.strerror(code)}"))
+
+
+class Receiver:
+    """The state of the process: its connections, its slots, its way to the disk."""
+
+    def __init__(self, child: Child[ReceiverSpec], loop: asyncio.AbstractEventLoop) -> None:
+        spec = child.spec
+        self.child = child
+        self.loop = loop
+        self.spec = spec
+        self.counters = child.counters
+        self.policy: AcceptorPolicy = policy_of(spec)
+        self.now_ns = time.time_ns
+        self._indexer = child.segment.block(spec.indexer_block)
+        for directory in (spec.journal_directory, spec.incoming_directory):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        self.spool = _core.Spool(
+            spec.incoming_directory,
+            spec.journal_directory,
+            spec.ring_descriptor,
+            spec.ring_slots,
+            spec.ring_bytes,
+            limits.inline_bytes_max,
+            limits.journal_segment_bytes,
+            limits.journal_segments_max,
+            limits.journal_wait_ms_max,
+            spec.durability == "sync",
+            WANTED_TAGS,
+            limits.attribute_bytes_max,
+            limits.attributes_bytes_max,
+        )
+        self._listeners = [socket.socket(fileno=fd) for fd in spec.listen_descriptors]
+        self._free_slots = list(range(spec.ring_slots))
+        self._by_slot: dict[int, Connection] = {}
+        self._pending: dict[Connection, None] = {}  # in the order of their arrival
+        self._active: set[Connection] = set()
+        self._serial = 0
+        self._idle = asyncio.Event()
+        self._report_recovery()
+        loop.add_reader(self.spool.completion_descriptor, self._take_completions)
+        child.reconfigured(self._reconfigure)
+
+    def _report_recovery(self) -> None:
+        records, torn, removed = self.spool.recovery()
+        self.counters.add(Counter.JOURNAL_RECOVERED, records)
+        self.counters.add(Counter.JOURNAL_TORN, torn)
+        self.counters.add(Counter.INCOMING_REMOVED, removed)
+        self.counters.set(Gauge.ASSOCIATIONS_LIMIT, self.spec.association_limit)
+        self._publish_durable()
+        if records or torn or removed:
+            self.child.log.info(
+                "journal_opened", records=records, torn=torn, incoming_removed=removed
+            )
+
+    def _reconfigure(self, spec: ReceiverSpec) -> None:
+        """Associations that are open keep the policy they were accepted under."""
+        self.spec = spec
+        self.policy = policy_of(spec)
+
+    # --- connections
+
+    def listen(self) -> None:
+        """Take connections from now on."""
+        for listener in self._listeners:
+            listener.setblocking(False)
+            self.loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def stop_listening(self) -> None:
+        """Close our copies of the listening sockets; the supervisor keeps its own."""
+        for listener in self._listeners:
+            self.loop.remove_reader(listener.fileno())
+            listener.close()
+        self._listeners = []
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_accepts_per_turn):
+            try:
+                connection, address = listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    raise
+                self.child.log.error("cannot_accept", text=os.strerror(error.errno))
+                self.loop.remove_reader(listener.fileno())
+                self.loop.call_later(_accept_pause_s, self._listen_again, listener)
+                return
+            self._open(connection, str(address[0]))
+
+    def _listen_again(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            self.loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def _open(self, connection: socket.socket, peer: str) -> None:
+        if len(self._pending) >= limits.connections_pending_max:
+            oldest = next(iter(self._pending))
+            self.counters.add(Counter.CONNECTIONS_CROWDED_OUT)
+            oldest.note("warning", "connection_crowded_out", {})
+            oldest.close()
+        connection.setblocking(False)
+        # One small response a request: it must not wait for the peer's delayed acknowledgement.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._serial += 1
+        self.counters.add(Counter.CONNECTIONS)
+        peer = peer.removeprefix("::ffff:")
+        opened = Connection(self, connection, peer, f"{os.getpid()}-{self._serial}")
+        if not opened.closed:
+            self._pending[opened] = None
+            self._count_connections()
+
+    def has_room(self) -> bool:
+        """Whether one more association may be accepted."""
+        return len(self._active) < self.spec.association_limit and bool(self._free_slots)
+
+    def establish(self, connection: Connection) -> int:
+        """The association counts from now on; the slot of its ring."""
+        self._pending.pop(connection, None)
+        self._active.add(connection)
+        slot = self._free_slots.pop()
+        self._by_slot[slot] = connection
+        self._count_connections()
+        return slot
+
+    def leave(self, connection: Connection) -> None:
+        """The connection is closed. Its ring is free as soon as the spool is done with it."""
+        self._pending.pop(connection, None)
+        if connection in self._active:
+            self._active.discard(connection)
+            self.counters.observe(
+                Histogram.ASSOCIATION_DURATION, self.loop.time() - connection.opened
+            )
+        if connection.slot is not None:
+            del self._by_slot[connection.slot]
+            if self.spool.cancel(connection.slot):
+                self._free_slots.append(connection.slot)
+        self._count_connections()
+
+    def _count_connections(self) -> None:
+        self.counters.set(Gauge.CONNECTIONS_PENDING, len(self._pending))
+        self.counters.set(Gauge.ASSOCIATIONS_ACTIVE, len(self._active))
+        if self._is_idle():
+            self._idle.set()
+
+    def _is_idle(self) -> bool:
+        return not self._active and len(self._free_slots) == self.spec.ring_slots
+
+    # --- instances
+
+    def refusal(self) -> LocalError | None:
+        """Why no instance can be taken now, if so: its bytes would only be thrown away."""
+        if self._indexer.get(Gauge.DISK_LOW):
+            return LocalError("Storage is nearly full, its reserve is reached")
+        fault = self._indexer.get(Gauge.INDEX_FAULT)
+        if fault:
+            return LocalError(f"The index cannot go on: {os.strerror(fault)}")
+        return None
+
+    def _publish_durable(self) -> None:
+        self.counters.set(Gauge.JOURNAL_DURABLE_SEQUENCE, self.spool.durable_sequence)
+
+    def _take_completions(self) -> None:
+        completions = self.spool.completions()
+        # Published before any peer is told: what is acknowledged is what the indexer may read.
+        self._publish_durable()
+        stored = 0
+        for kind, slot, code, file_bytes, _sequence in completions:
+            connection = self._by_slot.get(slot)
+            if kind == _core.COMPLETION_SPACE:
+                if connection is not None:
+                    connection.space()
+                continue
+            if kind == _core.COMPLETION_STORED:
+                stored += 1
+                self.counters.add(Counter.STORED_BYTES, file_bytes)
+            elif kind == _core.COMPLETION_FAILED:
+                self.counters.set(Gauge.STORE_FAULT, code)
+            if connection is None:
+                self._free_slots.append(slot)  # its association ended meanwhile
+                self._count_connections()
+            elif kind == _core.COMPLETION_STORED:
+                connection.stored(file_bytes)
+            elif kind == _core.COMPLETION_FAILED:
+                connection.failed(disk_error(code))
+        if stored:
+            self._note_stored(stored)
+
+    def _note_stored(self, count: int) -> None:
+        counters = self.counters
+        counters.add(Counter.STORED_INSTANCES, count)
+        counters.add(Counter.JOURNAL_RECORDS, count)
+        counters.add(Counter.JOURNAL_GROUPS)
+        counters.set(Gauge.STORE_FAULT, 0)
+        counters.set(Gauge.LAST_RECEIVED, time.time_ns())
+        # After the answers: the peers wait for those, nobody waits for the index.
+        os.eventfd_write(self.spec.doorbell_descriptor, 1)
+
+    # --- the end
+
+    async def drain(self) -> None:
+        """Let associations finish, within the deadline; then end them."""
+        self.stop_listening()
+        for connection in list(self._pending):
+            connection.close()
+        if not self._is_idle():
+            self._idle.clear()
+            seconds = max(0.0, self.child.drain_deadline - self.loop.time())
+            try:
+                await asyncio.wait_for(self._idle.wait(), seconds)
+            except TimeoutError:
+                await self._end_associations()
+        self.loop.remove_reader(self.spool.completion_descriptor)
+        self.spool.close()
+        self._publish_durable()
+        os.eventfd_write(self.spec.doorbell_descriptor, 1)
+
+    async def _end_associations(self) -> None:
+        self.child.log.warning("drain_time_over", associations=len(self._active))
+        for connection in list(self._active):
+            connection.expire_drain()
+        # A moment for the aborts to leave; what the disk still has under way is closed with it.
+        await asyncio.sleep(limits.abort_linger_s)
+        for connection in list(self._active):
+            connection.close()
+
+
+async def run(child: Child[ReceiverSpec]) -> None:
+    """The life of the process, from its spec to the end of its drain."""
+    receiver = Receiver(child, asyncio.get_running_loop())
+    receiver.listen()
+    child.ready()
+    await child.draining.wait()
+    await receiver.drain()
