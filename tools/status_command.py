@@ -59,7 +59,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it, as `--json` prints it."""
+    """All of it. `--json` prints the fields of `service` beside the others."""
 
     service: Status
     receivers: list[Numbers]
@@ -80,7 +80,8 @@ def command(config_path: Path | None, as_json: bool) -> int:
         return Exit.NEGATIVE
     report = _report(status, segment, data)
     if as_json:
-        click.echo(msgspec.json.encode(report).decode())
+        fields = msgspec.to_builtins(report)
+        click.echo(msgspec.json.encode({**fields.pop("service"), **fields}).decode())
     else:
         _print(report)
     return Exit.OK
