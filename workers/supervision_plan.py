@@ -165,7 +165,9 @@ def _receiver(
         **fields,  # type: ignore[arg-type]  # the fields of the base, whose types mypy has seen
         listen_descriptors=resources.listeners.descriptors((settings.address, settings.port)),
         port=settings.port,
-        ring_descriptor=resources.ring(entity.table, slots * config.ring_bytes),
+        ring_descriptor=resources.ring(
+            entity.table, slots * (limits.ring_header_bytes + config.ring_bytes)
+        ),
         ring_slots=slots,
         ring_bytes=config.ring_bytes,
         doorbell_descriptor=resources.doorbell,
