@@ -19,7 +19,8 @@ namespace load {
 inline uint64_t now_ns() {
     timespec time{};
     clock_gettime(CLOCK_MONOTONIC, &time);
-    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(time.tv_nsec);
+    const auto seconds = static_cast<uint64_t>(time.tv_sec);
+    return seconds * 1'000'000'000u + static_cast<uint64_t>(time.tv_nsec);
 }
 
 // What is kept of every answered instance; benchmarks/load_result.py reads it.
@@ -66,7 +67,8 @@ public:
         } else if (state_ == State::ready && (now >= due_ns_ || shared_.exhausted(now))) {
             begin(now);
         } else if (waiting() && now > since_ns_ + timeout_ns()) {
-            fail(state_ == State::releasing ? "no answer to the release" : "no answer in time", now);
+            const bool releasing = state_ == State::releasing;
+            fail(releasing ? "no answer to the release" : "no answer in time", now);
         }
     }
 

@@ -64,7 +64,8 @@ void run(Shared& shared) {
         const timespec pause = pause_until(links, now);
         const int count = epoll_pwait2(shared.epoll, events, 64, &pause, nullptr);
         if (count < 0 && errno != EINTR) throw std::runtime_error(std::strerror(errno));
-        for (int i = 0; i < count; ++i) links[events[i].data.u32].on_event(events[i].events, now_ns());
+        for (int i = 0; i < count; ++i)
+            links[events[i].data.u32].on_event(events[i].events, now_ns());
     }
     for (Link& link : links) link.close_now();
 }

@@ -60,7 +60,7 @@ void append_item(Bytes& to, uint8_t type, const Bytes& value) {
 
 // An A-ASSOCIATE-AC that grants each context its first transfer syntax, or nothing if malformed.
 Bytes grant(const Bytes& request) {
-    Bytes body(request.begin() + 6, request.begin() + 74);  // version, titles: returned as they came
+    Bytes body(request.begin() + 6, request.begin() + 74);  // version, titles: as they came
     for (std::size_t at = 74; at + 4 <= request.size();) {
         const std::size_t length = static_cast<std::size_t>(request[at + 2] << 8 | request[at + 3]);
         if (at + 4 + length > request.size()) return {};
@@ -177,22 +177,8 @@ int listen_on(uint16_t port) {
     return listener;
 }
 
-}  // namespace
-
-int main(int count, char** arguments) {
-    const std::map<std::string, Mode> modes{
-        {"discard", Mode::discard}, {"file", Mode::file}, {"sync", Mode::sync}};
-    if (count < 4 || !modes.contains(arguments[1]) ||
-        (modes.at(arguments[1]) != Mode::discard && count < 5)) {
-        std::fprintf(stderr, "usage: sink discard|file|sync PORT INSTANCE_WIRE_BYTES [DIRECTORY]\n");
-        return 2;
-    }
-    Sink sink;
-    sink.mode = modes.at(arguments[1]);
-    sink.instance_bytes = std::strtoull(arguments[3], nullptr, 10);
-    if (sink.instance_bytes == 0) return 2;
-    if (count > 4) sink.directory = arguments[4];
-    const int listener = listen_on(static_cast<uint16_t>(std::atoi(arguments[2])));
+// Waits for connections and their bytes until it is told to end.
+[[noreturn]] void serve_all(Sink& sink, int listener) {
     const int poll = epoll_create1(EPOLL_CLOEXEC);
     std::map<int, Connection> connections;
     auto watch = [&](int descriptor) {
@@ -201,20 +187,22 @@ int main(int count, char** arguments) {
         event.data.fd = descriptor;
         epoll_ctl(poll, EPOLL_CTL_ADD, descriptor, &event);
     };
+    auto accept_one = [&] {
+        const int accepted = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (accepted < 0) return;
+        const int on = 1;
+        setsockopt(accepted, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        connections.try_emplace(accepted);
+        watch(accepted);
+    };
     watch(listener);
-    std::signal(SIGTERM, [](int) { _exit(0); });
     for (;;) {
         epoll_event events[64];
         const int ready = epoll_wait(poll, events, 64, -1);
         for (int i = 0; i < ready; ++i) {
             const int descriptor = events[i].data.fd;
             if (descriptor == listener) {
-                const int accepted = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-                if (accepted < 0) continue;
-                const int on = 1;
-                setsockopt(accepted, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-                connections.try_emplace(accepted);
-                watch(accepted);
+                accept_one();
             } else if (!serve(sink, connections[descriptor], descriptor)) {
                 if (connections[descriptor].file >= 0) close(connections[descriptor].file);
                 connections.erase(descriptor);
@@ -222,4 +210,24 @@ int main(int count, char** arguments) {
             }
         }
     }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    const std::map<std::string, Mode> modes{
+        {"discard", Mode::discard}, {"file", Mode::file}, {"sync", Mode::sync}};
+    if (count < 4 || !modes.contains(arguments[1]) ||
+        (modes.at(arguments[1]) != Mode::discard && count < 5)) {
+        std::fprintf(stderr, "usage: sink discard|file|sync PORT INSTANCE_WIRE_BYTES [DIR]\n");
+        return 2;
+    }
+    Sink sink;
+    sink.mode = modes.at(arguments[1]);
+    sink.instance_bytes = std::strtoull(arguments[3], nullptr, 10);
+    if (sink.instance_bytes == 0) return 2;
+    if (count > 4) sink.directory = arguments[4];
+    const int listener = listen_on(static_cast<uint16_t>(std::atoi(arguments[2])));
+    std::signal(SIGTERM, [](int) { _exit(0); });
+    serve_all(sink, listener);
 }

@@ -1,0 +1,57 @@
+"""Guards the way to the disk: instances through ring, file writer and journal, one at a time."""
+
+from pathlib import Path
+from select import select
+
+import pytest
+
+from benchmarks.conftest import Guard
+from benchmarks.instances import make
+from benchmarks.load_wire import image_of
+from native import _core
+from tests.spools import HEAD, SpoolBox, new_intake
+
+
+def store(box: SpoolBox, stream: bytes) -> int:
+    """One instance from the wire to its completion; its sequence in the journal."""
+    spool = box.spool
+    intake = new_intake()
+    intake.attach(spool, 0)
+    code = intake.feed(stream)
+    while True:
+        while code == _core.RECEIVED_EVENT:
+            event = intake.next_event()
+            assert event is not None
+            if event[0] == _core.EVENT_COMMAND:
+                spool.begin(0, HEAD, b"prologue", True)
+                intake.expect_data(event[1])
+            code = intake.feed(b"")
+        assert select([spool.completion_descriptor], [], [], 10)[0], "no completion came"
+        for kind, _, error, _, sequence in spool.completions():
+            if kind != _core.COMPLETION_SPACE:
+                assert (kind, error) == (_core.COMPLETION_STORED, 0)
+                return sequence
+        code = intake.feed(b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "durable", "calibration"),
+    [
+        ("ct", True, "disk"),
+        ("tiny", True, "disk"),
+        ("ct", False, "copy"),
+        ("tiny", False, "copy"),
+    ],
+)
+def test_store(guard: Guard, tmp_path: Path, name: str, durable: bool, calibration: str) -> None:
+    """A durable one is compared with a synced write of 512 KiB, another with a copy in memory."""
+    image = image_of(make(name, 1), 1, 16378)
+    stream = image.head + image.tail
+    box = SpoolBox(tmp_path / "spool", slots=1, durable=durable, segment_bytes=64 << 20)
+    stored: list[int] = []
+
+    try:
+        guard(lambda: stored.append(store(box, stream)), calibration, rounds=30)
+        assert stored == sorted(set(stored))
+    finally:
+        box.close()
