@@ -163,6 +163,36 @@ class Batch(View):
         study = self._load_study(in_series.study)
         return instance_path(study.uid, in_series.uid, instance.sop_instance_uid)
 
+    def recount(self, study_uid: str) -> bool:
+        """Make a study's and its series' sums and words again from its instances; False: gone."""
+        number = self.study_number(study_uid)
+        if number is None:
+            return False
+        self._cache.clear()
+        study = self._load_study(number)
+        # The words of the study as they really are, which may be other ones than they should be.
+        self._words_before[number] = frozenset(
+            key for key, _ in self.keys_from("words", b"") if records.study_of_word(key) == number
+        )
+        study.series = study.instances = study.file_bytes = 0
+        study.modalities = {}
+        for series_number, _ in list(self.series_of(number)):
+            series = self._load_series(series_number)
+            series.instances = series.file_bytes = 0
+            prefix = records.NUMBER.pack(series_number)
+            for key, value in list(self.keys_with_prefix("instances", prefix)):
+                instance = records.decode_instance(value)
+                self._put("sop_uids", records.uid_key(instance.sop_instance_uid), key)
+                series.instances += 1
+                series.file_bytes += instance.file_bytes
+            study.series += 1
+            study.instances += series.instances
+            study.file_bytes += series.file_bytes
+            self._count_modality(number, series.modality, 1)
+            self._changed_series.add(series_number)
+        self._changed_studies.add(number)
+        return True
+
     # --- what an instance brings with it ---
     def _merge(self, entry: Entry) -> int:
         """The number of the entry's series. Study, series and patient take over what it says of

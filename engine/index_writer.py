@@ -23,8 +23,12 @@ T = TypeVar("T")
 LOCK_FILE: Final = "writer.lock"
 
 
+class WriterBusyError(OperatorError):
+    """Another process holds the index for writing."""
+
+
 class IndexWriter:
-    """The one writer of an index. Raises OperatorError when there is another."""
+    """The one writer of an index. Raises WriterBusyError when there is another."""
 
     def __init__(self, data_directory: Path) -> None:
         directory = data_directory / INDEX_DIRECTORY
@@ -35,7 +39,7 @@ class IndexWriter:
             self._environment = Environment(data_directory, writable=True)
         except BlockingIOError as error:
             os.close(self._lock)
-            raise OperatorError("another process writes this index", str(directory)) from error
+            raise WriterBusyError("another process writes this index", str(directory)) from error
         except (lmdb.Error, OperatorError, OSError):
             os.close(self._lock)
             raise

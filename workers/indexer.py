@@ -1,0 +1,290 @@
+"""The indexer: one process that follows all journals into the tree and the index.
+
+Its loop only keeps time; everything that may wait for the disk is done one thing after another in
+one thread beside it, so that a slow disk never looks like a hung process. When the disk or the
+index fails nothing is lost, since the journals keep it: the fault is logged once and published (the
+receivers then refuse new instances), and the same step is tried again until it succeeds.
+"""
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+import lmdb
+
+from engine import limits
+from engine.errors import OperatorError
+from engine.index import IndexReader
+from engine.index_intake import Intake, Step, journals_on_disk
+from engine.index_repair import serve_requests
+from engine.index_writer import IndexWriter, WriterBusyError
+from engine.metrics import Counter, Gauge, Histogram
+from native import _core
+from workers.child import Child
+from workers.spec import IndexerSpec, JournalSpec
+
+T = TypeVar("T")
+
+_poll_s: Final = 0.2  # should a ring of the doorbell ever be lost
+_publish_s: Final = 1.0
+_readers_checked_s: Final = 10.0
+_retry_s_first: Final = 0.1
+_retry_s_max: Final = 2.0
+# A predecessor whose supervisor was killed may still be finishing.
+_writer_wait_s: Final = 8.0
+
+
+def fault_code(error: Exception) -> int:
+    """The errno that is published for a fault of disk or index."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    if isinstance(error, lmdb.DiskError | lmdb.MapFullError):
+        return errno.ENOSPC
+    if isinstance(error, lmdb.ReadonlyError):
+        return errno.EROFS
+    return errno.EIO
+
+
+class Indexer:
+    """The state of the process. Methods that end in `_now` run in the thread."""
+
+    def __init__(self, child: Child[IndexerSpec]) -> None:
+        self.child = child
+        self.counters = child.counters
+        self.data_directory = Path(child.spec.data_directory)
+        self.doorbell = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scai-index")
+        self._writer: IndexWriter | None = None
+        self._reader: IndexReader | None = None
+        self._intake: Intake | None = None
+        self._orphans: dict[str, int] = {}
+        self._faults: dict[str, int] = {}  # by the work that failed
+        self._retry_s = _retry_s_first
+        self._published = 0.0
+        self._readers_checked = 0.0
+        self._active = 0.0  # when something was last taken in
+
+    async def run(self) -> None:
+        """Until the draining is over."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.child.spec.doorbell_descriptor, self._ring)
+        try:
+            await self._wait_for_writer()
+            await self._attempt(self._publish_now)
+            self.child.ready()
+            while not await self._turn():
+                pass
+        finally:
+            loop.remove_reader(self.child.spec.doorbell_descriptor)
+            await loop.run_in_executor(self._thread, self._close_now)
+            self._thread.shutdown()
+
+    async def _turn(self) -> bool:
+        """One round of work and the wait after it; True when the process may end."""
+        draining = self.child.draining.is_set()
+        self.doorbell.clear()
+        started = time.monotonic()
+        step = await self._attempt(self._step_now)
+        if step is not None:
+            self._report(step, time.monotonic() - started)
+        now = time.monotonic()
+        if self._intake is not None and (
+            self._intake.checkpoint_is_due
+            or draining
+            or now - self._active > limits.index_checkpoint_idle_s
+        ):
+            await self._attempt(self._checkpoint_now)
+        if now - self._published >= _publish_s:
+            self._published = now
+            await self._attempt(self._publish_now)
+        finished = draining and step is not None and not step.behind
+        if finished or asyncio.get_running_loop().time() >= self.child.drain_deadline:
+            return True
+        await self._wait(step, started)
+        return False
+
+    async def _wait(self, step: Step | None, started: float) -> None:
+        if step is None:
+            await self._sleep(self._retry_s)
+            self._retry_s = min(2 * self._retry_s, _retry_s_max)
+            return
+        if not step.behind and not self.child.draining.is_set():
+            try:
+                await asyncio.wait_for(self.doorbell.wait(), _poll_s)
+            except TimeoutError:
+                return  # nothing rang: look nevertheless
+        if step.records < limits.index_batch_max // 2:
+            # Small batches may wait for company.
+            pause = started + limits.index_commit_interval_ms / 1000 - time.monotonic()
+            await asyncio.sleep(max(0.0, pause))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Cut short when draining begins."""
+        if self.child.draining.is_set():
+            await asyncio.sleep(min(seconds, _retry_s_first))
+            return
+        try:
+            await asyncio.wait_for(self.child.draining.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _ring(self) -> None:
+        try:
+            os.eventfd_read(self.child.spec.doorbell_descriptor)
+        except BlockingIOError:
+            return  # a process before us has read it
+        self.doorbell.set()
+
+    # --- faults ---
+    async def _attempt(self, work: Callable[[], T]) -> T | None:
+        """Run `work` in the thread. A fault of disk or index: published, None is returned."""
+        loop = asyncio.get_running_loop()
+        try:
+            result = await loop.run_in_executor(self._thread, work)
+        except (OSError, lmdb.Error, OperatorError) as error:
+            self._note_fault(error, work.__name__)
+            if not isinstance(error, OSError):
+                # LMDB may be in any state after an error: only opening it anew tells.
+                await loop.run_in_executor(self._thread, self._close_now)
+            return None
+        self._note_success(work.__name__)
+        return result
+
+    def _note_fault(self, error: Exception, work: str) -> None:
+        self.counters.add(Counter.INDEX_ERRORS)
+        code = fault_code(error)
+        if self._faults.get(work) != code:
+            self._faults[work] = code
+            self.counters.set(Gauge.INDEX_FAULT, code)
+            self.child.log.error(
+                "index_fault", errno=code, kind=type(error).__name__, text=str(error)
+            )
+
+    def _note_success(self, work: str) -> None:
+        """What failed is over when the same work succeeds, not when another does."""
+        if self._faults.pop(work, 0):
+            self._retry_s = _retry_s_first
+            self.child.log.info("index_recovered")
+            self.counters.set(Gauge.INDEX_FAULT, next(iter(self._faults.values()), 0))
+
+    def _report(self, step: Step, seconds: float) -> None:
+        log, counters = self.child.log, self.counters
+        for name in step.renumbered:
+            log.warning(
+                "journal_renumbered", journal=name, text="it lost its end: all of it is read"
+            )
+        for missing in step.missing:
+            counters.add(Counter.INDEX_MISSING)
+            log.error(
+                "instance_missing",
+                journal=missing.journal,
+                sequence=missing.sequence,
+                sop_instance_uid=missing.sop_instance_uid,
+                text="acknowledged, but its bytes are neither in incoming/ nor in the tree",
+            )
+        if not step.records:
+            return
+        self._active = time.monotonic()
+        counters.add(Counter.INDEX_COMMITS)
+        counters.add(Counter.INDEXED_INSTANCES, step.indexed)
+        counters.add(Counter.INDEX_DUPLICATES, step.duplicates)
+        counters.observe(Histogram.INDEX_BATCH_DURATION, seconds)
+        self._publish_applied()
+
+    def _publish_applied(self) -> None:
+        if self._intake is None:
+            return
+        for journal in self.child.spec.journals:
+            block = self.child.segment.block(journal.counters_block)
+            block.set(Gauge.JOURNAL_APPLIED_SEQUENCE, self._intake.applied(journal.name))
+
+    # --- in the thread ---
+    async def _wait_for_writer(self) -> None:
+        """Open the index; another writer is given time to leave."""
+        deadline = time.monotonic() + _writer_wait_s
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.run_in_executor(self._thread, self._open_now)
+                return
+            except WriterBusyError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_retry_s_first)
+            except (OSError, lmdb.Error, OperatorError) as error:
+                self._note_fault(error, self._step_now.__name__)
+                return
+
+    def _open_now(self) -> Intake:
+        if self._intake is None:
+            durable = self.child.spec.durability == "sync"
+            self._writer = IndexWriter(self.data_directory)
+            self._reader = self._writer.reader()
+            self._intake = Intake(self.data_directory, self._writer, durable)
+            self._orphans = self._find_orphans()
+        return self._intake
+
+    def _close_now(self) -> None:
+        self._intake = self._reader = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _find_orphans(self) -> dict[str, int]:
+        """Journals that no receiver writes any more, to their ends."""
+        named = {journal.name for journal in self.child.spec.journals}
+        directory = self.data_directory / "journal"
+        return {
+            name: _core.journal_last_sequence(str(directory / name))
+            for name in journals_on_disk(self.data_directory)
+            if name not in named
+        }
+
+    def _step_now(self) -> Step:
+        intake = self._open_now()
+        durable = dict(self._orphans)
+        for journal in self.child.spec.journals:
+            durable[journal.name] = self._durable_sequence(journal)
+        return intake.step(durable)
+
+    def _durable_sequence(self, journal: JournalSpec) -> int:
+        block = self.child.segment.block(journal.counters_block)
+        return block.get(Gauge.JOURNAL_DURABLE_SEQUENCE)
+
+    def _checkpoint_now(self) -> None:
+        if self._intake is not None and self._intake.checkpoint():
+            self.counters.add(Counter.INDEX_CHECKPOINTS)
+
+    def _publish_now(self) -> None:
+        spec, counters = self.child.spec, self.counters
+        disk = os.statvfs(self.data_directory)
+        free = disk.f_bavail * disk.f_frsize
+        counters.set(Gauge.DISK_FREE_BYTES, free)
+        counters.set(Gauge.DISK_LOW, int(free < spec.reserve_bytes))
+        if self._writer is None or self._reader is None or self._intake is None:
+            return
+        with self._reader.view() as view:
+            counters.set(Gauge.PATIENTS, view.count("patients"))
+            counters.set(Gauge.STUDIES, view.count("studies"))
+            counters.set(Gauge.SERIES, view.count("series"))
+            counters.set(Gauge.INSTANCES, view.count("instances"))
+        map_bytes, used_bytes = self._reader.used_bytes()
+        counters.set(Gauge.INDEX_MAP_BYTES, map_bytes)
+        counters.set(Gauge.INDEX_USED_BYTES, used_bytes)
+        self._publish_applied()
+        now = time.monotonic()
+        if now - self._readers_checked > _readers_checked_s:
+            self._readers_checked = now
+            self._writer.check_readers()
+        serve_requests(self.data_directory, self._writer, self._intake.tree)
+
+
+async def run(child: Child[IndexerSpec]) -> None:
+    """The role `indexer`."""
+    os.umask(0o077)
+    await Indexer(child).run()
