@@ -105,8 +105,11 @@ def _metric_names(text: str) -> set[str]:
     return set(re.findall(rf"\b{PREFIX}[a-z_]+", text))
 
 
-@pytest.mark.parametrize("file", ["ops/prometheus/alerts.yml", "docs/operations.md"])
-def test_documents_name_only_metrics_that_exist(file: str) -> None:
-    names = _metric_names(Path(ROOT, file).read_text())
-    assert names, "nothing found: the pattern or the file is wrong"
-    assert {name.removeprefix(PREFIX) for name in names} <= shown_names()
+def test_documents_name_only_metrics_that_exist() -> None:
+    for file in ("ops/prometheus/alerts.yml", "docs/operations.md"):
+        names = _metric_names(Path(ROOT, file).read_text())
+        assert names, "nothing found: the pattern or the file is wrong"
+        known = set(shown_names())
+        if file.startswith("docs"):  # people are told of a histogram by its family's name
+            known |= {item.row.family for item in Histogram}
+        assert {name.removeprefix(PREFIX) for name in names} <= known
