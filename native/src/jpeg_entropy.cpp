@@ -134,7 +134,7 @@ void EntropyDecoder::run_batch(std::uint64_t usable) {
     position_ = first.position;
     deliver(from, space_.differences[0].data(),
             static_cast<std::size_t>(first.out - space_.differences[0].data()));
-    if (remaining_ > 0 && first.dead) fail_invalid();
+    if (first.dead) step_to_invalid();
     for (unsigned index = 1; index < count && remaining_ > 0; ++index) follow(index, usable);
 }
 
@@ -181,7 +181,7 @@ void EntropyDecoder::follow(unsigned index, std::uint64_t usable) {
     }
     position_ = lane.position;
     deliver(from, first, static_cast<std::size_t>(lane.out - first));
-    if (remaining_ > 0 && lane.dead) fail_invalid();
+    if (lane.dead) step_to_invalid();
 }
 
 // Which of the lane's recorded groups begins at `position_`, after as many steps as needed;
@@ -213,6 +213,13 @@ bool EntropyDecoder::step() {
     phase_ = phase_ + 1 == period_ ? 0 : phase_ + 1;
     deliver(position_, &symbol.difference, 1);
     return true;
+}
+
+// In the group that begins here some bits are no code; the image may end before them.
+void EntropyDecoder::step_to_invalid() {
+    while (remaining_ > 0) {
+        if (!step()) fail_invalid();
+    }
 }
 
 // The last bytes of a segment, where a symbol might reach beyond the end.

@@ -47,6 +47,7 @@ private:
     void follow(unsigned lane, std::uint64_t usable);
     std::size_t step_until_met(unsigned lane, std::size_t records);
     void finish_by_symbol();
+    void step_to_invalid();
     bool step();
     void deliver(std::uint64_t from, const std::uint16_t* differences, std::size_t count);
     [[noreturn]] void fail_invalid() const;

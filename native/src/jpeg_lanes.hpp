@@ -16,7 +16,7 @@ inline constexpr unsigned lanes_max = 4;
 inline constexpr unsigned group_max = 4;
 inline constexpr unsigned symbol_bits_max = 32;  // a code of 16 and 15 extra bits is 31
 
-// One chain. Decodes from `position` on, groups of symbols at a time, into `out`.
+// One chain. Decodes from `position` on, a group of symbols at a time, into `out`.
 struct Lane {
     std::uint64_t position = 0;
     std::uint64_t end = 0;  // stops at the first group that ends here or later
@@ -45,8 +45,10 @@ inline constexpr std::uint64_t no_position = ~std::uint64_t{0};
     return position;
 }
 
-// `rounds` groups on each of the first `Lanes` lanes; returns early when one is dead. The caller
-// sees to it that no lane comes to its end before its last round. `Uniform`: all tables are one.
+// At most `rounds` groups on each of `Lanes` lanes; returns early when one is dead. The caller sees
+// to it that after `rounds` - 1 groups of `peek_bits` no lane is at its end; a slow group may be
+// longer and counts for three, so no group is begun at or behind a lane's end. `Uniform`: all
+// tables are one.
 template <unsigned Lanes, unsigned Group, bool Uniform, bool Record>
 [[gnu::always_inline]] inline void run_groups(const LaneTables& shared, Lane* const* lanes,
                                               std::size_t rounds) {
@@ -98,6 +100,8 @@ template <unsigned Lanes, unsigned Group, bool Uniform, bool Record>
                     continue;
                 }
                 position[lane] = next;
+                static_assert(group_max * symbol_bits_max <= 3 * peek_bits);
+                rounds = rounds > 3 ? rounds - 2 : 1;
             }
             out[lane] += Group;
         }

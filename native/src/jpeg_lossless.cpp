@@ -58,7 +58,11 @@ public:
         unsigned missing = (1u << frame().components) - 1;
         report_.frame = frame();
         while (missing != 0) {
-            if (!header_.read_scan()) throw JpegError("the stream ends before the last scan");
+            if (!header_.read_scan()) {
+                throw JpegError("the stream ends before the last scan (byte " +
+                                std::to_string(header_.position()) + " of " +
+                                std::to_string(stream_.size()) + ")");
+            }
             const Scan& scan = header_.scan();
             for (unsigned index = 0; index < scan.components; ++index) {
                 const unsigned bit = 1u << scan.component[index];
