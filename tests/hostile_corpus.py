@@ -172,6 +172,12 @@ def rejections() -> list[Row]:
             wire.associate_request(CONTEXTS, version=2),
             Reject(1, 2, 2),
         ),
+        # No AE title may hold a backslash (PS3.5 6.2); this one names nobody.
+        connected(
+            "calling title with a backslash",
+            wire.associate_request(CONTEXTS, calling="a\\b"),
+            Reject(1, 1, 3),
+        ),
     ]
 
 
@@ -238,7 +244,7 @@ def acceptances() -> list[Row]:
         )
         for maximum in (0, 0xFFFFFFFF, 128)
     ]
-    titles = ("SCP_AE  ", "  SCP_AE", "../../etc", "; rm -rf ~", "<script>", "a\\b", "%s%n")
+    titles = ("SCP_AE  ", "  SCP_AE", "../../etc", "; rm -rf ~", "<script>", "%s%n")
     rows += [
         connected(f"calling {text!r}", wire.associate_request(CONTEXTS, calling=text), Accept())
         for text in titles

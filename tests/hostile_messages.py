@@ -65,7 +65,6 @@ def command_sets() -> list[Row]:
         "message id of 4 bytes": _command_only(wire.joined(_with(0x0110, bytes(4)))),
         "command field empty": _command_only(wire.joined(_with(0x0100, b""))),
         "group 0008": _command_only(wire.command_set(plain) + b"\x08\0\x16\0\0\0\0\0"),
-        "c-store without data set": _command_only(wire.joined(_with(0x0800, wire.us(0x0101)))),
         "c-store response to us": _command_only(wire.joined(_with(0x0100, wire.us(0x8001)))),
         "c-echo response to us": wire.p_data(
             VERIFICATION, wire.joined({0x0100: wire.us(0x8030), 0x0120: wire.us(1),
@@ -108,9 +107,11 @@ def answered_with_failure() -> list[Row]:
         for uid in uids
     ]
     other = wire.uid(wire.MR_IMAGE)
+    no_data_set = _command_only(wire.joined(_with(0x0800, wire.us(0x0101))))
     rows += [
-        associated("class of another context", _store(_with(0x0002, other)), Status(0x0110)),
-        associated("nul inside the uid", _store(_with(0x1000, b"1.2\0.3")), Status(0x0110)),
+        associated("c-store without data set", no_data_set, refused),
+        associated("class of another context", _store(_with(0x0002, other)), refused),
+        associated("nul inside the uid", _store(_with(0x1000, b"1.2\0.3")), refused),
         associated(
             "c-find on a storage context", _store(_with(0x0100, wire.us(0x0020))), Status(0x0211)
         ),

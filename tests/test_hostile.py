@@ -152,8 +152,12 @@ def pending(connection: socket.socket) -> bool:
 
 
 def explained(gateway: Gateway, since: int) -> bool:
-    """Whether the log has got a line with a reason."""
-    return any(entry.get("text") or entry.get("reason") for entry in gateway.log()[since:])
+    """Whether the log has got a warning with a reason: ours in words, a peer's by number."""
+    return any(
+        entry["level"] in ("warning", "error")
+        and (entry.get("text") or entry.get("comment") or "reason" in entry)
+        for entry in gateway.log()[since:]
+    )
 
 
 @pytest.mark.parametrize("name", list(hostile_messages.data_sets()))
@@ -271,7 +275,10 @@ def stops_taking(peer: Peer, data: bytes) -> bool:
 
 
 def test_connections_leave_nothing_behind(gateway: Gateway, bystander: Bystander) -> None:
-    """A thousand connections, rejected, aborted and broken off, cost no memory."""
+    """Two thousand connections, aborted and broken off, cost no memory.
+
+    The first two thousand let the collector of cyclic garbage find its level.
+    """
     pid = receiver_pid(gateway)
 
     def round_of(count: int) -> None:
@@ -281,12 +288,12 @@ def test_connections_leave_nothing_behind(gateway: Gateway, bystander: Bystander
                 if number % 3 == 0:
                     peer.send(b"\xff" * 50)
 
-    round_of(300)
+    round_of(2000)
     time.sleep(0.3)
     before = resident_kib(pid)
-    round_of(1000)
+    round_of(2000)
     time.sleep(0.3)
-    assert resident_kib(pid) - before < 1024
+    assert resident_kib(pid) - before < 4096
     bystander.check()
 
 

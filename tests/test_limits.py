@@ -92,6 +92,7 @@ def test_prefetch_takes_one(gateway: Gateway, stack: ExitStack) -> None:
 
 def leave_by_release(peer: Peer) -> None:
     assert peer.release()
+    peer.close()
 
 
 def leave_by_abort(peer: Peer) -> None:
@@ -104,6 +105,10 @@ def leave_by_reset(peer: Peer) -> None:
 
 def leave_by_fault(peer: Peer) -> None:
     peer.send(wire.pdu(0x42, bytes(4)))
+    answer = peer.receive()
+    assert answer is not None
+    assert answer.kind == wire.ABORT
+    peer.close()
 
 
 def leave_amid_a_data_set(peer: Peer) -> None:
@@ -126,6 +131,16 @@ def test_a_slot_is_free_again(
             assert peer.echo() == 0
         for peer in peers:
             leave(peer)
+    assert stack.enter_context(associated(gateway.address)).echo() == 0
+
+
+def test_who_does_not_close_is_closed(
+    start_gateway: Callable[..., Gateway], stack: ExitStack
+) -> None:
+    """Released, but the transport left open: the slot is free when ARTIM has run out."""
+    gateway = start_gateway({"application_timeout_s": 1})
+    for _ in range(5):
+        assert stack.enter_context(associated(gateway.address)).release()
     assert stack.enter_context(associated(gateway.address)).echo() == 0
 
 
