@@ -119,6 +119,14 @@ def test_alive_as_long_as_the_supervisor_turns(client: Client, segment: CounterS
     assert answer.json() == {"alive": False}
 
 
+def test_who_is_ending_says_so(segment: CounterSegment) -> None:
+    client = Client(build_application(segment, "1.2", lambda: True))
+    assert client.get("/livez").status_code == 503
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["reasons"] == ["the service is ending"]
+
+
 def test_metrics_in_both_formats(client: Client, segment: CounterSegment) -> None:
     segment.block(2).add(Counter.STORED_INSTANCES, 3)
     plain = client.get("/metrics")

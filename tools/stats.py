@@ -5,11 +5,12 @@ the service noticing. `/livez`: the supervisor turns its loop. `/readyz`: 200 wh
 taken, else 503; the body says in JSON what keeps it. Neither paths nor query are looked at further.
 """
 
+import asyncio
 import contextlib
 import errno
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import orjson
@@ -64,8 +65,10 @@ def is_alive(segment: CounterSegment) -> bool:
     return time.monotonic_ns() - heartbeat < limits.heartbeat_starved_ms * 1_000_000
 
 
-def build_application(segment: CounterSegment, version: str) -> Starlette:
-    """The HTTP application over a segment of counters."""
+def build_application(
+    segment: CounterSegment, version: str, is_ending: Callable[[], bool] = lambda: False
+) -> Starlette:
+    """The HTTP application over a segment of counters. `is_ending`: nobody writes them any more."""
     registry = CollectorRegistry()
     registry.register(SegmentCollector(segment, version))
 
@@ -74,11 +77,13 @@ def build_application(segment: CounterSegment, version: str) -> Starlette:
         return Response(encode(registry), media_type=content_type)
 
     async def livez(_: Request) -> Response:
-        alive = is_alive(segment)
+        alive = is_alive(segment) and not is_ending()
         return _answer(alive, {"alive": alive})
 
     async def readyz(_: Request) -> Response:
         ready, reasons, states = health(segment)
+        if is_ending():
+            ready, reasons = False, ["the service is ending", *reasons]
         return _answer(ready, {"ready": ready, "reasons": reasons, "processes": states})
 
     return Starlette(
@@ -104,11 +109,9 @@ class _Server(uvicorn.Server):
 
 async def run(child: Child[StatsSpec]) -> None:
     """The role: serve until told to drain."""
-    import asyncio
-
     server = _Server(
         uvicorn.Config(
-            build_application(child.segment, child.spec.version),
+            build_application(child.segment, child.spec.version, child.draining.is_set),
             log_config=None,
             access_log=False,
             lifespan="off",

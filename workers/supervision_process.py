@@ -109,6 +109,8 @@ class Supervised:
 
     def look(self, gap_s: float) -> None:
         """Called on every turn of the supervisor: is the process still turning its loop?"""
+        if self._task.done() and not self.ending:
+            self._task.result()  # a fault of ours: nobody watches any more, so it ends us all
         if not self.pid:
             return
         if self._drain_end is not None and time.monotonic() > self._drain_end:
