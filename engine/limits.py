@@ -98,6 +98,8 @@ index_checkpoint_idle_s: Final = 5  # a quiet service holds no more journal than
 # Under load commits come no closer: the disk's syncs belong to the receivers. What is
 # acknowledged can be found this much later.
 index_commit_interval_ms: Final = 10
+# So long a query waits for the index to have what was acknowledged before it was asked.
+index_wait_s: Final = 2
 index_batch_max: Final = 512  # instances under one LMDB commit: bounds latency and dirty pages
 
 # --- supervision --------------------------------------------------------------------------------
