@@ -16,7 +16,7 @@ from tests.native import hostile, sanitized
 CORPUS: Final = sanitized.HERE / "corpus"
 LEARNT: Final = sanitized.ROOT / "build" / "fuzz"
 INPUT_BYTES_MAX: Final = 4096
-KEPT_INPUTS_MAX: Final = 200  # a corpus is for a start, not an archive
+KEPT_INPUTS_MAX: Final = 40  # a corpus is for a start, not an archive
 
 # Programs for intake_fuzz.cpp: accepted, seed, then a command that stores (2) or discards (1),
 # data fragments of every kind, their repetition, and what ends or breaks the stream.

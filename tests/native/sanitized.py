@@ -91,24 +91,22 @@ def build(name: str) -> Path:
         *("-std=c++20", "-g", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Wpedantic"),
         *("-Wshadow", "-Werror", "-pthread", *program.flags, f"-I{SOURCES}", f"-I{HERE}"),
     ]
-    sources = [
-        HERE / f"{program.source or name}.cpp",
-        *(SOURCES / f"{part}.cpp" for part in program.parts),
-    ]
-    state = hashlib.sha256(repr(command).encode())
-    for path in [*sources, *sorted(SOURCES.glob("*.hpp")), *sorted(HERE.glob("*.hpp"))]:
-        state.update(path.name.encode() + path.read_bytes())
-    directory = OUTPUT / f"{name}-{state.hexdigest()[:16]}"
-    binary = directory / name
+    headers = b"".join(
+        path.name.encode() + path.read_bytes()
+        for path in [*sorted(SOURCES.glob("*.hpp")), *sorted(HERE.glob("*.hpp"))]
+    )
+    state = repr(command).encode() + headers
+    sources = [SOURCES / f"{part}.cpp" for part in program.parts]
+    sources.append(HERE / f"{program.source or name}.cpp")
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(lambda source: _object(command, source, state), sources))
+    binary = OUTPUT / name / _digest(*(path.name.encode() for path in objects))
     if not binary.exists():
-        for stale in OUTPUT.glob(f"{name}-" + "?" * 16):
-            shutil.rmtree(stale, ignore_errors=True)
-        directory.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(lambda path: _compile(command, path, directory), sources))
-        unfinished = directory / f"{name}.{os.getpid()}"
-        _run([*command, *map(str, objects), "-o", str(unfinished)])
-        unfinished.rename(binary)
+        # One binary a program is enough; objects are shared between programs of the same flags.
+        shutil.rmtree(binary.parent, ignore_errors=True)
+        binary.parent.mkdir()
+        _make([*command, *map(str, objects)], binary)
     return binary
 
 
@@ -126,15 +124,23 @@ def run(binary: Path, *arguments: str, timeout_s: float) -> subprocess.Completed
     )
 
 
-def _compile(command: list[str], source: Path, directory: Path) -> Path:
-    target = directory / f"{source.stem}.o"
-    _run([*command, "-c", str(source), "-o", str(target)])
+def _object(command: list[str], source: Path, state: bytes) -> Path:
+    """The source compiled, under a name that says from what."""
+    target = OUTPUT / f"{source.stem}-{_digest(state, source.read_bytes())}.o"
+    if not target.exists():
+        _make([*command, "-c", str(source)], target)
     return target
 
 
-def _run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+def _make(command: list[str], target: Path) -> None:
+    """Run a compiler so that the target is there whole or not at all."""
+    unfinished = target.with_name(f"{target.name}.{os.getpid()}")
+    full = [*command, "-o", str(unfinished)]
+    result = subprocess.run(full, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        raise subprocess.CalledProcessError(
-            result.returncode, command, result.stdout, result.stderr
-        )
+        raise subprocess.CalledProcessError(result.returncode, full, result.stdout, result.stderr)
+    unfinished.rename(target)
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
