@@ -118,7 +118,8 @@ restart_forgiven_s: Final = 2
 orphan_finish_s: Final = 2  # the supervisor is gone: associations may finish for this long
 index_drain_s: Final = 15  # receivers have ended: the indexer may take in the rest of the journals
 # A new supervisor waits this long for the ports that workers of a killed one still hold.
-takeover_s: Final = 2 * orphan_finish_s + 2
+# Then they hang, never saw its end, and are killed.
+takeover_s: Final = orphan_finish_s + 2
 listen_backlog: Final = 128  # connections the kernel holds while a worker is being replaced
 letter_bytes_max: Final = 128 * KIB  # one message to or from a worker; below the socket's buffer
 control_request_bytes_max: Final = 4 * KIB  # on the supervisor's status socket

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.gateway import ROOT
 from workers.child import EXIT_BOOT, EXIT_ORPHANED
 from workers.control import Begin, Change, Drain, Failed, Gone, Letterbox, Ready
 from workers.spec import ContextSpec, IndexerSpec, JournalSpec, ReceiverSpec, may_change_to
+from workers.supervision_data import find_leftovers
 
 COMMON = {
     "cores": (0,),
@@ -126,9 +128,10 @@ def _start_child(connection: socket.socket, *descriptors: int) -> "subprocess.Po
     )
 
 
-def _spec(segment: CounterSegment, bell: int, **changes: object) -> IndexerSpec:
+def _spec(segment: CounterSegment, bell: int, data: Path, **changes: object) -> IndexerSpec:
     import msgspec
 
+    (data / "run").mkdir(exist_ok=True)
     return msgspec.structs.replace(
         INDEXER,
         module="tests.fake_role",
@@ -136,14 +139,15 @@ def _spec(segment: CounterSegment, bell: int, **changes: object) -> IndexerSpec:
         counters_descriptor=segment.descriptor,
         counters_block=segment.claim("indexer", "indexer"),
         doorbell_descriptor=bell,
+        data_directory=str(data),
         **changes,
     )
 
 
-def test_a_child_lives_by_its_letterbox() -> None:
+def test_a_child_lives_by_its_letterbox(tmp_path: Path) -> None:
     segment = CounterSegment.create(blocks=1)
     bell = os.eventfd(0)
-    spec = _spec(segment, bell, log_level="debug")
+    spec = _spec(segment, bell, tmp_path, log_level="debug")
     ours, theirs = Letterbox.pair()
     child = _start_child(theirs, segment.descriptor, bell)
     theirs.close()
@@ -157,18 +161,38 @@ def test_a_child_lives_by_its_letterbox() -> None:
     assert segment.block(0).get(Counter.LOG_LINES_DROPPED) == 0
 
 
-def test_a_child_whose_supervisor_is_gone_ends() -> None:
+def test_a_child_whose_supervisor_is_gone_ends(tmp_path: Path) -> None:
     segment = CounterSegment.create(blocks=1)
     bell = os.eventfd(0)
     ours, theirs = Letterbox.pair()
     child = _start_child(theirs, segment.descriptor, bell)
     theirs.close()
-    ours.send(Begin(_spec(segment, bell)))
+    ours.send(Begin(_spec(segment, bell, tmp_path)))
     assert _next(ours) == Ready()
     ours.close()
     assert child.wait(5) == EXIT_ORPHANED
     assert child.stderr is not None
     assert b"supervisor_gone" in child.stderr.read()
+
+
+def test_two_children_never_do_the_same_work(tmp_path: Path) -> None:
+    segment = CounterSegment.create(blocks=1)
+    bell = os.eventfd(0)
+    boxes, children = [], []
+    for _ in range(2):
+        ours, theirs = Letterbox.pair()
+        children.append(_start_child(theirs, segment.descriptor, bell))
+        theirs.close()
+        ours.send(Begin(_spec(segment, bell, tmp_path)))
+        boxes.append(ours)
+        first = _next(ours)
+    assert first == Failed("indexer: its predecessor has not ended yet")
+    assert children[1].wait(5) == EXIT_BOOT
+    assert find_leftovers(tmp_path / "run", {children[0].pid}) == []
+    assert find_leftovers(tmp_path / "run", set()) == [children[0].pid]
+    boxes[0].send(Drain(0))
+    assert children[0].wait(5) == 0
+    assert find_leftovers(tmp_path / "run", set()) == []
 
 
 def test_a_child_that_is_never_told_anything_ends() -> None:

@@ -184,17 +184,20 @@ def test_killed_again_and_again_it_is_back_at_once(service: Service) -> None:
 @pytest.mark.parametrize("word", ["stop", "hang", "spin"])
 def test_a_hung_worker_is_replaced_within_a_second(service: Service, word: str) -> None:
     service.start()
-    connection, first, _ = service.connect()
-    start = time.monotonic()
-    if word == "stop":
-        os.kill(first, signal.SIGSTOP)
-    else:
-        connection.sendall(word.encode())
-    service.until(lambda: service.worker().pid not in (0, first))
-    service.until(lambda: service.worker().state == "ready")
-    taken = time.monotonic() - start
-    assert service.connect()[1] != first
-    assert taken < 1.5, "a second, and half of one for a machine that does other things too"
+    taken = []
+    # On a machine that is busy otherwise a process may not be given the time: three attempts.
+    while not taken or (min(taken) > 1.0 and len(taken) < 3):
+        connection, first, _ = service.connect()
+        start = time.monotonic()
+        if word == "stop":
+            os.kill(first, signal.SIGSTOP)
+        else:
+            connection.sendall(word.encode())
+        service.until(lambda first=first: service.worker().pid not in (0, first))
+        service.until(lambda: service.worker().state == "ready")
+        taken.append(time.monotonic() - start)
+        assert service.connect()[1] != first
+    assert min(taken) <= 1.0
     assert "no heartbeat" in str(service.events("worker_ended")[0]["text"])
 
 
@@ -336,6 +339,19 @@ def test_a_killed_supervisor_leaves_nobody_and_its_successor_starts_at_once(
     service.start()
     assert service.connect()[1] != pid
     service.until(lambda: not _is_running(pid), 4.0)
+    assert service.stop() == 0
+
+
+def test_a_hung_worker_of_a_killed_supervisor_is_got_rid_of(service: Service) -> None:
+    service.start()
+    pid = service.worker().pid
+    assert service.process is not None
+    os.kill(pid, signal.SIGSTOP)
+    service.process.kill()
+    service.process.wait()
+    service.start()
+    assert not _is_running(pid)
+    assert service.connect()[1] != pid
     assert service.stop() == 0
 
 

@@ -10,6 +10,7 @@ process again.
 """
 
 import asyncio
+import fcntl
 import importlib
 import os
 import signal
@@ -132,11 +133,12 @@ def run_child(control_descriptor: int) -> int:
     if not isinstance(message, Begin):
         return EXIT_ORPHANED
     spec = message.spec
-    if spec.cores:
-        os.sched_setaffinity(0, spec.cores)
-    _set_title(f"scai: {spec.name}")
     child = Child(spec, letterbox)
     try:
+        if spec.cores:
+            os.sched_setaffinity(0, spec.cores)
+        _set_title(f"scai: {spec.name}")
+        _hold_name(spec)
         role = importlib.import_module(spec.module)
         uvloop.run(_run_role(child, role.run))
     except (OperatorError, OSError) as error:
@@ -165,6 +167,18 @@ async def _run_role(child: Child[AnySpec], run: Callable[[Child[AnySpec]], objec
         await work
     finally:
         child.log.detach()
+
+
+def _hold_name(spec: AnySpec) -> None:
+    """As long as we live nobody else does this work on this data, not under another supervisor."""
+    path = os.path.join(spec.data_directory, "run", f"{spec.name}.alive")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OperatorError("its predecessor has not ended yet", spec.name) from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, b"%d\n" % os.getpid())
 
 
 def _set_title(title: str) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +53,44 @@ def lock_data(run_directory: Path) -> int:
             str(run_directory.parent),
         ) from error
     return descriptor
+
+
+def find_leftovers(run_directory: Path, ours: set[int]) -> list[int]:
+    """Pids of workers of a killed supervisor that still live; `ours` are not among them.
+
+    Each worker holds the lock of its `.alive` file. The pid in a file whose lock is held is only
+    believed of a process that has this very file open.
+    """
+    found = []
+    for path in run_directory.glob("*.alive"):
+        try:
+            with path.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            content = path.read_bytes().strip()
+            pid = int(content) if content.isdigit() else 0
+            if pid and pid not in ours and _has_open(pid, path):
+                found.append(pid)
+    return found
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    try:
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+        return any(descriptor.samefile(path) for descriptor in descriptors)
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        return False  # it ended while we looked, or it is somebody else's
+
+
+def kill_leftovers(run_directory: Path, ours: set[int]) -> list[int]:
+    """End workers that hang and so never saw their supervisor's end; which they were."""
+    killed = find_leftovers(run_directory, ours)
+    for pid in killed:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue  # it ended by itself
+    return killed
 
 
 def write_run_file(

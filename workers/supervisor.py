@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from engine import limits
@@ -21,7 +22,13 @@ from engine.logs import Log
 from engine.metrics import Gauge, ProcessState
 from workers.notify import Notifier
 from workers.spec import MODULES, ReceiverSpec, StatsSpec
-from workers.supervision_data import RUN_FILE, lock_data, make_directories, write_run_file
+from workers.supervision_data import (
+    RUN_FILE,
+    kill_leftovers,
+    lock_data,
+    make_directories,
+    write_run_file,
+)
 from workers.supervision_plan import SUPERVISOR, Planned, Resources, plan, wanted_places
 from workers.supervision_process import Supervised
 from workers.supervision_status import Status, StatusServer, status_of
@@ -59,7 +66,12 @@ class Supervisor:
         self._stop_signals = 0
         self._reload_wanted = False
         self._next_ping = 0.0
+        self._leftovers_end = 0.0  # when workers of a killed predecessor must have ended
         self._resources: Resources
+
+    @property
+    def _run_directory(self) -> Path:
+        return self._config.data_path / "run"
 
     @property
     def _config(self) -> Config:
@@ -68,7 +80,7 @@ class Supervisor:
     async def run(self) -> int:
         """Until a signal ends it; 0. OperatorError: it could not start."""
         make_directories(self._config)
-        run_directory = self._config.data_path / "run"
+        run_directory = self._run_directory
         lock = lock_data(run_directory)
         predecessor_was_killed = (run_directory / RUN_FILE).exists()
         self._resources = Resources(self._version, self._modules)
@@ -76,8 +88,7 @@ class Supervisor:
         own.begin(os.getpid())
         self._resources.counters.note_started(self._resources.own_block, os.getpid())
         self._note_state(ProcessState.STARTING)
-        patience_s = limits.takeover_s if predecessor_was_killed else 0.0
-        self._resources.listeners.open(wanted_places(self._config), patience_s)
+        self._listen(predecessor_was_killed)
         planned = plan(self._config, self._resources)
         loop = asyncio.get_running_loop()
         self._log.attach(loop)
@@ -101,6 +112,20 @@ class Supervisor:
             os.close(lock)
         return 0
 
+    def _listen(self, predecessor_was_killed: bool) -> None:
+        places = wanted_places(self._config)
+        if not predecessor_was_killed:
+            self._resources.listeners.open(places)
+            return
+        # Its workers let go of the ports at once, unless they hang.
+        self._leftovers_end = time.monotonic() + limits.takeover_s
+        try:
+            self._resources.listeners.open(places, limits.takeover_s)
+        except OperatorError:
+            if not kill_leftovers(self._run_directory, set()):
+                raise
+            self._resources.listeners.open(places, _at_once_s)
+
     # --- what signals note ---------------------------------------------------------------------
 
     def _note_stop(self) -> None:
@@ -120,15 +145,23 @@ class Supervisor:
             last = now
             if self._state is ProcessState.STARTING and self._all_ready():
                 self._become_ready()
+            if self._leftovers_end and now > self._leftovers_end:
+                self._leftovers_end = 0.0
+                ours = {process.pid for process in self._everybody()}
+                for pid in kill_leftovers(self._run_directory, ours):
+                    self._log.warning("leftover_killed", pid=pid)
             if self._reload_wanted:
                 self._reload_wanted = False
                 self._reload()
+
+    def _everybody(self) -> list[Supervised]:
+        return [*self._processes.values(), *self._leaving]
 
     def _look(self, gap_s: float) -> None:
         """Every child's heartbeat, our own, and the service manager's watchdog."""
         own = self._resources.counters.block(self._resources.own_block)
         own.set(Gauge.HEARTBEAT, time.monotonic_ns())
-        everybody = [*self._processes.values(), *self._leaving]
+        everybody = self._everybody()
         for process in everybody:
             process.look(gap_s)
         self._leaving = [process for process in self._leaving if not process.has_ended]
@@ -222,7 +255,7 @@ class Supervisor:
         drain_s = self._config.drain_timeout_s
         self._notifier.stopping(f"draining, at most {drain_s} s")
         self._log.info("service_draining", seconds=drain_s)
-        everybody = [*self._processes.values(), *self._leaving]
+        everybody = self._everybody()
         stages = (("receiver", drain_s), ("indexer", limits.index_drain_s), ("stats", 1))
         for role, seconds in stages:
             group = [process for process in everybody if process.spec.role == role]
@@ -261,8 +294,7 @@ class Supervisor:
             durability=self._config.durability,
             configuration=str(self._loaded.path or ""),
             processes=[
-                status_of(process, self._resources.counters, now)
-                for process in (*self._processes.values(), *self._leaving)
+                status_of(process, self._resources.counters, now) for process in self._everybody()
             ],
         )
 
