@@ -75,6 +75,8 @@ def ratios(rounds: Rounds) -> list[dict[str, Any]]:
 def _spread(values: Sequence[float], digits: int = 0) -> str:
     if not values:
         return ""
+    if not digits and max(values) < 10:
+        digits = 1
     return " / ".join(f"{value:.{digits}f}" for value in (min(values), median(values), max(values)))
 
 
@@ -104,8 +106,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         f" {report['machine']['kernel']}, {report['filesystem']}. min / median / max.",
         "",
         "| server | durable before the answer | MB/s | instances/s | p99, ms | CPU-s per GB"
-        " | RSS growth, MiB | MB/s until all is on disk |",
-        "|---|---|---|---|---|---|---|---|",
+        " | RSS growth, MiB | MB/s until all is on disk | cores busy elsewhere |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, figures in rounds.items():
         if not any(figures):
@@ -116,7 +118,8 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"| {name} | {report['durable'][name]} | {_spread(column[_PER_SECOND])}"
             f" | {_spread(column['instances_per_second'])} | {_spread(column['p99_ms'], 1)}"
             f" | {_spread(column[_CPU], 2)} | {growth:.0f}"
-            f" | {_spread(column['megabytes_per_second_until_on_disk'])} |"
+            f" | {_spread(column['megabytes_per_second_until_on_disk'])}"
+            f" | {_spread(column['cores_busy_elsewhere'], 2)} |"
         )
     found = ratios(rounds)
     if found:
@@ -140,4 +143,5 @@ _COLUMNS: Final = (
     _CPU,
     "server_rss_growth_bytes",
     "megabytes_per_second_until_on_disk",
+    "cores_busy_elsewhere",
 )

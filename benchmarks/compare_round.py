@@ -2,7 +2,8 @@
 
 Promises: what is counted begins with the first measured instance. Processor time is counted until
 the server has gone idle again, so that work put off is work counted. What was acknowledged must be
-there afterwards, or the round is an error, not a figure.
+there afterwards, or the round is an error, not a figure. `cores_busy_elsewhere` tells how quiet the
+machine was: neither server nor sender (the kernel's writing back, other programs, the hypervisor).
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Any, Final
 from benchmarks import load_plan
 from benchmarks.load_plan import LoadError, Plan, Target
 from benchmarks.load_result import evaluate
-from benchmarks.load_watch import Watch, cpu_seconds
+from benchmarks.load_watch import Watch, cpu_seconds, resident_bytes
 from benchmarks.peers import CALLED, Peer, Place, running
 
 _IDLE_SLICE_SECONDS: Final = 0.25
@@ -49,22 +50,31 @@ def run_round(peer: Peer, place: Place, plan: Plan, warm_up: int) -> dict[str, A
     target = Target("127.0.0.1", place.port, CALLED, "LOAD", associations)
     aimed = replace(plan, targets=(target,))
     with running(peer, place) as process:
+        resident_idle = resident_bytes(process.pid)
         warm = replace(aimed, instances=warm_up, seconds=10.0, counter_first=50_000_000)
         warmed = evaluate(load_plan.run(warm)).figures
         _wait_until_idle(process.pid)
         os.sync()
+        own = time.process_time()
         with Watch(process.pid) as watch:
+            watched_from = time.monotonic()
             outcome = load_plan.run(aimed)
             begun = time.monotonic()
             os.sync()
             on_disk_seconds = time.monotonic() - begun
             idle_after = on_disk_seconds + _wait_until_idle(process.pid)
+            watched_seconds = time.monotonic() - watched_from
+        known = watch.cpu_seconds + outcome.sender_cpu_seconds + time.process_time() - own
         figures = evaluate(outcome, watch).figures
+        elsewhere = (watch.machine_cpu_seconds - known) / watched_seconds
+        figures["cores_busy_elsewhere"] = round(max(0.0, elsewhere), 3)
     if figures["failures"] or figures["begun_but_not_acknowledged"]:
         raise LoadError(f"{peer.name} failed: {figures['failures']}")
     stored = figures["bytes"] + warmed["bytes"]
     if peer.keeps and (kept := kept_bytes(place.directory)) < stored:
         raise LoadError(f"{peer.name} acknowledged {stored} bytes and keeps {kept}")
+    # From the idle server on: what the warm-up touched first is growth too.
+    figures["server_rss_growth_bytes"] = figures["server_peak_rss_bytes"] - resident_idle
     figures["idle_after_seconds"] = round(idle_after, 3)
     whole = figures["seconds"] + on_disk_seconds
     figures["megabytes_per_second_until_on_disk"] = round(figures["bytes"] / 1e6 / whole, 3)

@@ -108,7 +108,7 @@ def acknowledged_uids(plan: Plan, outcome: Outcome) -> list[str]:
 )
 @click.option("--associations", default=5, type=click.IntRange(1, 1000), help="for each AE")
 @click.option("--mix", default="ct", help=f"NAME[:WEIGHT],... of {', '.join(NAMES)}")
-@click.option("--enhanced-frames", default=400, type=click.IntRange(1, 4000), help="512 kB each")
+@click.option("--enhanced-frames", default=400, type=click.IntRange(1, 4096), help="512 kB each")
 @click.option("--instances", default=0, type=click.IntRange(0), help="end after so many")
 @click.option("--seconds", default=0.0, help="end after so long; 10 when nothing else ends it")
 @click.option("--rate", default=0.0, help="instances a second over all associations; 0: flat out")
