@@ -275,8 +275,6 @@ class Association:
         self._note(
             "info",
             "association_accepted",
-            calling_ae_title=accepted.calling_ae_title,
-            called_ae_title=accepted.called_ae_title,
             contexts_accepted=len(accepted.contexts),
             contexts_refused=accepted.contexts_refused,
             maximum_length=accepted.peer_maximum_length,
@@ -291,8 +289,8 @@ class Association:
         self._note(
             "warning",
             "association_rejected",
-            calling_ae_title=request.calling_ae_title,
-            called_ae_title=request.called_ae_title,
+            calling_ae=request.calling_ae_title,
+            called_ae=request.called_ae_title,
             result=rejection.result,
             source=rejection.source,
             reason=rejection.reason,

@@ -59,6 +59,7 @@ class Connection:
         self._unsent = bytearray()
         self._unsent_since = 0.0
         self._deaf = False  # what still comes is read and dropped until the peer closes
+        self._paused = False  # the ring is full: nothing is read until it has room
         self._counted_bytes = 0
         self._oversized_told = False
         self._request: events.StoreRequest | None = None
@@ -96,6 +97,7 @@ class Connection:
                     continue
             elif code == _core.RECEIVED_FULL:
                 self._receiver.counters.add(Counter.RING_FULL)
+                self._paused = True
                 self._receiver.loop.remove_reader(self._descriptor)
             elif code == _core.RECEIVED_END:
                 self._handle(events.TransportClosed())
@@ -144,7 +146,11 @@ class Connection:
     def space(self) -> None:
         """The ring has room again."""
         if not self.closed:
-            self._receiver.loop.add_reader(self._descriptor, self._readable)
+            self._resume()
+
+    def _resume(self) -> None:
+        self._paused = False
+        self._receiver.loop.add_reader(self._descriptor, self._readable)
 
     def stored(self, file_bytes: int) -> None:
         """The instance under way is durable: only now the peer is told."""
@@ -226,7 +232,6 @@ class Connection:
             self._intake.attach(self._receiver.spool, self.slot)
         elif isinstance(effect, events.CancelStore):
             self._receiver.counters.add(Counter.CANCELLED_INSTANCES)
-            self._deaf = True
         elif isinstance(effect, events.CloseTransport):
             self.close()
         elif isinstance(effect, events.Note):
@@ -303,8 +308,8 @@ class Connection:
     def _stop_listening(self) -> None:
         """Sta13: our last word is said; the peer hears the end of the stream behind it."""
         self._deaf = True
-        # A reader that a full ring took away comes back: the peer's close must be seen.
-        self._receiver.loop.add_reader(self._descriptor, self._readable)
+        if self._paused:
+            self._resume()  # the peer's close must be seen
         if not self._unsent:
             self._shut_down()
 
@@ -343,6 +348,8 @@ class Connection:
             return
         self._timer_at = None
         now = self._receiver.loop.time()
+        if self._paused:
+            self._association.touch(now)  # it is the disk that is slow, not the peer
         if self._unsent and now >= self._unsent_since + limits.send_timeout_s:
             self.note("warning", "peer_does_not_read", {})
             self._handle(events.TransportClosed())

@@ -1,7 +1,8 @@
-// What every native file stands on: assertions that stay on, owned descriptors, system failures as values
-// of one exception type that carries errno. Knows no Python.
+// What every native file stands on: assertions that stay on, owned descriptors, system failures as
+// values of one exception type that carries errno. Knows no Python.
 #pragma once
 
+#include <unistd.h>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -9,18 +10,18 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
-#include <unistd.h>
 #include <utility>
 
 namespace scai {
 
 // Checks us, never a peer, a disk or an operator; ends the process, which the supervisor replaces.
-#define SCAI_ASSERT(condition)                                                           \
-    do {                                                                                 \
-        if (!(condition)) [[unlikely]] {                                                 \
-            std::fprintf(stderr, "assertion failed: %s at %s:%d\n", #condition, __FILE__, __LINE__); \
-            std::abort();                                                                \
-        }                                                                                \
+#define SCAI_ASSERT(condition)                                                            \
+    do {                                                                                  \
+        if (!(condition)) [[unlikely]] {                                                  \
+            std::fprintf(stderr, "assertion failed: %s at %s:%d\n", #condition, __FILE__, \
+                         __LINE__);                                                       \
+            std::abort();                                                                 \
+        }                                                                                 \
     } while (false)
 
 inline constexpr std::size_t page_bytes = 4096;
@@ -39,7 +40,9 @@ private:
     int code_;
 };
 
-[[noreturn]] inline void fail(const std::string& doing) { throw SystemFailure(errno, doing); }
+[[noreturn]] inline void fail(const std::string& doing) {
+    throw SystemFailure(errno, doing);
+}
 
 // Sole owner of a file descriptor.
 class Descriptor {

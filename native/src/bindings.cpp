@@ -40,7 +40,8 @@ struct EventToPython {
 };
 
 nb::tuple scan_tags(const nb::bytes& data, bool explicit_vr, std::vector<std::uint32_t> wanted_tags,
-                    std::size_t attribute_bytes_max, std::size_t attributes_bytes_max, std::size_t chunk_bytes) {
+                    std::size_t attribute_bytes_max, std::size_t attributes_bytes_max,
+                    std::size_t chunk_bytes) {
     const scai::WantedTags wanted(std::move(wanted_tags));
     scai::TagScanner scanner;
     scanner.start(&wanted, explicit_vr, attribute_bytes_max, attributes_bytes_max);
@@ -52,7 +53,9 @@ nb::tuple scan_tags(const nb::bytes& data, bool explicit_vr, std::vector<std::ui
         left = left.subspan(piece.size());
     }
     const auto outcome = scanner.outcome();
-    const int code = outcome == scai::TagScanner::Outcome::done ? 0 : outcome == scai::TagScanner::Outcome::malformed ? 1 : 2;
+    const int code = outcome == scai::TagScanner::Outcome::done        ? 0
+                     : outcome == scai::TagScanner::Outcome::malformed ? 1
+                                                                       : 2;
     return nb::make_tuple(to_bytes(scanner.row()), code);
 }
 
@@ -67,23 +70,29 @@ void bind_intake(nb::module_& module) {
     module.attr("EVENT_DATASET") = 2;
     module.attr("EVENT_FAULT") = 3;
     nb::class_<scai::Intake>(module, "Intake")
-        .def("__init__",
-             [](scai::Intake* self, std::uint32_t associate, std::uint32_t command, std::uint32_t pdata,
-                std::uint32_t advertised) {
-                 new (self) scai::Intake({associate, command, pdata, advertised});
-             },
-             "associate_bytes_max"_a, "command_bytes_max"_a, "pdata_bytes_max"_a, "pdata_bytes_advertised"_a)
+        .def(
+            "__init__",
+            [](scai::Intake* self, std::uint32_t associate, std::uint32_t command,
+               std::uint32_t pdata, std::uint32_t advertised) {
+                new (self) scai::Intake({associate, command, pdata, advertised});
+            },
+            "associate_bytes_max"_a, "command_bytes_max"_a, "pdata_bytes_max"_a,
+            "pdata_bytes_advertised"_a)
         .def("attach", &scai::Intake::attach, "spool"_a, "slot"_a, nb::keep_alive<1, 2>())
         .def("expect_command", &scai::Intake::expect_command)
         .def("expect_data", &scai::Intake::expect_data, "context_id"_a)
-        .def("receive",
-             [](scai::Intake& self, int descriptor, std::size_t budget) {
-                 return static_cast<int>(self.receive(descriptor, budget));
-             },
-             "descriptor"_a, "budget"_a, nb::call_guard<nb::gil_scoped_release>())
-        .def("feed",
-             [](scai::Intake& self, const nb::bytes& data) { return static_cast<int>(self.feed(view(data))); },
-             "data"_a)
+        .def(
+            "receive",
+            [](scai::Intake& self, int descriptor, std::size_t budget) {
+                return static_cast<int>(self.receive(descriptor, budget));
+            },
+            "descriptor"_a, "budget"_a, nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "feed",
+            [](scai::Intake& self, const nb::bytes& data) {
+                return static_cast<int>(self.feed(view(data)));
+            },
+            "data"_a)
         .def("next_event",
              [](scai::Intake& self) -> nb::object {
                  const auto event = self.next_event();
@@ -94,9 +103,10 @@ void bind_intake(nb::module_& module) {
         .def_prop_ro("pdata_pdus_oversized", &scai::Intake::oversized_pdus);
 }
 
-void make_spool(scai::Spool* self, std::string incoming_directory, std::string journal_directory, int ring_descriptor,
-                std::size_t slots, std::size_t ring_bytes, std::size_t inline_bytes_max, std::uint64_t segment_bytes,
-                std::size_t segments_max, std::uint64_t journal_wait_ms_max, bool durable,
+void make_spool(scai::Spool* self, std::string incoming_directory, std::string journal_directory,
+                int ring_descriptor, std::size_t slots, std::size_t ring_bytes,
+                std::size_t inline_bytes_max, std::uint64_t segment_bytes, std::size_t segments_max,
+                std::uint64_t journal_wait_ms_max, bool durable,
                 std::vector<std::uint32_t> wanted_tags, std::size_t attribute_bytes_max,
                 std::size_t attributes_bytes_max) {
     scai::SpoolSettings settings;
@@ -108,7 +118,8 @@ void make_spool(scai::Spool* self, std::string incoming_directory, std::string j
     settings.wanted_tags = std::move(wanted_tags);
     settings.attribute_bytes_max = attribute_bytes_max;
     settings.attributes_bytes_max = attributes_bytes_max;
-    settings.journal = {std::move(journal_directory), segment_bytes, segments_max, journal_wait_ms_max, durable};
+    settings.journal = {std::move(journal_directory), segment_bytes, segments_max,
+                        journal_wait_ms_max, durable};
     nb::gil_scoped_release release;
     new (self) scai::Spool(std::move(settings));
 }
@@ -120,25 +131,28 @@ void bind_spool(nb::module_& module) {
     module.attr("COMPLETION_FREE") = static_cast<int>(scai::CompletionKind::free);
     module.def("ring_segment_bytes", &scai::Ring::segment_bytes, "slots"_a, "ring_bytes"_a);
     nb::class_<scai::Spool>(module, "Spool")
-        .def("__init__", &make_spool, "incoming_directory"_a, "journal_directory"_a, "ring_descriptor"_a, "slots"_a,
-             "ring_bytes"_a, "inline_bytes_max"_a, "segment_bytes"_a, "segments_max"_a, "journal_wait_ms_max"_a,
-             "durable"_a, "wanted_tags"_a, "attribute_bytes_max"_a, "attributes_bytes_max"_a)
+        .def("__init__", &make_spool, "incoming_directory"_a, "journal_directory"_a,
+             "ring_descriptor"_a, "slots"_a, "ring_bytes"_a, "inline_bytes_max"_a,
+             "segment_bytes"_a, "segments_max"_a, "journal_wait_ms_max"_a, "durable"_a,
+             "wanted_tags"_a, "attribute_bytes_max"_a, "attributes_bytes_max"_a)
         .def_prop_ro("completion_descriptor", &scai::Spool::completion_descriptor)
         .def_prop_ro("durable_sequence", &scai::Spool::durable_sequence)
-        .def("begin",
-             [](scai::Spool& self, std::size_t slot, const nb::bytes& head, const nb::bytes& prologue,
-                bool explicit_vr) {
-                 self.begin(slot, {head.c_str(), head.size()}, {prologue.c_str(), prologue.size()}, explicit_vr);
-             },
-             "slot"_a, "head"_a, "prologue"_a, "explicit_vr"_a)
+        .def(
+            "begin",
+            [](scai::Spool& self, std::size_t slot, const nb::bytes& head,
+               const nb::bytes& prologue, bool explicit_vr) {
+                self.begin(slot, {head.c_str(), head.size()}, {prologue.c_str(), prologue.size()},
+                           explicit_vr);
+            },
+            "slot"_a, "head"_a, "prologue"_a, "explicit_vr"_a)
         .def("discard", &scai::Spool::discard, "slot"_a)
         .def("cancel", &scai::Spool::cancel, "slot"_a)
         .def("completions",
              [](scai::Spool& self) {
                  nb::list list;
                  for (const auto& done : self.completions()) {
-                     list.append(nb::make_tuple(static_cast<int>(done.kind), done.slot, done.code, done.file_bytes,
-                                                done.sequence));
+                     list.append(nb::make_tuple(static_cast<int>(done.kind), done.slot, done.code,
+                                                done.file_bytes, done.sequence));
                  }
                  return list;
              })
@@ -154,36 +168,37 @@ void bind_journal_reader(nb::module_& module) {
     nb::class_<scai::JournalReader>(module, "JournalReader")
         .def(nb::init<std::string, std::uint64_t>(), "journal_directory"_a, "next_sequence"_a,
              nb::call_guard<nb::gil_scoped_release>())
-        .def("read",
-             [](scai::JournalReader& self, std::uint64_t durable_sequence, std::size_t count) {
-                 std::vector<scai::JournalRecord> records;
-                 {
-                     nb::gil_scoped_release release;
-                     records = self.read(durable_sequence, count);
-                 }
-                 nb::list list;
-                 for (const auto& record : records) {
-                     list.append(nb::make_tuple(record.sequence,
-                                                nb::bytes(record.prologue.data(), record.prologue.size()),
-                                                nb::bytes(record.attributes.data(), record.attributes.size()),
-                                                record.name, record.file_bytes, record.file_crc,
-                                                record.inline_offset));
-                 }
-                 return list;
-             },
-             "durable_sequence"_a, "count"_a)
-        .def("place_inline", &scai::JournalReader::place_inline, "inline_offset"_a, "file_bytes"_a, "path"_a,
-             "durable"_a, nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "read",
+            [](scai::JournalReader& self, std::uint64_t durable_sequence, std::size_t count) {
+                std::vector<scai::JournalRecord> records;
+                {
+                    nb::gil_scoped_release release;
+                    records = self.read(durable_sequence, count);
+                }
+                nb::list list;
+                for (const auto& record : records) {
+                    list.append(nb::make_tuple(
+                        record.sequence, nb::bytes(record.prologue.data(), record.prologue.size()),
+                        nb::bytes(record.attributes.data(), record.attributes.size()), record.name,
+                        record.file_bytes, record.file_crc, record.inline_offset));
+                }
+                return list;
+            },
+            "durable_sequence"_a, "count"_a)
+        .def("place_inline", &scai::JournalReader::place_inline, "inline_offset"_a, "file_bytes"_a,
+             "path"_a, "durable"_a, nb::call_guard<nb::gil_scoped_release>())
         .def("release", &scai::JournalReader::release, "before_sequence"_a)
         .def_prop_ro("next_sequence", &scai::JournalReader::next_sequence);
-    module.def("journal_last_sequence",
-               [](const std::string& directory) {
-                   scai::JournalReader reader(directory, 0);
-                   while (!reader.read(UINT64_MAX, 1024).empty()) {
-                   }
-                   return reader.next_sequence() - 1;
-               },
-               "journal_directory"_a, nb::call_guard<nb::gil_scoped_release>());
+    module.def(
+        "journal_last_sequence",
+        [](const std::string& directory) {
+            scai::JournalReader reader(directory, 0);
+            while (!reader.read(UINT64_MAX, 1024).empty()) {
+            }
+            return reader.next_sequence() - 1;
+        },
+        "journal_directory"_a, nb::call_guard<nb::gil_scoped_release>());
 }
 
 }  // namespace
@@ -201,8 +216,10 @@ NB_MODULE(_core, module) {
     bind_intake(module);
     bind_spool(module);
     bind_journal_reader(module);
-    module.def("scan_tags", &scan_tags, "data"_a, "explicit_vr"_a, "wanted_tags"_a, "attribute_bytes_max"_a,
-               "attributes_bytes_max"_a, "chunk_bytes"_a = 0);
-    module.def("crc32c", [](const nb::bytes& data, std::uint32_t seed) { return scai::crc32c(view(data), seed); },
-               "data"_a, "seed"_a = 0);
+    module.def("scan_tags", &scan_tags, "data"_a, "explicit_vr"_a, "wanted_tags"_a,
+               "attribute_bytes_max"_a, "attributes_bytes_max"_a, "chunk_bytes"_a = 0);
+    module.def(
+        "crc32c",
+        [](const nb::bytes& data, std::uint32_t seed) { return scai::crc32c(view(data), seed); },
+        "data"_a, "seed"_a = 0);
 }

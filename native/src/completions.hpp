@@ -1,10 +1,11 @@
-// What the native threads tell the event loop: a bounded-by-construction list and an eventfd that wakes it.
-// A slot has at most one instance under way, so there are never more than a few entries a slot.
+// What the native threads tell the event loop: a bounded-by-construction list and an eventfd that
+// wakes it. A slot has at most one instance under way, so there are never more than a few entries a
+// slot.
 #pragma once
 
+#include <sys/eventfd.h>
 #include <cstdint>
 #include <mutex>
-#include <sys/eventfd.h>
 #include <vector>
 
 #include "base.hpp"

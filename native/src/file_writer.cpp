@@ -1,11 +1,12 @@
-// The writer thread's duty: wait for half a megabyte or the end, write it, give the ring space back.
+// The writer thread's duty: wait for half a megabyte or the end, write it, give the ring space
+// back.
 #include "file_writer.hpp"
 
-#include <algorithm>
-#include <cstring>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <algorithm>
+#include <cstring>
 
 #include "checksum.hpp"
 
@@ -103,7 +104,8 @@ void FileWriter::run() {
 
 FileWriter::Order FileWriter::wait_for_work() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return order_ != Order::write || ring_.available() >= write_bytes; });
+    changed_.wait(lock,
+                  [this] { return order_ != Order::write || ring_.available() >= write_bytes; });
     return order_;
 }
 
@@ -123,7 +125,8 @@ void FileWriter::write_instance() {
         write_available(order, file, descriptor);
         tell_space();
     }
-    if (order == Order::finish && file.code == 0 && durable_ && ::fdatasync(descriptor.get()) != 0) {
+    if (order == Order::finish && file.code == 0 && durable_ &&
+        ::fdatasync(descriptor.get()) != 0) {
         file.code = errno;
     }
     if (const int closing = descriptor.reset(); file.code == 0) file.code = closing;
@@ -147,7 +150,8 @@ void FileWriter::write_instance() {
 void FileWriter::write_available(Order order, SealedFile& file, Descriptor& descriptor) {
     std::uint64_t available = ring_.available();
     while (available >= write_bytes || (order == Order::finish && available > 0)) {
-        const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(available, write_bytes));
+        const auto count =
+            static_cast<std::size_t>(std::min<std::uint64_t>(available, write_bytes));
         const bool last = order == Order::finish && count == available;
         if (file.code == 0) {
             file.crc = crc32c(ring_.peek(count), file.crc);
@@ -164,8 +168,9 @@ int FileWriter::write_chunk(int descriptor, std::size_t count, std::uint64_t off
     std::span<std::byte> chunk = ring_.peek(count);
     std::size_t padded = count;
     if (last && direct_) {
-        // Direct writes come in whole pages: the last one is filled up with zeros, which lie in the ring
-        // behind the data, and cut off again. The ring is larger than two writes, so the room is there.
+        // Direct writes come in whole pages: the last one is filled up with zeros, which lie in the
+        // ring behind the data, and cut off again. The ring is larger than two writes, so the room
+        // is there.
         padded = align_up(count, page_bytes);
         std::memset(chunk.data() + count, 0, padded - count);
     }
@@ -191,7 +196,8 @@ int FileWriter::write_chunk(int descriptor, std::size_t count, std::uint64_t off
             if (::fcntl(descriptor, F_SETFL, 0) != 0) return errno;
         }
     }
-    if (padded != count && ::ftruncate(descriptor, static_cast<off_t>(offset + count)) != 0) return errno;
+    if (padded != count && ::ftruncate(descriptor, static_cast<off_t>(offset + count)) != 0)
+        return errno;
     return 0;
 }
 

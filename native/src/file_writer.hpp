@@ -1,11 +1,12 @@
 // One slot's writer thread: streams a large instance from its ring into a file while it arrives.
 //
-// Contract: start() once an instance has outgrown the journal; wake() when more lies in the ring; finish() with
-// the whole length; then `sealed` is called on the thread with the file's name, length, checksum and errno (0:
-// written and, if durable, synced). abandon() instead of finish(): the file is removed and `abandoned` is called.
-// After an error the ring goes on being emptied, so that the peer's data set is read to its end and can be
-// answered. Direct writes (O_DIRECT) where the file system has them: the page cache would be touched once and
-// never again, and its allocation and copying is what bounds every other receiver.
+// Contract: start() once an instance has outgrown the journal; wake() when more lies in the ring;
+// finish() with the whole length; then `sealed` is called on the thread with the file's name,
+// length, checksum and errno (0: written and, if durable, synced). abandon() instead of finish():
+// the file is removed and `abandoned` is called. After an error the ring goes on being emptied, so
+// that the peer's data set is read to its end and can be answered. Direct writes (O_DIRECT) where
+// the file system has them: the page cache would be touched once and never again, and its
+// allocation and copying is what bounds every other receiver.
 #pragma once
 
 #include <atomic>
@@ -36,8 +37,8 @@ public:
         std::function<void()> space;  // a full ring has room again
     };
 
-    FileWriter(Ring& ring, int directory, std::string directory_path, bool durable, std::string thread_name,
-               Callbacks callbacks);
+    FileWriter(Ring& ring, int directory, std::string directory_path, bool durable,
+               std::string thread_name, Callbacks callbacks);
     ~FileWriter();
     FileWriter(const FileWriter&) = delete;
     FileWriter& operator=(const FileWriter&) = delete;

@@ -1,9 +1,9 @@
 // Planning reads and cutting what came. See intake.hpp for what is promised.
 #include "intake.hpp"
 
+#include <sys/socket.h>
 #include <algorithm>
 #include <cstring>
-#include <sys/socket.h>
 
 namespace scai {
 
@@ -21,7 +21,8 @@ constexpr std::uint8_t control_command = 0x01;
 constexpr std::uint8_t control_last = 0x02;
 
 std::uint32_t big_endian_32(const std::byte* at) {
-    return std::to_integer<std::uint32_t>(at[0]) << 24 | std::to_integer<std::uint32_t>(at[1]) << 16 |
+    return std::to_integer<std::uint32_t>(at[0]) << 24 |
+           std::to_integer<std::uint32_t>(at[1]) << 16 |
            std::to_integer<std::uint32_t>(at[2]) << 8 | std::to_integer<std::uint32_t>(at[3]);
 }
 
@@ -99,14 +100,18 @@ bool Intake::plan(Plan& plan, std::size_t budget) {
             return plan.count > 0;
         case Part::command:
             // The command's rest and the headers behind it.
-            plan.add(scratch_.data(), std::min<std::size_t>(fragment_left_ + following_header_bytes(), scratch_.size()));
+            plan.add(
+                scratch_.data(),
+                std::min<std::size_t>(fragment_left_ + following_header_bytes(), scratch_.size()));
             return true;
         case Part::body:
-            plan.add(scratch_.data(), std::min<std::size_t>(body_bytes_ - body_.size(), scratch_.size()));
+            plan.add(scratch_.data(),
+                     std::min<std::size_t>(body_bytes_ - body_.size(), scratch_.size()));
             return true;
         case Part::pdu_header:
             // Never more than headers: a byte of a data set beyond them would have to be copied.
-            plan.add(scratch_.data(), pdu_header_bytes - header_held_ + (spool_ != nullptr ? pdv_header_bytes : 0));
+            plan.add(scratch_.data(),
+                     pdu_header_bytes - header_held_ + (spool_ != nullptr ? pdv_header_bytes : 0));
             return true;
         case Part::pdv_header:
             plan.add(scratch_.data(), pdv_header_bytes - header_held_);
@@ -127,19 +132,22 @@ void Intake::plan_data(Plan& plan, std::size_t budget) {
     plan.add(headers_[0].data(), following_header_bytes());
     if (pdu_left_ > 0 || fragment_expected_ == 0) return;
     const std::size_t step = fragment_expected_;
-    while (plan.count + 2 <= destinations_max && used + step <= room.size() && plan.bytes + step <= budget) {
+    while (plan.count + 2 <= destinations_max && used + step <= room.size() &&
+           plan.bytes + step <= budget) {
         plan.add(room.data() + used, step);
         used += step;
         plan.add(headers_[plan.count / 2].data(), pdu_header_bytes + pdv_header_bytes);
     }
 }
 
-// What came, in the order of the stream. As long as each piece lies where it belongs nothing is copied; from
-// the first that does not, the rest is set aside, because landing one piece could overwrite the next.
+// What came, in the order of the stream. As long as each piece lies where it belongs nothing is
+// copied; from the first that does not, the rest is set aside, because landing one piece could
+// overwrite the next.
 void Intake::take(const Plan& plan, std::size_t got) {
     for (std::size_t index = 0; got > 0; ++index) {
         const std::size_t size = std::min<std::size_t>(plan.parts[index].iov_len, got);
-        std::span<const std::byte> piece{static_cast<const std::byte*>(plan.parts[index].iov_base), size};
+        std::span<const std::byte> piece{static_cast<const std::byte*>(plan.parts[index].iov_base),
+                                         size};
         got -= size;
         while (!piece.empty() && !event_ && aside_.empty() && !full_) {
             if (plan.count > 1 && !lies_right(index, piece)) break;
@@ -158,11 +166,16 @@ bool Intake::lies_right(std::size_t index, std::span<const std::byte> piece) {
 std::size_t Intake::consume(std::span<const std::byte> bytes) {
     switch (part_) {
         case Part::pdu_header:
-        case Part::pdv_header: return consume_header(bytes);
-        case Part::body: return consume_body(bytes);
-        case Part::command: return consume_command(bytes);
-        case Part::data: return consume_data(bytes);
-        case Part::dead: return bytes.size();
+        case Part::pdv_header:
+            return consume_header(bytes);
+        case Part::body:
+            return consume_body(bytes);
+        case Part::command:
+            return consume_command(bytes);
+        case Part::data:
+            return consume_data(bytes);
+        case Part::dead:
+            return bytes.size();
     }
     return bytes.size();
 }
@@ -194,7 +207,8 @@ void Intake::begin_pdu() {
         return;
     }
     if (length < pdv_header_bytes) {
-        fault(StreamReason::invalid_parameter, "P-DATA-TF too short for a PDV: " + std::to_string(length));
+        fault(StreamReason::invalid_parameter,
+              "P-DATA-TF too short for a PDV: " + std::to_string(length));
         return;
     }
     if (length > limits_.pdata_bytes_advertised) ++oversized_pdus_;
@@ -205,7 +219,8 @@ void Intake::begin_pdu() {
 void Intake::begin_other_pdu(std::uint8_t type, std::uint32_t length) {
     const bool association = type >= pdu_associate_request && type <= pdu_associate_reject;
     const bool known = association || (type >= pdu_release_request && type <= pdu_abort);
-    // What has no place here is told by its header alone: nobody waits for a body of hostile length.
+    // What has no place here is told by its header alone: nobody waits for a body of hostile
+    // length.
     if (!known || type == pdu_data || (association && spool_ != nullptr)) {
         part_ = Part::dead;
         event_ = PduEvent{type, {}};
@@ -237,7 +252,8 @@ void Intake::begin_pdv() {
     const std::uint32_t item = big_endian_32(header_.data());
     pdu_left_ -= pdv_header_bytes;
     if (item < 2 || item - 2 > pdu_left_) {
-        fault(StreamReason::invalid_parameter, "PDV length " + std::to_string(item) + " does not fit its PDU");
+        fault(StreamReason::invalid_parameter,
+              "PDV length " + std::to_string(item) + " does not fit its PDU");
         return;
     }
     const std::uint8_t context = std::to_integer<std::uint8_t>(header_[4]);
@@ -247,13 +263,14 @@ void Intake::begin_pdv() {
     fragment_last_ = (control & control_last) != 0;
     pdu_left_ -= fragment_left_;
     if (pdu_left_ > 0 && pdu_left_ < pdv_header_bytes) {
-        fault(StreamReason::invalid_parameter, std::to_string(pdu_left_) + " stray bytes behind a PDV");
+        fault(StreamReason::invalid_parameter,
+              std::to_string(pdu_left_) + " stray bytes behind a PDV");
         return;
     }
     const bool command = (control & control_command) != 0;
     if (command == data_context_.has_value()) {
-        fault(StreamReason::unexpected_parameter,
-              command ? "command fragment inside a data set" : "data-set fragment without a command");
+        fault(StreamReason::unexpected_parameter, command ? "command fragment inside a data set"
+                                                          : "data-set fragment without a command");
         return;
     }
     const auto& expected = command ? command_context_ : data_context_;
@@ -274,7 +291,8 @@ void Intake::begin_pdv() {
 
 std::size_t Intake::consume_command(std::span<const std::byte> bytes) {
     const std::size_t count = std::min<std::size_t>(bytes.size(), fragment_left_);
-    command_.insert(command_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
+    command_.insert(command_.end(), bytes.begin(),
+                    bytes.begin() + static_cast<std::ptrdiff_t>(count));
     fragment_left_ -= static_cast<std::uint32_t>(count);
     if (fragment_left_ == 0) end_fragment();
     return count;

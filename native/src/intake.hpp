@@ -1,21 +1,23 @@
-// One connection's inbound bytes: cuts PDUs (PS3.8 9.3) and PDVs (9.3.5), lands data-set fragments in a ring.
+// One connection's inbound bytes: cuts PDUs (PS3.8 9.3) and PDVs (9.3.5), lands data-set fragments
+// in a ring.
 //
-// The kernel writes each fragment straight to its final place: a read is planned as a row of destinations (the
-// rest of this fragment, the next header, the fragment that will probably follow, ...), because a peer's P-DATA-TF
-// PDUs are all of one size but the last. Where the guess was wrong the bytes behind are set aside and copied once.
-// So the data set lies contiguous behind its file head, aligned for direct writes, and no copy of it is made.
+// The kernel writes each fragment straight to its final place: a read is planned as a row of
+// destinations (the rest of this fragment, the next header, the fragment that will probably follow,
+// ...), because a peer's P-DATA-TF PDUs are all of one size but the last. Where the guess was wrong
+// the bytes behind are set aside and copied once. So the data set lies contiguous behind its file
+// head, aligned for direct writes, and no copy of it is made.
 //
-// Resumable at any byte: every cutting of the stream gives the same events. It stops at each event, so that the
-// caller decides what comes next before another byte is looked at. Knows no state of the association beyond
-// whether P-DATA-TF is legal and whether a command or a data set is due.
+// Resumable at any byte: every cutting of the stream gives the same events. It stops at each event,
+// so that the caller decides what comes next before another byte is looked at. Knows no state of
+// the association beyond whether P-DATA-TF is legal and whether a command or a data set is due.
 #pragma once
 
+#include <sys/uio.h>
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
-#include <sys/uio.h>
 #include <variant>
 #include <vector>
 
@@ -27,7 +29,11 @@ namespace scai {
 enum class Received : int { event = 0, again = 1, budget = 2, full = 3, end = 4 };
 
 // PS3.8 table 9-26: the reasons of a provider's abort that the stream itself can give.
-enum class StreamReason : int { unrecognized_pdu = 1, unexpected_parameter = 5, invalid_parameter = 6 };
+enum class StreamReason : int {
+    unrecognized_pdu = 1,
+    unexpected_parameter = 5,
+    invalid_parameter = 6
+};
 
 struct PduEvent {
     std::uint8_t type;

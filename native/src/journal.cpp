@@ -1,14 +1,14 @@
 // Writing, rotating and recovering a journal. See journal_format.hpp for the format.
 #include "journal.hpp"
 
-#include <algorithm>
-#include <array>
-#include <climits>
-#include <cstring>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <algorithm>
+#include <array>
+#include <climits>
+#include <cstring>
 
 #include "checksum.hpp"
 #include "journal_reader.hpp"
@@ -35,7 +35,8 @@ int pwritev_exact(int descriptor, std::vector<iovec>& parts, std::uint64_t offse
     std::size_t first = 0;
     while (first < parts.size()) {
         const auto count = static_cast<int>(std::min<std::size_t>(parts.size() - first, IOV_MAX));
-        ssize_t put = ::pwritev(descriptor, parts.data() + first, count, static_cast<off_t>(offset));
+        ssize_t put =
+            ::pwritev(descriptor, parts.data() + first, count, static_cast<off_t>(offset));
         if (put < 0 && errno == EINTR) continue;
         if (put < 0) return errno;
         if (put == 0) return ENOSPC;
@@ -55,7 +56,8 @@ int pwritev_exact(int descriptor, std::vector<iovec>& parts, std::uint64_t offse
 }  // namespace
 
 Journal::Journal(JournalSettings settings) : settings_(std::move(settings)) {
-    directory_ = Descriptor(::open(settings_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    directory_ =
+        Descriptor(::open(settings_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory_) fail("opening " + settings_.directory);
     const std::string lock_path = settings_.directory + "/lock";
     lock_ = Descriptor(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -82,7 +84,8 @@ void Journal::recover() {
     next_sequence_ = reader.next_sequence();
     chain_ = reader.chain();
     offset_ = reader.offset();
-    // Segments behind the end were being made when the power went; they hold nothing that was promised.
+    // Segments behind the end were being made when the power went; they hold nothing that was
+    // promised.
     for (const auto& segment : list_segments(settings_.directory, nullptr)) {
         const std::string path = settings_.directory + "/" + segment.name;
         if (reader.segment_first() != 0 && segment.first_sequence == reader.segment_first()) {
@@ -187,7 +190,8 @@ int Journal::write_group(std::span<JournalEntry> entries) {
     return 0;
 }
 
-// Goes on in a fresh segment: a recycled one, a new one while there may be more, or waits for the reader.
+// Goes on in a fresh segment: a recycled one, a new one while there may be more, or waits for the
+// reader.
 int Journal::rotate() {
     std::uint64_t waited_ms = 0;
     for (;;) {
@@ -209,21 +213,23 @@ void Journal::prepare() {
     std::vector<std::string> free;
     const auto segments = list_segments(settings_.directory, &free);
     // A failure here is met again, and answered, by the group that needs the segment.
-    if (free.empty() && segments.size() < settings_.segments_max) static_cast<void>(create_free_segment());
+    if (free.empty() && segments.size() < settings_.segments_max)
+        static_cast<void>(create_free_segment());
 }
 
 // Allocated and written once with zeros: syncing a record later moves data only, no metadata.
 int Journal::create_free_segment() {
     // Above every sequence in use, and never the name of another free one.
-    const std::string path = settings_.directory + "/" +
-                             free_segment_name((next_sequence_ << 8 | 0xFF) + created_++);
+    const std::string path =
+        settings_.directory + "/" + free_segment_name((next_sequence_ << 8 | 0xFF) + created_++);
     const std::string making = path + ".making";
     Descriptor file(::open(making.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!file) return errno;
     const std::vector<std::byte> block(1u << 20);
     int code = ::posix_fallocate(file.get(), 0, static_cast<off_t>(settings_.segment_bytes));
     for (std::uint64_t at = 0; code == 0 && at < settings_.segment_bytes;) {
-        const std::size_t count = std::min<std::uint64_t>(block.size(), settings_.segment_bytes - at);
+        const std::size_t count =
+            std::min<std::uint64_t>(block.size(), settings_.segment_bytes - at);
         const ssize_t put = ::pwrite(file.get(), block.data(), count, static_cast<off_t>(at));
         if (put > 0) at += static_cast<std::uint64_t>(put);
         if (put == 0) code = ENOSPC;

@@ -1,8 +1,8 @@
 // The writing side of a journal: appends groups of records and makes them durable with one sync.
 //
-// One writer, held by a lock on the directory. Not thread-safe: the committer thread owns it. A failed
-// append leaves the position where it was; the next group is written over it, and the chain of checksums
-// hides what the failed one may have left behind.
+// One writer, held by a lock on the directory. Not thread-safe: the committer thread owns it. A
+// failed append leaves the position where it was; the next group is written over it, and the chain
+// of checksums hides what the failed one may have left behind.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +36,8 @@ struct JournalSettings {
 
 class Journal {
 public:
-    // Takes the lock (waiting a while for a predecessor that is still leaving), finds the end of what was
-    // written, makes it durable.
+    // Takes the lock (waiting a while for a predecessor that is still leaving), finds the end of
+    // what was written, makes it durable.
     explicit Journal(JournalSettings settings);
 
     struct Appended {

@@ -4,11 +4,13 @@
 //   <directory>/free-<16 hex digits>.wal                consumed, to be used again
 //
 //   segment: | header, one page | record | record | ... | whatever lay there before |
-//   record:  | RecordHead 64 | prologue | attributes | name | 0..7 zero | file bytes, if inline | zeros to 64 |
+//   record:  | RecordHead 64 | prologue | attributes | name | 0..7 zero | file bytes, if inline |
+//   zeros to 64 |
 //
-// A record is whole if its magic, its length, its sequence (the one before plus 1), its chain (the checksum
-// of the record before it) and its checksums hold. The chain is what makes a left-over of an earlier writing
-// at the same place invisible, even one of the same size with the right number. All fields little endian.
+// A record is whole if its magic, its length, its sequence (the one before plus 1), its chain (the
+// checksum of the record before it) and its checksums hold. The chain is what makes a left-over of
+// an earlier writing at the same place invisible, even one of the same size with the right number.
+// All fields little endian.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +53,8 @@ struct RecordHead {
     std::uint64_t reserved;
 
     std::uint64_t text_bytes() const {
-        return align_up(sizeof(RecordHead) + std::uint64_t{prologue_bytes} + attributes_bytes + name_bytes, 8);
+        return align_up(
+            sizeof(RecordHead) + std::uint64_t{prologue_bytes} + attributes_bytes + name_bytes, 8);
     }
     std::uint64_t expected_bytes() const {
         return align_up(text_bytes() + (inlined != 0 ? file_bytes : 0), record_alignment);
@@ -68,7 +71,8 @@ std::string segment_name(std::uint64_t first_sequence);
 std::string free_segment_name(std::uint64_t first_sequence);
 
 // Segments in use, in order; `free` receives the names of those that may be used again.
-std::vector<SegmentName> list_segments(const std::string& directory, std::vector<std::string>* free);
+std::vector<SegmentName> list_segments(const std::string& directory,
+                                       std::vector<std::string>* free);
 
 std::uint32_t checksum_of(const SegmentHeader& header);
 

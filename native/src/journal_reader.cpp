@@ -1,13 +1,13 @@
 // Reading and recycling segments; placing inline instances. See journal_format.hpp for the format.
 #include "journal_reader.hpp"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <algorithm>
 #include <charconv>
 #include <cstring>
-#include <dirent.h>
-#include <fcntl.h>
 #include <memory>
-#include <sys/stat.h>
 
 #include "checksum.hpp"
 
@@ -38,7 +38,8 @@ bool pread_exact(int descriptor, std::byte* to, std::size_t count, std::uint64_t
     return true;
 }
 
-void write_exact(int descriptor, const std::byte* from, std::size_t count, const std::string& path) {
+void write_exact(int descriptor, const std::byte* from, std::size_t count,
+                 const std::string& path) {
     while (count > 0) {
         const ssize_t put = ::write(descriptor, from, count);
         if (put < 0 && errno == EINTR) continue;
@@ -50,13 +51,16 @@ void write_exact(int descriptor, const std::byte* from, std::size_t count, const
 
 }  // namespace
 
-std::string segment_name(std::uint64_t first_sequence) { return hexadecimal(first_sequence) + ".wal"; }
+std::string segment_name(std::uint64_t first_sequence) {
+    return hexadecimal(first_sequence) + ".wal";
+}
 
 std::string free_segment_name(std::uint64_t first_sequence) {
     return "free-" + hexadecimal(first_sequence) + ".wal";
 }
 
-std::vector<SegmentName> list_segments(const std::string& directory, std::vector<std::string>* free) {
+std::vector<SegmentName> list_segments(const std::string& directory,
+                                       std::vector<std::string>* free) {
     const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(directory.c_str()), ::closedir);
     if (!entries) fail("opening " + directory);
     std::vector<SegmentName> segments;
@@ -68,7 +72,8 @@ std::vector<SegmentName> list_segments(const std::string& directory, std::vector
             continue;
         }
         std::uint64_t first = 0;
-        const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), first, 16);
+        const auto [end, error] =
+            std::from_chars(name.data(), name.data() + name.size(), first, 16);
         if (error == std::errc{} && end == name.data() + 16 && name.size() == 20) {
             segments.push_back({first, std::string(name)});
         }
@@ -91,8 +96,8 @@ std::uint32_t checksum_of(const RecordHead& head, std::span<const std::byte> tex
 JournalReader::JournalReader(std::string directory, std::uint64_t next_sequence)
     : directory_(std::move(directory)) {
     const auto segments = list_segments(directory_, nullptr);
-    // The newest segment that begins at or before the wanted record; one whose header is not whole was
-    // being made when the power went and holds nothing.
+    // The newest segment that begins at or before the wanted record; one whose header is not whole
+    // was being made when the power went and holds nothing.
     bool opened = false;
     if (next_sequence == 0) {
         for (const auto& segment : segments) {
@@ -119,7 +124,8 @@ JournalReader::JournalReader(std::string directory, std::uint64_t next_sequence)
 
 void JournalReader::refresh() {
     starts_.clear();
-    for (const auto& segment : list_segments(directory_, nullptr)) starts_.push_back(segment.first_sequence);
+    for (const auto& segment : list_segments(directory_, nullptr))
+        starts_.push_back(segment.first_sequence);
 }
 
 bool JournalReader::open_segment(std::uint64_t first_sequence, const std::string& name) {
@@ -130,7 +136,8 @@ bool JournalReader::open_segment(std::uint64_t first_sequence, const std::string
         fail("opening " + path);
     }
     SegmentHeader header{};
-    if (!pread_exact(file.get(), reinterpret_cast<std::byte*>(&header), sizeof header, 0)) return false;
+    if (!pread_exact(file.get(), reinterpret_cast<std::byte*>(&header), sizeof header, 0))
+        return false;
     if (header.magic != segment_magic || header.layout != journal_layout ||
         header.crc != checksum_of(header) || header.first_sequence != first_sequence) {
         return false;
@@ -144,8 +151,9 @@ bool JournalReader::open_segment(std::uint64_t first_sequence, const std::string
     return true;
 }
 
-// The segment that begins with the wanted record, if there is one: its predecessor ends here, whatever
-// lies behind. Looked up in the list made by refresh(), not on the disk: this runs once a record.
+// The segment that begins with the wanted record, if there is one: its predecessor ends here,
+// whatever lies behind. Looked up in the list made by refresh(), not on the disk: this runs once a
+// record.
 bool JournalReader::enter_next_segment() {
     if (segment_) {
         if (next_sequence_ == segment_first_) return false;
@@ -165,20 +173,24 @@ bool JournalReader::read_record(std::vector<JournalRecord>* into) {
         !pread_exact(segment_.get(), reinterpret_cast<std::byte*>(&head), sizeof head, offset_)) {
         return false;
     }
-    if (head.magic != record_magic || head.sequence != next_sequence_ || head.chain != chain_) return false;
+    if (head.magic != record_magic || head.sequence != next_sequence_ || head.chain != chain_)
+        return false;
     torn_ = true;
     if (head.text_bytes() > text_bytes_max || head.file_bytes > (std::uint64_t{1} << 62) ||
-        head.record_bytes != head.expected_bytes() || head.record_bytes > segment_bytes_ - offset_) {
+        head.record_bytes != head.expected_bytes() ||
+        head.record_bytes > segment_bytes_ - offset_) {
         return false;
     }
     const std::uint64_t begin = used_;
     bytes_.resize(std::max<std::size_t>(bytes_.size(), begin + head.record_bytes));
     std::byte* const record = bytes_.data() + begin;
     if (!pread_exact(segment_.get(), record, head.record_bytes, offset_)) return false;
-    const std::uint64_t text = std::uint64_t{head.prologue_bytes} + head.attributes_bytes + head.name_bytes;
+    const std::uint64_t text =
+        std::uint64_t{head.prologue_bytes} + head.attributes_bytes + head.name_bytes;
     if (head.crc != checksum_of(head, {record + sizeof head, text})) return false;
     const std::uint64_t inline_at = begin + head.text_bytes();
-    if (head.inlined != 0 && head.file_crc != crc32c({bytes_.data() + inline_at, head.file_bytes})) return false;
+    if (head.inlined != 0 && head.file_crc != crc32c({bytes_.data() + inline_at, head.file_bytes}))
+        return false;
     torn_ = false;
     if (into != nullptr) {
         const char* at = reinterpret_cast<const char*>(record) + sizeof head;
@@ -212,8 +224,9 @@ void JournalReader::place_inline(std::uint64_t offset, std::uint64_t count, cons
     if (count > bytes_.size() || offset > bytes_.size() - count) {
         throw SystemFailure(EINVAL, "inline instance is not in the batch read last");
     }
-    // A file that is new needs no second name: nobody knows of it before the index does, and a crash in
-    // the middle is mended from the journal. One that replaces another must do it in one step.
+    // A file that is new needs no second name: nobody knows of it before the index does, and a
+    // crash in the middle is mended from the journal. One that replaces another must do it in one
+    // step.
     constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
     std::string target = path;
     Descriptor file(::open(target.c_str(), flags, 0600));
@@ -226,8 +239,10 @@ void JournalReader::place_inline(std::uint64_t offset, std::uint64_t count, cons
     try {
         write_exact(file.get(), bytes_.data() + offset, count, target);
         if (durable && ::fdatasync(file.get()) != 0) fail("fdatasync of " + target);
-        if (const int code = file.reset(); code != 0) throw SystemFailure(code, "closing " + target);
-        if (target != path && ::rename(target.c_str(), path.c_str()) != 0) fail("renaming " + target);
+        if (const int code = file.reset(); code != 0)
+            throw SystemFailure(code, "closing " + target);
+        if (target != path && ::rename(target.c_str(), path.c_str()) != 0)
+            fail("renaming " + target);
     } catch (const SystemFailure&) {
         ::unlink(target.c_str());
         throw;
@@ -239,7 +254,9 @@ std::size_t JournalReader::release(std::uint64_t before_sequence) {
     std::size_t released = 0;
     for (std::size_t index = 0; index + 1 < segments.size(); ++index) {
         if (segments[index + 1].first_sequence > before_sequence) break;
-        if (segments[index].first_sequence == segment_first_ && next_sequence_ < segments[index + 1].first_sequence) break;
+        if (segments[index].first_sequence == segment_first_ &&
+            next_sequence_ < segments[index + 1].first_sequence)
+            break;
         const std::string from = directory_ + "/" + segments[index].name;
         const std::string to = directory_ + "/" + free_segment_name(segments[index].first_sequence);
         if (::rename(from.c_str(), to.c_str()) != 0) fail("releasing " + from);

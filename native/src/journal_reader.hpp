@@ -1,4 +1,5 @@
-// The reading side of a journal, for the indexer and for recovery: records in order, only whole ones.
+// The reading side of a journal, for the indexer and for recovery: records in order, only whole
+// ones.
 #pragma once
 
 #include <cstdint>
@@ -26,11 +27,13 @@ public:
     // next_sequence 0: the oldest record there is.
     JournalReader(std::string directory, std::uint64_t next_sequence);
 
-    // At most `count` records, none above `last_sequence`; stops before the first that is not whole.
+    // At most `count` records, none above `last_sequence`; stops before the first that is not
+    // whole.
     std::vector<JournalRecord> read(std::uint64_t last_sequence, std::size_t count);
 
     // Creates or replaces `path` in one step with an inline instance's bytes.
-    void place_inline(std::uint64_t offset, std::uint64_t count, const std::string& path, bool durable);
+    void place_inline(std::uint64_t offset, std::uint64_t count, const std::string& path,
+                      bool durable);
 
     // Renames segments that end before this sequence so that the writer uses them again; how many.
     std::size_t release(std::uint64_t before_sequence);

@@ -1,9 +1,9 @@
 // Mapping of a ring: the header page once, the data twice in a row.
 #include "ring.hpp"
 
-#include <new>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <new>
 
 namespace scai {
 
@@ -30,9 +30,9 @@ Ring::Ring(int descriptor, std::size_t slot, std::size_t bytes) : bytes_(bytes) 
     }
     data_ = static_cast<std::byte*>(place);
     for (int half = 0; half < 2; ++half) {
-        void* mapped = ::mmap(data_ + half * bytes, bytes, protection,
-                              MAP_SHARED | MAP_FIXED | MAP_POPULATE, descriptor,
-                              static_cast<off_t>(offset + page_bytes));
+        void* mapped =
+            ::mmap(data_ + half * bytes, bytes, protection, MAP_SHARED | MAP_FIXED | MAP_POPULATE,
+                   descriptor, static_cast<off_t>(offset + page_bytes));
         if (mapped == MAP_FAILED) {
             const int code = errno;
             unmap();
@@ -47,7 +47,9 @@ Ring::Ring(int descriptor, std::size_t slot, std::size_t bytes) : bytes_(bytes) 
     header_->bytes = bytes;
 }
 
-Ring::~Ring() { unmap(); }
+Ring::~Ring() {
+    unmap();
+}
 
 void Ring::unmap() noexcept {
     if (data_ != nullptr) ::munmap(data_, 2 * bytes_);

@@ -1,14 +1,17 @@
-// One association's byte ring in shared memory: the socket side produces, one writer thread consumes.
+// One association's byte ring in shared memory: the socket side produces, one writer thread
+// consumes.
 //
-// The memory is mapped twice, one mapping behind the other, so a span that runs over the end goes on in
-// the second and every span is contiguous: direct writes and the tag scanner never see a wrap.
+// The memory is mapped twice, one mapping behind the other, so a span that runs over the end goes
+// on in the second and every span is contiguous: direct writes and the tag scanner never see a
+// wrap.
 //
-//   segment of a worker:  | slot 0 | slot 1 | ...      one slot: | header page | ring_bytes of data |
-//   header page:          magic u64 | layout u32 | owner pid u32 | ring bytes u64 |
+//   segment of a worker:  | slot 0 | slot 1 | ...      one slot: | header page | ring_bytes of data
+//   | header page:          magic u64 | layout u32 | owner pid u32 | ring bytes u64 |
 //                         produced u64 (own cache line) | consumed u64 (own cache line)
 //
 // Positions only grow; an instance begins at position 0 (reset()), because there is one outstanding
-// operation and the ring is empty then: a small instance always passes through the same warm memory.
+// operation and the ring is empty then: a small instance always passes through the same warm
+// memory.
 #pragma once
 
 #include <atomic>
@@ -35,8 +38,8 @@ static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
 class Ring {
 public:
-    // Maps slot number `slot` of the segment behind `descriptor` and touches every page once, so that no
-    // page fault and no growth of the process happens while an instance arrives.
+    // Maps slot number `slot` of the segment behind `descriptor` and touches every page once, so
+    // that no page fault and no growth of the process happens while an instance arrives.
     Ring(int descriptor, std::size_t slot, std::size_t bytes);
     ~Ring();
     Ring(const Ring&) = delete;

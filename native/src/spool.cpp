@@ -1,13 +1,14 @@
-// Slots and the committer. The order of durability (engine/README.md) is the order of the lines in commit().
+// Slots and the committer. The order of durability (engine/README.md) is the order of the lines in
+// commit().
 #include "spool.hpp"
 
-#include <algorithm>
-#include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
+#include <algorithm>
+#include <cstring>
 #include <unordered_set>
 
 #include "checksum.hpp"
@@ -21,7 +22,8 @@ constexpr std::size_t group_max = 64;  // limits.journal_group_max
 std::uint64_t now_ns() {
     timespec time{};
     ::clock_gettime(CLOCK_REALTIME, &time);
-    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec);
+    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u +
+           static_cast<std::uint64_t>(time.tv_nsec);
 }
 
 }  // namespace
@@ -47,12 +49,16 @@ Spool::Spool(SpoolSettings settings)
                     submit({number, std::move(file)});
                 }
             },
-            [this, number] { completions_.push({CompletionKind::free, number, 0, 0, 0}); },
-            [this, number] { completions_.push({CompletionKind::space, number, 0, 0, 0}); },
+            [this, number] {
+                completions_.push({CompletionKind::free, number, 0, 0, 0});
+            },
+            [this, number] {
+                completions_.push({CompletionKind::space, number, 0, 0, 0});
+            },
         };
-        slot->writer = std::make_unique<FileWriter>(slot->ring, incoming_.get(), settings_.incoming_directory,
-                                                    settings_.journal.durable, "scai-write-" + std::to_string(number),
-                                                    std::move(callbacks));
+        slot->writer = std::make_unique<FileWriter>(
+            slot->ring, incoming_.get(), settings_.incoming_directory, settings_.journal.durable,
+            "scai-write-" + std::to_string(number), std::move(callbacks));
         slots_.push_back(std::move(slot));
     }
     sigset_t all;
@@ -64,7 +70,9 @@ Spool::Spool(SpoolSettings settings)
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-Spool::~Spool() { close(); }
+Spool::~Spool() {
+    close();
+}
 
 void Spool::close() {
     if (!committer_.joinable()) return;
@@ -83,7 +91,8 @@ void Spool::close() {
 void Spool::sweep_incoming() {
     const auto& named = journal_.names_found();
     const std::unordered_set<std::string> wanted(named.begin(), named.end());
-    const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(settings_.incoming_directory.c_str()), ::closedir);
+    const std::unique_ptr<DIR, int (*)(DIR*)> entries(
+        ::opendir(settings_.incoming_directory.c_str()), ::closedir);
     if (!entries) fail("opening " + settings_.incoming_directory);
     while (const dirent* entry = ::readdir(entries.get())) {
         const std::string name = entry->d_name;
@@ -105,13 +114,15 @@ std::string Spool::new_name() {
     return text;
 }
 
-void Spool::begin(std::size_t number, std::string_view head, std::string prologue, bool explicit_vr) {
+void Spool::begin(std::size_t number, std::string_view head, std::string prologue,
+                  bool explicit_vr) {
     Slot& slot = at(number);
     SCAI_ASSERT(slot.mode == Mode::idle);
     SCAI_ASSERT(head.size() <= slot.ring.bytes() / 2);
     slot.ring.reset();
     slot.prologue = std::move(prologue);
-    slot.scanner.start(&wanted_, explicit_vr, settings_.attribute_bytes_max, settings_.attributes_bytes_max);
+    slot.scanner.start(&wanted_, explicit_vr, settings_.attribute_bytes_max,
+                       settings_.attributes_bytes_max);
     std::memcpy(slot.ring.room().data(), head.data(), head.size());
     slot.ring.produce(head.size());
     slot.mode = Mode::inlined;
@@ -201,7 +212,8 @@ void Spool::commit_forever() {
             changed_.wait(lock, [this] { return !waiting_.empty() || leaving_; });
             if (waiting_.empty()) return;
             const auto count = static_cast<std::ptrdiff_t>(std::min(waiting_.size(), group_max));
-            group.assign(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(waiting_.begin() + count));
+            group.assign(std::make_move_iterator(waiting_.begin()),
+                         std::make_move_iterator(waiting_.begin() + count));
             waiting_.erase(waiting_.begin(), waiting_.begin() + count);
         }
         commit(group);
@@ -244,7 +256,8 @@ void Spool::commit(std::vector<Waiting>& group) {
     for (std::size_t index = 0; index < group.size(); ++index) {
         const auto bytes = entries[index].file_bytes;
         if (index < appended.durable) {
-            told.push_back({CompletionKind::stored, group[index].slot, 0, bytes, entries[index].sequence});
+            told.push_back(
+                {CompletionKind::stored, group[index].slot, 0, bytes, entries[index].sequence});
             continue;
         }
         if (!group[index].file.name.empty()) {

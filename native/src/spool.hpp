@@ -1,9 +1,9 @@
-// One worker's way to the disk: slots (ring, writer thread, tag scanner) and the committer thread that owns
-// the journal.
+// One worker's way to the disk: slots (ring, writer thread, tag scanner) and the committer thread
+// that owns the journal.
 //
-// The event loop's thread calls begin(), land() and end() for each instance; from then on the slot belongs to
-// the native threads until a completion comes back. Nothing here is ever dropped or grows: a slot carries one
-// instance, a full ring is an answer.
+// The event loop's thread calls begin(), land() and end() for each instance; from then on the slot
+// belongs to the native threads until a completion comes back. Nothing here is ever dropped or
+// grows: a slot carries one instance, a full ring is an answer.
 #pragma once
 
 #include <atomic>
@@ -46,7 +46,9 @@ public:
 
     std::size_t slots() const noexcept { return slots_.size(); }
     int completion_descriptor() const noexcept { return completions_.descriptor(); }
-    std::uint64_t durable_sequence() const noexcept { return durable_sequence_.load(std::memory_order_acquire); }
+    std::uint64_t durable_sequence() const noexcept {
+        return durable_sequence_.load(std::memory_order_acquire);
+    }
 
     // --- the event loop's thread
     void begin(std::size_t slot, std::string_view head, std::string prologue, bool explicit_vr);
@@ -54,8 +56,8 @@ public:
     bool cancel(std::size_t slot);
     std::vector<Completion> completions();
 
-    // Where the next bytes of the data set go; empty: the ring is full and `space` will be told, or, after
-    // a second look, there is room after all.
+    // Where the next bytes of the data set go; empty: the ring is full and `space` will be told,
+    // or, after a second look, there is room after all.
     std::span<std::byte> room(std::size_t slot);
     void land(std::size_t slot, std::size_t count);
     void end(std::size_t slot);
@@ -77,7 +79,8 @@ private:
     enum class Mode : std::uint8_t { idle, inlined, streamed, discarding, committing, leaving };
 
     struct Slot {
-        explicit Slot(int descriptor, std::size_t number, std::size_t bytes) : ring(descriptor, number, bytes) {}
+        explicit Slot(int descriptor, std::size_t number, std::size_t bytes)
+            : ring(descriptor, number, bytes) {}
         Ring ring;
         TagScanner scanner;
         Mode mode = Mode::idle;
