@@ -192,6 +192,9 @@ class View:
         return portion
 
     # --- the whole ---
+    def lacks(self, table: str, key: bytes) -> bool:
+        return self._get(table, key) is None
+
     def count(self, table: str) -> int:
         entries: int = self._transaction.stat(self._tables[table])["entries"]
         return entries

@@ -113,11 +113,11 @@ class Batch(View):
         if number is None:
             number = self._merge(entry)
         old_key = self.instance_key(arrival.sop_instance_uid)
-        replaced: Instance | None = None
+        replaced = None if old_key is None else self._stored(old_key)
         removed_path: str | None = None
         key = b""
-        if old_key is not None:
-            replaced = self._stored(old_key)
+        # A look-up without a row is a damaged index: the instance is taken in all the same.
+        if old_key is not None and replaced is not None:
             old_series = records.INSTANCE_KEY.unpack(old_key)[0]
             old_path = self.path_of(old_series, replaced)
             self._count(old_series, -1, -replaced.file_bytes, 0)
@@ -145,6 +145,8 @@ class Batch(View):
             return None
         removed = self._stored(key)
         self._delete("sop_uids", records.uid_key(sop_instance_uid))
+        if removed is None:
+            return None
         self._delete("instances", key)
         self._count(records.INSTANCE_KEY.unpack(key)[0], -1, -removed.file_bytes, 0)
         return removed
@@ -326,10 +328,9 @@ class Batch(View):
             series = self._cache.series[number] = stored
         return series
 
-    def _stored(self, key: bytes) -> Instance:
+    def _stored(self, key: bytes) -> Instance | None:
         value = self._get("instances", key)
-        assert value is not None, "sop_uids and instances change together"
-        return records.decode_instance(value)
+        return None if value is None else records.decode_instance(value)
 
     def _put(self, table: str, key: bytes, value: bytes) -> None:
         self.transaction.put(key, value, db=self._tables[table])

@@ -77,5 +77,7 @@ class IndexWriter:
         return freed
 
     def close(self) -> None:
-        self._environment.close()
-        os.close(self._lock)
+        if self._lock >= 0:
+            self._environment.close()
+            os.close(self._lock)
+            self._lock = -1
