@@ -78,15 +78,31 @@ SCAI_ROW_LOOP void predict_row(unsigned predictor, const std::uint16_t* in,
     }
 }
 
+// Samples to their places, `Stride` apart. A constant stride, and the word that the image is nowhere
+// else, let the compiler use whole vectors.
+template <class Sample, std::size_t Stride>
+SCAI_ROW_LOOP void store_apart(const Row& row) {
+    const std::uint16_t* __restrict const samples = row.samples;
+    std::uint8_t* __restrict const to = row.to;
+    const std::size_t count = row.count;
+    const unsigned shift = row.shift;
+    for (std::size_t index = 0; index < count; ++index) {
+        const auto value = static_cast<Sample>(samples[index] << shift);
+        std::memcpy(to + index * Stride * sizeof value, &value, sizeof value);
+    }
+}
+
 template <class Sample>
-SCAI_ROW_LOOP void store(const Row& row, std::uint8_t* to) {
-    if (row.stride == 1 && row.shift == 0 && sizeof(Sample) == 2) {
-        std::memcpy(to, row.samples, row.count * 2);
+SCAI_ROW_LOOP void store(const Row& row) {
+    if (sizeof(Sample) == 2 && row.stride == 1 && row.shift == 0) {
+        std::memcpy(row.to, row.samples, row.count * 2);
         return;
     }
-    for (std::size_t index = 0; index < row.count; ++index) {
-        const auto value = static_cast<Sample>(row.samples[index] << row.shift);
-        std::memcpy(to + index * row.stride * sizeof value, &value, sizeof value);
+    switch (row.stride) {
+        case 1: return store_apart<Sample, 1>(row);
+        case 2: return store_apart<Sample, 2>(row);
+        case 3: return store_apart<Sample, 3>(row);
+        default: return store_apart<Sample, components_max>(row);
     }
 }
 
@@ -109,9 +125,9 @@ SCAI_ROW_LOOP std::uint32_t build(const Row& row) {
     }
     if (row.to == nullptr) return out_of_range;
     if (row.bytes_per_sample == 1) {
-        store<std::uint8_t>(row, row.to);
+        store<std::uint8_t>(row);
     } else {
-        store<std::uint16_t>(row, row.to);
+        store<std::uint16_t>(row);
     }
     return out_of_range;
 }
@@ -121,6 +137,15 @@ std::uint32_t build_any(const Row& row) { return build(row); }
 #if defined(__x86_64__)
 [[gnu::target("arch=x86-64-v3")]] std::uint32_t build_v3(const Row& row) { return build(row); }
 #endif
+
+// One component's differences out of those of all in a scan.
+void take_apart(const std::uint16_t* from, unsigned components, std::span<std::uint16_t> to) {
+    if (components == 3) {  // colour, nearly always
+        for (std::size_t index = 0; index < to.size(); ++index) to[index] = from[index * 3];
+        return;
+    }
+    for (std::size_t index = 0; index < to.size(); ++index) to[index] = from[index * components];
+}
 
 BuildRow choose_build() {
 #if defined(__x86_64__)
@@ -161,9 +186,7 @@ void RowBuilder::build_row(const std::uint16_t* differences) {
         Row row;
         row.differences = differences;
         if (scan_.components > 1) {
-            for (unsigned column = 0; column < columns_; ++column) {
-                single_[column] = differences[std::size_t{column} * scan_.components + component];
-            }
+            take_apart(differences + component, scan_.components, single_);
             row.differences = single_.data();
         }
         std::uint16_t* const pair = samples_.data() + std::size_t{component} * 2 * columns_;
