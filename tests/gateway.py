@@ -200,6 +200,11 @@ class Gateway:
             os.close(directory)
         return {entry["name"]: entry["pid"] for entry in answer["processes"]}
 
+    def pid(self, name: str) -> int:
+        """A worker's pid, as soon as there is one."""
+        pid: int = eventually(lambda: self.processes()[name], 10, f"{name} runs")
+        return pid
+
     def find(self, *arguments: str) -> dict[str, dict[str, Any]]:
         """`scai find --level image --format json`, by SOP instance UID."""
         answer = self.command("find", "--level", "image", "--format", "json", *arguments)

@@ -35,7 +35,7 @@ def of(senders: Iterable[Sender]) -> dict[str, str]:
 
 def missing(gateway: Gateway, acknowledged: Mapping[str, str]) -> dict[str, str]:
     """What is wrong with each instance that is not there, bit for bit and indexed."""
-    rows = gateway.find("--limit", "0")
+    rows = gateway.find()
     wrong = {}
     for uid, expected in acknowledged.items():
         if uid not in rows:

@@ -41,10 +41,8 @@ def start_senders(gateway: Gateway, count: int, deadline: float) -> list[Sender]
 
 def kill_worker(gateway: Gateway, role: str) -> None:
     """SIGKILL to the worker of this role; it may have died in the moment since it was listed."""
-    pid = gateway.processes()[role]
-    if pid:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(gateway.pid(role), signal.SIGKILL)
 
 
 def kill_supervisor(gateway: Gateway) -> None:
@@ -105,14 +103,14 @@ def test_a_dead_or_hung_worker_is_replaced(
     gateway: Gateway, name: str, how: signal.Signals
 ) -> None:
     """Within a second there is another one, and the port takes associations as before."""
-    before = gateway.processes()
+    before = {each: gateway.pid(each) for each in ("storage_scp", "prefetch_scp", "indexer")}
     os.kill(before[name], how)
     begun = time.monotonic()
     eventually(lambda: not alive(before[name]), 2, "the old one is gone")
     assert time.monotonic() - begun < 1.0
     eventually(lambda: association_works(gateway), 2, "an association")
     assert time.monotonic() - begun < 2.0
-    after = gateway.processes()
+    after = {each: gateway.pid(each) for each in before}
     assert after[name] != before[name]
     others = {key: pid for key, pid in before.items() if key != name}
     assert others.items() <= after.items(), "others were replaced, too"
@@ -137,7 +135,7 @@ def test_others_do_not_notice(gateway: Gateway) -> None:
     with Peer(gateway.address) as peer:
         assert peer.associate().kind == wire.ASSOCIATE_AC
         for how in (signal.SIGKILL, signal.SIGSTOP):
-            os.kill(gateway.processes()["prefetch_scp"], how)
+            os.kill(gateway.pid("prefetch_scp"), how)
             for number in range(20):
                 uid, data_set = ledger.instance(number, run=how + 500)
                 assert peer.store(wire.CT_IMAGE, uid, data_set) == 0

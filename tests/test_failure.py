@@ -74,7 +74,7 @@ class Bench:
     def settle(self) -> None:
         """All acknowledged is there; nothing refused is; nothing half-stored lies about."""
         ledger.assert_kept(self.gateway, self.acknowledged)
-        found = self.gateway.find("--limit", "0")
+        found = self.gateway.find()
         assert not self.refused & set(found), "refused, yet stored"
         eventually(lambda: not left_over(self.gateway), 5, "incoming files are cleared away")
 

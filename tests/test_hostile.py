@@ -299,7 +299,7 @@ def test_connections_leave_nothing_behind(gateway: Gateway, bystander: Bystander
 
 def receiver_pid(gateway: Gateway) -> int:
     """The process that serves SCP_AE."""
-    return gateway.processes()["storage_scp"]
+    return gateway.pid("storage_scp")
 
 
 def test_dripped_in_parallel(gateway: Gateway, bystander: Bystander) -> None:

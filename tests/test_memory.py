@@ -28,7 +28,7 @@ def enhanced_ct(uid: str, pixel_bytes: int) -> Iterator[bytes]:
 
 
 def receiver(gateway: Gateway) -> int:
-    return gateway.processes()["storage_scp"]
+    return gateway.pid("storage_scp")
 
 
 def store_watched(gateway: Gateway, uid: str, pixel_bytes: int) -> int:
