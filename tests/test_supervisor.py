@@ -185,8 +185,10 @@ def test_killed_again_and_again_it_is_back_at_once(service: Service) -> None:
 def test_a_hung_worker_is_replaced_within_a_second(service: Service, word: str) -> None:
     service.start()
     taken = []
-    # On a machine that is busy otherwise a process may not be given the time: three attempts.
-    while not taken or (min(taken) > 1.0 and len(taken) < 3):
+    # On a machine that is busy otherwise a process may not be given the time: three attempts, and
+    # more of it where more wants to run than there are processors.
+    bound = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+    while not taken or (min(taken) > bound and len(taken) < 3):
         connection, first, _ = service.connect()
         start = time.monotonic()
         if word == "stop":
@@ -197,7 +199,7 @@ def test_a_hung_worker_is_replaced_within_a_second(service: Service, word: str) 
         service.until(lambda: service.worker().state == "ready")
         taken.append(time.monotonic() - start)
         assert service.connect()[1] != first
-    assert min(taken) <= 1.0
+    assert min(taken) <= bound
     assert "no heartbeat" in str(service.events("worker_ended")[0]["text"])
 
 
