@@ -101,10 +101,14 @@ def plot_index(points: Sequence[Mapping[str, float]], path: Path, title: str) ->
     counts = [point["instances"] for point in points]
     rate.plot(counts, [point["inserts_per_second"] for point in points], "o-")
     rate.set(xscale="log", xlabel="instances", ylabel="inserts/s", ylim=(0, None))
-    for key in sorted({key for point in points for key in point if key.startswith("find_")}):
-        find.plot(counts, [point.get(key, numpy.nan) for point in points], "o-", label=key[5:])
-    find.set(xscale="log", yscale="log", xlabel="instances", ylabel="find, ms")
-    find.legend(fontsize=7)
+    kinds = sorted({key[5:-5] for point in points for key in point if key.startswith("find_")})
+    for number, kind in enumerate(kinds):
+        for percentile, line in (("p50", "-"), ("p99", "--")):
+            values = [point[f"find_{kind}, {percentile}"] for point in points]
+            label = kind if percentile == "p50" else None
+            find.plot(counts, values, "o" + line, color=f"C{number}", markersize=4, label=label)
+    find.set(xscale="log", yscale="log", xlabel="instances", ylabel="find, ms; p99 dashed")
+    find.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     size.plot(counts, [point["bytes_per_instance"] for point in points], "o-")
     size.set(xscale="log", xlabel="instances", ylabel="bytes of index per instance", ylim=(0, None))
     _save(figure, path, title)
