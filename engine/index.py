@@ -16,6 +16,7 @@ power cut may undo the last commit, never more, and never damages anything. The 
 what was undone, and the position in it goes back with it.
 """
 
+import errno
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -33,11 +34,24 @@ from engine.storage import instance_path
 
 INDEX_DIRECTORY: Final = "index"
 Tables = Mapping[str, lmdb._Database]
+# What a disk or an index may do to whoever writes; everything else is a fault of ours.
+INDEX_FAULTS: Final = (OSError, lmdb.Error, OperatorError)
 _first_step_s: Final = 0.005
 
 
 class NoIndexError(OperatorError):
     """Nothing was ever stored here."""
+
+
+def fault_code(error: Exception) -> int:
+    """The errno that is published for a fault of disk or index."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    if isinstance(error, lmdb.DiskError | lmdb.MapFullError):
+        return errno.ENOSPC
+    if isinstance(error, lmdb.ReadonlyError):
+        return errno.EROFS
+    return errno.EIO
 
 
 class Environment:

@@ -7,7 +7,6 @@ receivers then refuse new instances), and the same step is tried again until it 
 """
 
 import asyncio
-import errno
 import os
 import time
 from collections.abc import Callable
@@ -15,11 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-import lmdb
-
 from engine import limits
-from engine.errors import OperatorError
-from engine.index import IndexReader
+from engine.index import INDEX_FAULTS, IndexReader, fault_code
 from engine.index_intake import Intake, Step, journals_on_disk
 from engine.index_repair import serve_requests
 from engine.index_writer import IndexWriter, WriterBusyError
@@ -37,17 +33,6 @@ _retry_s_first: Final = 0.1
 _retry_s_max: Final = 2.0
 # A predecessor whose supervisor was killed may still be finishing.
 _writer_wait_s: Final = 8.0
-
-
-def fault_code(error: Exception) -> int:
-    """The errno that is published for a fault of disk or index."""
-    if isinstance(error, OSError) and error.errno:
-        return error.errno
-    if isinstance(error, lmdb.DiskError | lmdb.MapFullError):
-        return errno.ENOSPC
-    if isinstance(error, lmdb.ReadonlyError):
-        return errno.EROFS
-    return errno.EIO
 
 
 class Indexer:
@@ -146,7 +131,7 @@ class Indexer:
         loop = asyncio.get_running_loop()
         try:
             result = await loop.run_in_executor(self._thread, work)
-        except (OSError, lmdb.Error, OperatorError) as error:
+        except INDEX_FAULTS as error:
             self._note_fault(error, work.__name__)
             if not isinstance(error, OSError):
                 # LMDB may be in any state after an error: only opening it anew tells.
@@ -216,7 +201,7 @@ class Indexer:
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(_retry_s_first)
-            except (OSError, lmdb.Error, OperatorError) as error:
+            except INDEX_FAULTS as error:
                 self._note_fault(error, self._step_now.__name__)
                 return
 
