@@ -5,6 +5,7 @@ directory; nothing is deleted until the last round is over, then all of it is. T
 up and is not counted. Less than 30 GB is written, or nothing at all. Loopback only.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -102,6 +103,7 @@ def main(**options: Any) -> None:
     )
     for name in names:
         click.echo(f"{name}: {shown_command(PEERS[name])}")
+    os.sched_setaffinity(0, {options["sender_core"]})  # nothing of ours on the server's core
     parent = options["directory"] or Path(tempfile.gettempdir())
     round_bytes = plan.images[0].payload_bytes * plan.instances
     _check_budget(names, options["rounds"] + 1, round_bytes, parent)
