@@ -18,6 +18,7 @@ from engine.errors import OperatorError
 from engine.index import INDEX_DIRECTORY, Environment, IndexReader
 from engine.index_batch import Batch, RecordCache
 from engine.limits import index_map_growth_factor
+from engine.storage import sync_directory
 
 T = TypeVar("T")
 LOCK_FILE: Final = "writer.lock"
@@ -43,6 +44,9 @@ class IndexWriter:
         except (lmdb.Error, OperatorError, OSError):
             os.close(self._lock)
             raise
+        # LMDB syncs its file, not the directories that lead to it.
+        for made in (directory, data_directory):
+            sync_directory(made)
         self._cache = RecordCache()
         self.check_readers()
 

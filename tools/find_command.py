@@ -7,22 +7,25 @@ come from peers: in a table what could steer a terminal is escaped, in JSON the 
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any, Final
 
 import click
 
 from engine.errors import OperatorError
-from engine.index import NoIndexError, open_index_reader
+from engine.index import IndexReader, NoIndexError, open_index_reader
 from engine.index_freshness import catch_up
 from engine.query import Match, Query, QueryLevel, find
 from tools.options import config_option, load
 from tools.terminal import Exit, printable
 
 _table_rows_default: Final = 100
+_piped_width: Final = 250  # nobody's window sets a bound
+_lines_in_memory_max: Final = 64 << 20
 _WORD_START: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 # (heading, value) of a table's columns by level; the values are the fields of fields_of().
@@ -106,9 +109,13 @@ def command(
     with closing(reader):
         if not catch_up(reader, data_directory):
             click.echo("the index is behind: what was received last may be missing", err=True)
-        with reader.view() as view:
-            matches = find(view, query)
-            found = _print_json(matches) if form == "json" else _print_table(matches, query)
+        if form == "json":
+            found = _print_json(reader, query, data_directory)
+        else:
+            with reader.view() as view:
+                matches = list(find(view, query))
+            found = len(matches)
+            _print_table(matches, query)
     if found == 0 and form == "table":
         click.echo("nothing found", err=True)
     return Exit.OK if found else Exit.NEGATIVE
@@ -173,35 +180,39 @@ def _moment(nanoseconds: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _print_json(matches: Iterable[Match]) -> int:
+def _print_json(reader: IndexReader, query: Query, data_directory: Path) -> int:
+    """The lines are laid aside first: a reader of ours that takes its time (a pager) must not hold
+    the state of the index, which would keep its pages from being used again."""
     found = 0
-    for match in matches:
-        found += 1
-        # ASCII only: control characters and text directions arrive escaped.
-        sys.stdout.write(json.dumps(fields_of(match)) + "\n")
+    with SpooledTemporaryFile(_lines_in_memory_max, dir=str(data_directory)) as lines:
+        with reader.view() as view:
+            for match in find(view, query):
+                found += 1
+                # ASCII only: control characters and text directions arrive escaped.
+                lines.write(json.dumps(fields_of(match)).encode("ascii") + b"\n")
+        lines.seek(0)
+        for line in lines:
+            sys.stdout.write(line.decode("ascii"))
     return found
 
 
-def _print_table(matches: Iterable[Match], query: Query) -> int:
+def _print_table(matches: Sequence[Match], query: Query) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    if not matches:
+        return
     columns = _COLUMNS[query.level]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, name in columns:
         table.add_column(heading, no_wrap=name.endswith("_uid"), overflow="fold")
-    found = 0
     for match in matches:
-        found += 1
         fields = fields_of(match)
         table.add_row(*(Text(_cell(fields.get(name, ""))) for _, name in columns))
-    if found:
-        width = None if sys.stdout.isatty() else 250
-        Console(width=width, soft_wrap=False).print(table)
-    if query.limit is not None and found == query.limit and query.limit > 0:
-        click.echo(f"the first {found}; more with --limit", err=True)
-    return found
+    Console(width=None if sys.stdout.isatty() else _piped_width).print(table)
+    if len(matches) == query.limit:
+        click.echo(f"the first {len(matches)}; more with --limit", err=True)
 
 
 def _cell(value: object) -> str:
