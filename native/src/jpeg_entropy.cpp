@@ -16,7 +16,7 @@ namespace {
 // Behind the last group begun, this much must be in the window: a group of slow symbols.
 constexpr std::uint64_t margin_bits = group_max * symbol_bits_max + 64;
 // Shorter pieces than this spend too much of themselves on falling into step.
-constexpr std::uint64_t piece_bits_min = 512 * 8;
+constexpr std::uint64_t piece_bits_min = 128 * 8;
 
 using Kernel = void (*)(const LaneTables&, Lane* const*, std::size_t);
 struct Kernels {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -198,7 +199,11 @@ void decode_frames(std::span<const std::span<const std::uint8_t>> streams, const
     {
         std::vector<std::jthread> others;
         const std::size_t most = std::min<std::size_t>(threads, streams.size());
-        for (std::size_t number = 1; number < most; ++number) others.emplace_back(work);
+        try {
+            for (std::size_t number = 1; number < most; ++number) others.emplace_back(work);
+        } catch (const std::system_error&) {
+            // The system gives no more threads: those there are do all of it.
+        }
         work();
     }
     if (!error) return;

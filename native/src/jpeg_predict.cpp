@@ -78,8 +78,8 @@ SCAI_ROW_LOOP void predict_row(unsigned predictor, const std::uint16_t* in,
     }
 }
 
-// Samples to their places, `Stride` apart. A constant stride, and the word that the image is nowhere
-// else, let the compiler use whole vectors.
+// Samples to their places, `Stride` apart. A constant stride, and the word that the image is
+// nowhere else, let the compiler use whole vectors.
 template <class Sample, std::size_t Stride>
 SCAI_ROW_LOOP void store_apart(const Row& row) {
     const std::uint16_t* __restrict const samples = row.samples;
