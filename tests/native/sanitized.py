@@ -55,6 +55,7 @@ STORE: Final = (
     "spool",
     "tag_scanner",
 )
+JPEG: Final = ("jpeg_entropy", "jpeg_header", "jpeg_lossless", "jpeg_predict")
 
 PROGRAMS: Final = {
     program.name: program
@@ -63,6 +64,7 @@ PROGRAMS: Final = {
         Program("checksum_fuzz", ("checksum",), FUZZ),
         Program("intake_fuzz", ("intake", *STORE), FUZZ),
         Program("journal_reader_fuzz", STORE, FUZZ),
+        Program("jpeg_lossless_fuzz", JPEG, FUZZ),
         Program("spool_stress_address", STORE, ADDRESS, "spool_stress"),
         Program("spool_stress_thread", STORE, THREAD, "spool_stress"),
     )
