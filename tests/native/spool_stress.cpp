@@ -1,6 +1,6 @@
 // The native threads under load, for the thread and the address sanitizer: instances of all sizes
 // through several slots, some given up in the middle, while a reader follows the journal as the
-// indexer does. Every instance acknowledged is found, once, whole and in order; every byte is right.
+// indexer does. Every instance acknowledged is found, once, whole and in order, every byte right.
 // Arguments: seconds, seed. Ends with 0, or with the claim that failed.
 #include <atomic>
 #include <ctime>
