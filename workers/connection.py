@@ -5,7 +5,9 @@ cut to the core, and applies the effects. It never waits: a full ring stops the 
 response waits for the socket, both within a time limit. Nothing of a data set passes through here.
 """
 
+import asyncio
 import socket
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -66,7 +68,8 @@ class Connection:
         self._refusal: LocalError | None = None
         self._store_began = 0.0
         self._dataset_ended = 0.0
-        self._timer_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._abort_counter: Counter | None = None  # for an abort of ours that is nobody's fault
         receiver.loop.add_reader(self._descriptor, self._readable)
         self._handle(events.TransportOpened())
 
@@ -91,14 +94,13 @@ class Connection:
                 self._association.touch(self._receiver.loop.time())
             if code == _core.RECEIVED_EVENT:
                 self._take_event()
-                if self.closed or self._deaf:
+                if self.closed or self._deaf or self._unsent:
                     return
                 if left > 0:
                     continue
             elif code == _core.RECEIVED_FULL:
                 self._receiver.counters.add(Counter.RING_FULL)
-                self._paused = True
-                self._receiver.loop.remove_reader(self._descriptor)
+                self._pause()
             elif code == _core.RECEIVED_END:
                 self._handle(events.TransportClosed())
             return
@@ -109,11 +111,11 @@ class Connection:
             return
         kind, number, rest = event
         if kind == _core.EVENT_COMMAND:
-            self._store_began = self._receiver.loop.time()
+            self._store_began = time.perf_counter()
             self._handle(events.CommandReceived(number, rest))  # type: ignore[arg-type]
         elif kind == _core.EVENT_DATASET:
             self._note_oversized()
-            self._dataset_ended = self._receiver.loop.time()
+            self._dataset_ended = time.perf_counter()
             self._handle(events.DatasetReceived(number, rest))  # type: ignore[arg-type]
             if self._refusal is not None and not self.closed:
                 refusal, self._refusal = self._refusal, None
@@ -148,6 +150,10 @@ class Connection:
         if not self.closed:
             self._resume()
 
+    def _pause(self) -> None:
+        self._paused = True
+        self._receiver.loop.remove_reader(self._descriptor)
+
     def _resume(self) -> None:
         self._paused = False
         self._receiver.loop.add_reader(self._descriptor, self._readable)
@@ -155,9 +161,7 @@ class Connection:
     def stored(self, file_bytes: int) -> None:
         """The instance under way is durable: only now the peer is told."""
         counters = self._receiver.counters
-        counters.observe(
-            Histogram.COMMIT_DURATION, self._receiver.loop.time() - self._dataset_ended
-        )
+        counters.observe(Histogram.COMMIT_DURATION, time.perf_counter() - self._dataset_ended)
         self._finish_store(0x0000, "", file_bytes)
 
     def failed(self, error: LocalError) -> None:
@@ -168,7 +172,7 @@ class Connection:
         request, self._request = self._request, None
         self._handle(events.StoreFinished(status, comment))
         receiver = self._receiver
-        seconds = receiver.loop.time() - self._store_began
+        seconds = time.perf_counter() - self._store_began
         receiver.counters.observe(Histogram.STORE_DURATION, seconds)
         success = status == 0
         receiver.counters.add(Counter.STORE_SUCCESS if success else Counter.STORE_FAILURE)
@@ -188,6 +192,7 @@ class Connection:
 
     def expire_drain(self) -> None:
         """The time for finishing is over."""
+        self._abort_counter = Counter.ABORTS_SENT_DRAIN
         self._handle(events.DrainExpired())
 
     def note(self, level: str, event: str, fields: Mapping[str, object]) -> None:
@@ -236,6 +241,8 @@ class Connection:
             self.close()
         elif isinstance(effect, events.Note):
             counter = counter_of(effect.event, effect.fields)
+            if counter is Counter.ABORTS_SENT_SERVICE and self._abort_counter is not None:
+                counter = self._abort_counter
             if counter is not None:
                 self._receiver.counters.add(counter)
             self.note(effect.level, effect.event, effect.fields)
@@ -289,7 +296,8 @@ class Connection:
             data = data[sent:]
             self._unsent_since = self._receiver.loop.time()
             self._receiver.loop.add_writer(self._descriptor, self._writable)
-        # Bounded: one response an operation, and there is one operation at a time.
+            # Who does not take responses is not asked for requests: this buffer stays small.
+            self._pause()
         self._unsent += data
 
     def _writable(self) -> None:
@@ -302,6 +310,7 @@ class Connection:
         del self._unsent[:sent]
         if not self._unsent:
             self._receiver.loop.remove_writer(self._descriptor)
+            self._resume()
             if self._deaf:
                 self._shut_down()
 
@@ -326,8 +335,13 @@ class Connection:
         self.closed = True
         self._receiver.loop.remove_reader(self._descriptor)
         self._receiver.loop.remove_writer(self._descriptor)
+        if self._timer is not None:
+            self._timer.cancel()
         self._socket.close()
         self._note_oversized()
+        cancels = self._association.cancels_ignored
+        if cancels:
+            self._receiver.counters.add(Counter.CANCELS_IGNORED, cancels)
         self._receiver.leave(self)
 
     # --- time
@@ -338,17 +352,16 @@ class Connection:
             limit = self._unsent_since + limits.send_timeout_s
             deadline = limit if deadline is None else min(deadline, limit)
         # One timer at a time: it looks again when it fires, so activity costs nothing.
-        if deadline is None or (self._timer_at is not None and self._timer_at <= deadline):
+        if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
             return
-        self._timer_at = deadline
-        self._receiver.loop.call_at(deadline, self._timer_fired, deadline)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._receiver.loop.call_at(deadline, self._timer_fired)
 
-    def _timer_fired(self, armed_for: float) -> None:
-        if self.closed or self._timer_at != armed_for:
-            return
-        self._timer_at = None
+    def _timer_fired(self) -> None:
+        self._timer = None
         now = self._receiver.loop.time()
-        if self._paused:
+        if self._paused and not self._unsent:
             self._association.touch(now)  # it is the disk that is slow, not the peer
         if self._unsent and now >= self._unsent_since + limits.send_timeout_s:
             self.note("warning", "peer_does_not_read", {})
@@ -357,6 +370,7 @@ class Connection:
             return
         deadline = self._association.deadline
         if deadline is not None and now >= deadline:
+            self._abort_counter = Counter.ABORTS_SENT_IDLE
             self._handle(events.TimerExpired())
         else:
             self._arm_timer(now)
