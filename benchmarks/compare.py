@@ -79,6 +79,7 @@ def _orders(names: Sequence[str], rounds: int) -> list[list[str]]:
 @click.option("--server-core", default=0, help="the whole server is pinned to it")
 @click.option("--sender-core", default=1, help="the load generator's own")
 @click.option("--pause", default=1.0, help="seconds between two servers, after a sync")
+@click.option("--quiet", default=5.0, help="seconds a round waits for the machine to be quiet")
 @click.option("--directory", type=click.Path(path_type=Path, exists=True), help="on the disk meant")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 @click.option("--markdown", "markdown_file", type=click.Path(path_type=Path))
@@ -133,7 +134,7 @@ def _measure(
             port, second = free_ports(2)
             place = Place(directory, port, second, wire_bytes, options["server_core"])
             try:
-                figures = run_round(PEERS[name], place, plan, warm_up)
+                figures = run_round(PEERS[name], place, plan, warm_up, options["quiet"])
             except (PeerError, LoadError) as error:
                 errors.append(f"round {number}: {error}")
                 click.echo(f"round {number} {name}: {error}", err=True)

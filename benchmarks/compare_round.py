@@ -15,12 +15,14 @@ from typing import Any, Final
 from benchmarks import load_plan
 from benchmarks.load_plan import LoadError, Plan, Target
 from benchmarks.load_result import evaluate
-from benchmarks.load_watch import Watch, cpu_seconds, resident_bytes
+from benchmarks.load_watch import Watch, cpu_seconds, machine_cpu_seconds, resident_bytes
 from benchmarks.peers import CALLED, Peer, Place, running
 
 _IDLE_SLICE_SECONDS: Final = 0.25
 _IDLE_SHARE: Final = 0.06  # of one core: timers and heartbeats, no work
 _IDLE_PATIENCE_SECONDS: Final = 30.0
+_QUIET_SLICE_SECONDS: Final = 0.5
+_QUIET_CORES: Final = 0.15
 
 
 def _wait_until_idle(root: int) -> float:
@@ -36,6 +38,18 @@ def _wait_until_idle(root: int) -> float:
     return _IDLE_PATIENCE_SECONDS
 
 
+def wait_until_quiet(patience: float) -> None:
+    """Until nothing else runs on this machine; what is not over by then is measured with it."""
+    deadline = time.monotonic() + patience
+    used = machine_cpu_seconds()
+    while time.monotonic() < deadline:
+        time.sleep(_QUIET_SLICE_SECONDS)
+        now = machine_cpu_seconds()
+        if now - used <= _QUIET_CORES * _QUIET_SLICE_SECONDS:
+            return
+        used = now
+
+
 def kept_bytes(directory: Path) -> int:
     """The sizes of all files below the directory."""
     total = 0
@@ -44,7 +58,9 @@ def kept_bytes(directory: Path) -> int:
     return total
 
 
-def run_round(peer: Peer, place: Place, plan: Plan, warm_up: int) -> dict[str, Any]:
+def run_round(
+    peer: Peer, place: Place, plan: Plan, warm_up: int, patience: float
+) -> dict[str, Any]:
     """The figures of one round. `plan` has no target yet: it is this server."""
     associations = plan.targets[0].associations
     target = Target("127.0.0.1", place.port, CALLED, "LOAD", associations)
@@ -55,6 +71,7 @@ def run_round(peer: Peer, place: Place, plan: Plan, warm_up: int) -> dict[str, A
         warmed = evaluate(load_plan.run(warm)).figures
         _wait_until_idle(process.pid)
         os.sync()
+        wait_until_quiet(patience)
         own = time.process_time()
         with Watch(process.pid) as watch:
             watched_from = time.monotonic()

@@ -203,7 +203,18 @@ def test_the_commands_work_together(tmp_path: Path) -> None:
     """A comparison of one sink, from the command line to the report, leaves nothing behind."""
     report = tmp_path / "report.json"
     command = [sys.executable, "-m", "benchmarks.compare", "--rounds", "1", "--workload", "tiny"]
-    command += ["--peers", "sink-file", "--instances", "20", "--pause", "0", "--server-core", "0"]
+    command += [
+        "--peers",
+        "sink-file",
+        "--instances",
+        "20",
+        "--pause",
+        "0",
+        "--quiet",
+        "0",
+        "--server-core",
+        "0",
+    ]
     command += ["--sender-core", "0", "--directory", str(tmp_path), "--json", str(report)]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert said.returncode == 0, said.stderr
