@@ -2,7 +2,8 @@
 
 JPEG Lossless goes through the native decoder; what that one is not made for (JPEG Baseline and
 Extended, subsampled lossless) through pylibjpeg-libjpeg, which nothing else imports: it is GPL v3.
-Promises exactly the expected samples or a LocalError, never a damaged image.
+Promises as many samples as expected or a LocalError, and never the first part of a stream that
+was cut off; libjpeg itself fills up what is missing and says nothing.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from native import _core
 # Process 14 with any selection value, and with selection value 1 (PS3.5 10.2 and A.4.1).
 JPEG_LOSSLESS: Final = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 JPEG_LOSSY: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+END_OF_IMAGE: Final = b"\xff\xd9"
 
 Frame = bytes | bytearray | memoryview
 
@@ -44,17 +46,23 @@ def decode_frames(
     bits each. `threads` bounds the processors used."""
     if transfer_syntax not in JPEG_LOSSLESS | JPEG_LOSSY:
         raise LocalError(f"transfer syntax {transfer_syntax} is not decoded")
-    # A sample takes at least one bit, or in lossy JPEG an eight-by-eight block two: so a few bytes
+    # A bit holds at most one lossless sample, or 64 lossy ones with quartered chroma: a few bytes
     # cannot ask for gigabytes.
     held = sum(len(frame) for frame in frames)
-    if len(frames) * shape.frame_bytes > held * 64 * 16:
+    samples_held = held * 8 * 64
+    if len(frames) * shape.rows * shape.columns * shape.samples > samples_held:
         raise LocalError(f"{held} bytes cannot hold {len(frames)} such frames")
     decoded = bytearray(len(frames) * shape.frame_bytes)
     if transfer_syntax in JPEG_LOSSLESS:
         try:
             _core.jpeg_lossless_decode_frames(
-                *(frames, decoded, shape.rows, shape.columns),
-                *(shape.samples, shape.bits_allocated, threads),
+                frames,
+                decoded,
+                shape.rows,
+                shape.columns,
+                shape.samples,
+                shape.bits_allocated,
+                threads,
             )
         except NotImplementedError:
             pass  # a rarer kind of lossless JPEG: below
@@ -70,6 +78,8 @@ def decode_frames(
 
 def _decode_by_libjpeg(frame: bytes, shape: Shape, number: int) -> bytes:
     """One frame; its header is compared before libjpeg makes room for what that claims."""
+    if not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
+        raise LocalError(f"pixel data: frame {number} has no end")
     try:
         header = get_parameters(frame)
         said = (header["rows"], header["columns"], header["nr_components"])

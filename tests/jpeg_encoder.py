@@ -35,6 +35,24 @@ class Form:
     extra_segments: bytes = field(default=b"")
 
 
+def picture(
+    rows: int, columns: int, components: int, precision: int, seed: int = 1
+) -> NDArray[np.uint16]:
+    """Smooth with noise and edges, using the whole range."""
+    noise = np.random.default_rng(seed)
+    top = (1 << precision) - 1
+    y, x = np.mgrid[0:rows, 0:columns]
+    smooth = (np.sin(x / 17) + np.cos(y / 11) + 2) / 4 * top
+    planes = [
+        smooth + noise.normal(0, max(top / 200, 0.4), (rows, columns)) + index * top / 9
+        for index in range(components)
+    ]
+    image = np.clip(np.stack(planes, axis=-1), 0, top)
+    image[rows // 3 : rows // 3 + 2, columns // 4 :] = top
+    image[rows // 2, : columns // 2] = 0
+    return image.round().astype(np.uint16)
+
+
 def predicted(samples: Differences, form: Form, row_in_interval: int, row: int) -> Differences:
     """The predictions of one row (H.1.2.1); `samples` are those of the whole component."""
     line = samples[row]

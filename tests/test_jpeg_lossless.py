@@ -19,29 +19,10 @@ from numpy.typing import NDArray
 from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames
 
-from engine import transcode
 from native import _core
-from tests.jpeg_encoder import Form, encode
+from tests.jpeg_encoder import Form, encode, picture
 
 LOSSLESS_SYNTAXES = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
-
-
-def picture(
-    rows: int, columns: int, components: int, precision: int, seed: int = 1
-) -> NDArray[np.uint16]:
-    """Smooth with noise and edges, using the whole range."""
-    noise = np.random.default_rng(seed)
-    top = (1 << precision) - 1
-    y, x = np.mgrid[0:rows, 0:columns]
-    smooth = (np.sin(x / 17) + np.cos(y / 11) + 2) / 4 * top
-    planes = [
-        smooth + noise.normal(0, max(top / 200, 0.4), (rows, columns)) + index * top / 9
-        for index in range(components)
-    ]
-    image = np.clip(np.stack(planes, axis=-1), 0, top)
-    image[rows // 3 : rows // 3 + 2, columns // 4 :] = top
-    image[rows // 2, : columns // 2] = 0
-    return image.round().astype(np.uint16)
 
 
 def decode(stream: bytes, image: NDArray[Any], bits_allocated: int = 16) -> NDArray[Any]:
@@ -333,26 +314,3 @@ def test_real_files_and_dcmtk(tmp_path: Path) -> None:
                 f"u{data.BitsAllocated // 8}",
             )
             assert np.array_equal(decoded.reshape(shape), by_libjpeg(stream, shape)), path.name
-
-
-def test_transcode_decodes_what_it_is_given() -> None:
-    image = picture(50, 60, 1, 12)
-    streams = [encode(image, Form(12, predictor)) for predictor in (1, 4)]
-    shape = transcode.Shape(50, 60, 1, 16)
-    decoded = transcode.decode_frames(streams, LOSSLESS_SYNTAXES[1], shape)
-    assert bytes(decoded) == image.tobytes() * 2
-    with pytest.raises(transcode.LocalError, match="frame 1"):
-        transcode.decode_frames([streams[0][:300]], LOSSLESS_SYNTAXES[1], shape)
-
-
-def test_transcode_leaves_other_kinds_to_pylibjpeg() -> None:
-    path = get_testdata_file("SC_rgb_jpeg.dcm", download=False)
-    data = pydicom.dcmread(str(path))
-    assert data.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.50"
-    shape = transcode.Shape(data.Rows, data.Columns, data.SamplesPerPixel, 8)
-    streams = list(generate_frames(data.PixelData, number_of_frames=1))
-    decoded = transcode.decode_frames(streams, data.file_meta.TransferSyntaxUID, shape)
-    expected = by_libjpeg(streams[0], (data.Rows, data.Columns, data.SamplesPerPixel))
-    assert bytes(decoded) == expected.tobytes()
-    with pytest.raises(transcode.LocalError, match="not decoded"):
-        transcode.decode_frames(streams, "1.2.840.10008.1.2.4.90", shape)
