@@ -18,7 +18,6 @@ what was undone, and the position in it goes back with it.
 
 import errno
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +35,6 @@ INDEX_DIRECTORY: Final = "index"
 Tables = Mapping[str, lmdb._Database]
 # What a disk or an index may do to whoever writes; everything else is a fault of ours.
 INDEX_FAULTS: Final = (OSError, lmdb.Error, OperatorError)
-_first_step_s: Final = 0.005
 
 
 class NoIndexError(OperatorError):
@@ -231,22 +229,6 @@ class IndexReader:
     def view(self) -> Iterator[View]:
         with self._environment.begin() as transaction:
             yield View(transaction, self._environment.tables)
-
-    def wait_until_applied(self, durable: Mapping[str, int], timeout_s: float) -> bool:
-        """Wait until what was durable in each journal can be found; False: it took too long.
-
-        A just acknowledged instance is in its journal for some milliseconds before it is here.
-        """
-        deadline = time.monotonic() + timeout_s
-        step = _first_step_s
-        while True:
-            with self.view() as view:
-                if all(view.position(name).applied >= last for name, last in durable.items()):
-                    return True
-            if time.monotonic() + step > deadline:
-                return False
-            time.sleep(step)
-            step = min(2 * step, 0.1)
 
     def used_bytes(self) -> tuple[int, int]:
         """(size of the map, bytes of it in use)."""

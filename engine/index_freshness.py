@@ -1,29 +1,41 @@
 """Reading one's own writes: wait for the index to have what the service has acknowledged.
 
-A just acknowledged instance is in its journal for some milliseconds before it is in the index.
-Every reader that answers a person or a peer calls catch_up() before it looks.
+A just acknowledged instance is in its journal for some milliseconds before it is in the index; and
+after a power cut the index may know instances whose files are still to be placed again. Every
+reader that answers a person or a peer calls catch_up() before it looks.
 """
 
+import time
 from pathlib import Path
+from typing import Final
 
-from engine.counters import open_counters
-from engine.index import IndexReader
+from engine.counters import CounterBlock, open_counters
 from engine.limits import index_wait_s
 from engine.metrics import Gauge
 
+_first_step_s: Final = 0.005
+_last_step_s: Final = 0.1
 
-def durable_sequences(data_directory: Path) -> dict[str, int]:
-    """{journal: last durable record} as the running service publishes it; empty without one."""
+
+def catch_up(data_directory: Path, timeout_s: float = index_wait_s) -> bool:
+    """False: the index is still behind what was acknowledged when this was called.
+
+    Without a running service there is nothing to wait for.
+    """
     segment = open_counters(data_directory)
     if segment is None:
-        return {}
-    return {
-        head.name: segment.block(head.index).get(Gauge.JOURNAL_DURABLE_SEQUENCE)
-        for head in segment.heads()
-        if head.role == "receiver"
-    }
+        return True
+    blocks = [segment.block(head.index) for head in segment.heads() if head.role == "receiver"]
+    behind = {block: block.get(Gauge.JOURNAL_DURABLE_SEQUENCE) for block in blocks}
+    deadline = time.monotonic() + timeout_s
+    step = _first_step_s
+    while not all(_has_reached(block, durable) for block, durable in behind.items()):
+        if time.monotonic() + step > deadline:
+            return False
+        time.sleep(step)
+        step = min(2 * step, _last_step_s)
+    return True
 
 
-def catch_up(reader: IndexReader, data_directory: Path, timeout_s: float = index_wait_s) -> bool:
-    """False: the index is still behind what was acknowledged when this was called."""
-    return reader.wait_until_applied(durable_sequences(data_directory), timeout_s)
+def _has_reached(block: CounterBlock, durable: int) -> bool:
+    return block.get(Gauge.JOURNAL_APPLIED_SEQUENCE) >= durable

@@ -74,6 +74,7 @@ class _Journal:
         self.incoming = str(data_directory / INCOMING_DIRECTORY / name)
         self.position = position
         self.replayed_to = position.applied  # records up to here were applied before
+        self.reached = position.checkpointed  # and up to here they have their files again
         self.reader: _core.JournalReader | None = None
         self.pending: list[_Record] = []
         self.incoming_names: list[str] = []
@@ -95,6 +96,7 @@ class _Journal:
             self.reader = _core.JournalReader(self.directory, 0)
             self.replayed_to = self.reader.next_sequence - 1
             self.position = Position(self.replayed_to, self.replayed_to)
+            self.reached = self.replayed_to
             return True
         self.replayed_to = self.position.applied
         self.reader = _core.JournalReader(self.directory, self.position.checkpointed + 1)
@@ -139,9 +141,9 @@ class Intake:
         self._removed: list[str] = []
         self._remove_replaced()
 
-    def applied(self, journal: str) -> int:
-        known = self._journals.get(journal)
-        return 0 if known is None else max(known.position.applied, known.replayed_to)
+    def reached(self, journal: str) -> int:
+        """The last record of a journal that is in the index and has its file."""
+        return self._journal(journal).reached
 
     def step(self, durable: Mapping[str, int]) -> Step:
         """Take in at most a batch of what is durable: {journal: last durable record}."""
@@ -150,15 +152,19 @@ class Intake:
         journals = [journal for journal in map(self._journal, durable) if self._open(journal, done)]
         count = max(1, index_batch_max // max(1, len(journals)))
         work: list[tuple[_Journal, list[Entry]]] = []
+        # What was applied before was durable then, whether its writer has said so again or not.
+        ends = {
+            journal.name: max(durable[journal.name], journal.replayed_to) for journal in journals
+        }
         for journal in journals:
-            journal.take(durable[journal.name], count)
+            journal.take(ends[journal.name], count)
             if journal.pending:
                 work.append((journal, self._place_all(journal, done)))
         if work:
             self._commit(work, done)
         for journal in journals:
             assert journal.reader is not None
-            if journal.reader.next_sequence <= durable[journal.name]:
+            if journal.reader.next_sequence <= ends[journal.name]:
                 done.behind = True
             else:
                 done.missing += journal.doubtful.values()
@@ -253,11 +259,15 @@ class Intake:
             replaced = sum(put.replaced is not None for put in puts)
             return replaced, [put.removed_path for put in puts if put.removed_path is not None]
 
-        done.duplicates, elsewhere = self._writer.commit(apply)
-        self._removed = []
-        if elsewhere:
-            with self._reader.view() as view:
-                self._removals = view.removals()
+        if entries or any(
+            journal.position != position
+            for (journal, _), position in zip(work, positions, strict=True)
+        ):
+            done.duplicates, elsewhere = self._writer.commit(apply)
+            self._removed = []
+            if elsewhere:
+                with self._reader.view() as view:
+                    self._removals = view.removals()
         for entry in entries:
             for journal in self._journals.values():
                 journal.doubtful.pop(entry.arrival.sop_instance_uid, None)
@@ -269,6 +279,7 @@ class Intake:
                 else:
                     journal.bytes_since_checkpoint += record.file_bytes
             journal.position = position
+            journal.reached = journal.pending[-1].sequence
             journal.pending = []
         done.indexed = len(entries)
 

@@ -300,14 +300,6 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
         IndexWriter(tmp_path)
 
 
-def test_waiting_for_what_is_durable(writer: IndexWriter) -> None:
-    reader = writer.reader()
-    writer.commit(lambda batch: batch.set_position("scp", Position(5)))
-    assert reader.wait_until_applied({"scp": 5}, 0)
-    assert reader.wait_until_applied({}, 0)
-    assert not reader.wait_until_applied({"scp": 6}, 0.02)
-
-
 def test_numbers_are_never_used_twice(writer: IndexWriter) -> None:
     put(writer, make_entry("1.4.1"))
     writer.commit(lambda batch: batch.remove_instance("1.4.1"))

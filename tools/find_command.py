@@ -107,7 +107,7 @@ def command(
         click.echo("nothing was stored yet", err=True)
         return Exit.NEGATIVE
     with closing(reader):
-        if not catch_up(reader, data_directory):
+        if not catch_up(data_directory):
             click.echo("the index is behind: what was received last may be missing", err=True)
         if form == "json":
             found = _print_json(reader, query, data_directory)

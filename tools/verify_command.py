@@ -47,7 +47,7 @@ def command(config_path: Path | None, content: bool, repair: bool, show_all: boo
             click.echo("nothing was stored yet")
             return Exit.OK
         with closing(reader):
-            if not catch_up(reader, data_directory):
+            if not catch_up(data_directory):
                 click.echo("the index is behind; what came last is not checked", err=True)
             report = _check(data_directory, reader, content)
             _print_report(report, show_all)

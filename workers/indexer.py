@@ -31,8 +31,11 @@ _publish_s: Final = 1.0
 _readers_checked_s: Final = 10.0
 _retry_s_first: Final = 0.1
 _retry_s_max: Final = 2.0
+# After a crash the files since the last checkpoint are placed again before anybody is told that we
+# are ready; a disk that needs longer than this for it must not look like a process that failed.
+_replay_wait_s: Final = 5.0
 # A predecessor whose supervisor was killed may still be finishing.
-_writer_wait_s: Final = 8.0
+_writer_wait_s: Final = 4.0
 
 
 class Indexer:
@@ -50,6 +53,8 @@ class Indexer:
         self._orphans: dict[str, int] = {}
         self._faults: dict[str, int] = {}  # by the work that failed
         self._retry_s = _retry_s_first
+        self._is_ready = False
+        self._boot_deadline = 0.0
         self._published = 0.0
         self._readers_checked = 0.0
         self._active = 0.0  # when something was last taken in
@@ -60,8 +65,8 @@ class Indexer:
         loop.add_reader(self.child.spec.doorbell_descriptor, self._ring)
         try:
             await self._wait_for_writer()
+            self._boot_deadline = time.monotonic() + _replay_wait_s
             await self._attempt(self._publish_now)
-            self.child.ready()
             while not await self._turn():
                 pass
         finally:
@@ -78,6 +83,12 @@ class Indexer:
         if step is not None:
             self._report(step, time.monotonic() - started)
         now = time.monotonic()
+        if not self._is_ready and (
+            step is None or not step.behind or draining or now > self._boot_deadline
+        ):
+            # Before that, rows may stand in the index whose files are still to be placed again.
+            self._is_ready = True
+            self.child.ready()
         if self._intake is not None and (
             self._intake.checkpoint_is_due
             or draining
@@ -186,7 +197,7 @@ class Indexer:
             return
         for journal in self.child.spec.journals:
             block = self.child.segment.block(journal.counters_block)
-            block.set(Gauge.JOURNAL_APPLIED_SEQUENCE, self._intake.applied(journal.name))
+            block.set(Gauge.JOURNAL_APPLIED_SEQUENCE, self._intake.reached(journal.name))
 
     # --- in the thread ---
     async def _wait_for_writer(self) -> None:
@@ -212,6 +223,7 @@ class Indexer:
             self._reader = self._writer.reader()
             self._intake = Intake(self.data_directory, self._writer, durable)
             self._orphans = self._find_orphans()
+            self._publish_applied()
         return self._intake
 
     def _close_now(self) -> None:
