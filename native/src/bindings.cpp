@@ -5,6 +5,7 @@
 
 #include "checksum.hpp"
 #include "intake.hpp"
+#include "jpeg_bindings.hpp"
 #include "journal_reader.hpp"
 #include "spool.hpp"
 #include "tag_scanner.hpp"
@@ -216,6 +217,7 @@ NB_MODULE(_core, module) {
     bind_intake(module);
     bind_spool(module);
     bind_journal_reader(module);
+    scai::bind_jpeg(module);
     module.def("scan_tags", &scan_tags, "data"_a, "explicit_vr"_a, "wanted_tags"_a,
                "attribute_bytes_max"_a, "attributes_bytes_max"_a, "chunk_bytes"_a = 0);
     module.def(

@@ -51,6 +51,7 @@ Received Intake::progress() {
     while (!event_ && !full_ && aside_taken_ < aside_.size()) {
         aside_taken_ += consume(std::span(aside_).subspan(aside_taken_));
     }
+    end_dataset();
     if (aside_taken_ == aside_.size()) {
         aside_.clear();
         aside_taken_ = 0;
@@ -155,6 +156,14 @@ void Intake::take(const Plan& plan, std::size_t got) {
         }
         aside_.insert(aside_.end(), piece.begin(), piece.end());
     }
+    end_dataset();
+}
+
+// Only when nothing that was read lies in the ring any more: the writer fills up its last page
+// there, behind the data set.
+void Intake::end_dataset() {
+    if (!std::exchange(ended_, false)) return;
+    spool_->end(slot_);
 }
 
 // A planned data read alternates: ring, header, ring, header, ...
@@ -329,7 +338,7 @@ void Intake::end_fragment() {
     // Two of one size in a row, each a PDU of its own: the next will be the same.
     fragment_expected_ = pdu_left_ == 0 && !fragment_last_ ? fragment_bytes_ : 0;
     if (!fragment_last_) return;
-    spool_->end(slot_);
+    ended_ = true;
     event_ = DatasetEvent{fragment_context_, dataset_bytes_};
     data_context_.reset();
 }

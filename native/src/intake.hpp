@@ -117,6 +117,7 @@ private:
     void begin_other_pdu(std::uint8_t type, std::uint32_t length);
     void begin_pdv();
     void end_fragment();
+    void end_dataset();
     void fault(StreamReason reason, std::string text);
 
     IntakeLimits limits_;
@@ -145,6 +146,7 @@ private:
 
     std::optional<IntakeEvent> event_;
     bool full_ = false;
+    bool ended_ = false;  // the data set's last byte came, the spool has not been told
 
     // Bytes read but not yet cut: behind an event, or misplaced by a wrong guess.
     std::vector<std::byte> aside_;
