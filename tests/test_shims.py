@@ -163,3 +163,16 @@ def test_a_whole_file_system_sync_keeps_everything(tmp_path: Path) -> None:
     cut = shims.PowerCut(tmp_path, live)
     run(cut.environment, FILES + "\nos.sync()\n", str(live))
     assert seen(cut.disk(tmp_path / "disk")) == seen(live)
+
+
+def test_what_was_there_before_is_on_the_disk(tmp_path: Path) -> None:
+    """A second life: large and small files of the first are whole, new bytes in them are not."""
+    live = tmp_path / "live"
+    (live / "sub").mkdir(parents=True)
+    content = random.Random(1).randbytes(3 << 20)
+    (live / "sub" / "large").write_bytes(content)
+    (live / "small").write_bytes(b"small")
+    cut = shims.PowerCut(tmp_path, live)
+    program = "import os, sys; fd = os.open(sys.argv[1], os.O_RDWR); os.pwrite(fd, b'new', 2 << 20)"
+    run(cut.environment, program, str(live / "sub" / "large"))
+    assert seen(cut.disk(tmp_path / "disk")) == {"sub/large": content, "small": b"small"}

@@ -112,14 +112,17 @@ static void mark(int descriptor, off_t offset, off_t length) {
     munmap(changed, changed_map_bytes);
 }
 
-static void copy_range(int from, int to, off_t offset, off_t length) {
+static const char zeros[small_bytes];
+
+static void copy_range(int from, int to, off_t offset, off_t length, bool onto_nothing) {
     static char buffer[small_bytes]; /* under the lock */
     while (length > 0) {
         size_t count = length > small_bytes ? small_bytes : (size_t)length;
         ssize_t got = pread(from, buffer, count, offset);
         if (got < 0) impossible("reading a live file");
         if (got == 0) return;
-        if (real_pwrite64(to, buffer, (size_t)got, offset) != got) impossible("writing the shadow");
+        bool hole = onto_nothing && memcmp(buffer, zeros, (size_t)got) == 0;
+        if (!hole && real_pwrite64(to, buffer, (size_t)got, offset) != got) impossible("writing the shadow");
         offset += got;
         length -= got;
     }
@@ -139,19 +142,23 @@ static void save_file(int from) {
     struct stat now, then;
     identity_at(from, "", identity, NULL);
     if (!identity[0] || fstat(from, &now) != 0) return;
-    int to = open_shadow("content", identity, O_RDWR | O_CREAT);
+    int to = open_shadow("content", identity, O_RDWR);
+    bool fresh = to < 0;
+    if (fresh) to = open_shadow("content", identity, O_RDWR | O_CREAT);
     if (to < 0 || fstat(to, &then) != 0) impossible("shadow of a file");
     bool same = then.st_size == now.st_size && then.st_mtim.tv_sec == now.st_mtim.tv_sec &&
                 then.st_mtim.tv_nsec == now.st_mtim.tv_nsec;
     if (!same) {
         if (real_ftruncate64(to, now.st_size) != 0) impossible("shadow of a file");
-        copy_range(from, to, 0, now.st_size < small_bytes ? now.st_size : small_bytes);
         unsigned char *changed = now.st_size > small_bytes ? map_changed(identity, false) : NULL;
+        if (fresh && changed) memset(changed, 0, changed_map_bytes);
+        off_t whole = fresh || now.st_size < small_bytes ? now.st_size : small_bytes;
+        copy_range(from, to, 0, whole, fresh);
         off_t pages = (now.st_size + page_bytes - 1) / page_bytes;
         for (off_t page = small_bytes / page_bytes; changed && page < pages; ++page) {
             if (!changed[page]) continue;
             changed[page] = 0;
-            copy_range(from, to, page * page_bytes, page_bytes);
+            copy_range(from, to, page * page_bytes, page_bytes, false);
         }
         if (changed) munmap(changed, changed_map_bytes);
         /* The same stamp says "nothing new"; not while a write in this clock tick could hide. */
@@ -262,7 +269,7 @@ static void written(int descriptor, off_t offset, ssize_t count) {
     identity_at(descriptor, "", identity, NULL);
     int to = open_shadow("content", identity, O_RDWR | O_CREAT);
     if (to < 0) impossible("shadow of a file");
-    copy_range(own, to, offset, count);
+    copy_range(own, to, offset, count, false);
     close(to), close(own);
     leave(lock);
 }
