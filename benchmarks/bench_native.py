@@ -63,7 +63,7 @@ def test_tag_scanner(guard: Guard) -> None:
         for _ in range(100):
             _core.scan_tags(data, True, WANTED_TAGS, attribute_bytes_max, attributes_bytes_max)
 
-    guard(scan, "copy", rounds=40)
+    guard(scan, "compute", rounds=40)
 
 
 def test_checksum(guard: Guard) -> None:
