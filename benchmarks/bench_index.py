@@ -35,7 +35,7 @@ def put(writer: IndexWriter, records: Sequence[Any]) -> None:
 
 def test_index_put(guard: Guard, writer: IndexWriter) -> None:
     """Two hundred and fifty new instances in one commit, its sync included."""
-    firsts = range(INSTANCES, INSTANCES + 100 * BATCH, BATCH)
+    firsts = range(INSTANCES, INSTANCES + 160 * BATCH, BATCH)
     batches = iter([list(archive.records(first, BATCH)) for first in firsts])
     guard(lambda: put(writer, next(batches)), "python", rounds=20)
 
