@@ -25,6 +25,7 @@ pytestmark = [
 ]
 
 NUMBERS_MAX = 400
+UNTOUCHED_MAX = 6  # rounds in a row that nothing was hit in: N is beyond what a round does
 
 
 class Bench:
@@ -94,17 +95,21 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     service.close()
 
 
-CASES = [
+QUICK_CASES = [
     pytest.param(errno.EIO, False, id="one input/output error"),
     pytest.param(errno.ENOSPC, True, id="no space until healed"),
+    pytest.param(0, True, id="short writes until healed"),
+]
+CASES = [
+    *QUICK_CASES,
+    pytest.param(errno.ENOSPC, False, id="no space once"),
     pytest.param(errno.EIO, True, id="input/output errors until healed"),
     pytest.param(0, False, id="one short write"),
-    pytest.param(0, True, id="short writes until healed"),
 ]
 
 
 def run_rounds(bench: Bench, code: int, persistent: bool, numbers: range) -> int:
-    """Rounds for these N until one passes untouched twice; how many were hit."""
+    """Rounds for these N until they pass untouched; how many were hit."""
     kinds = shims.WRITE if code == 0 else shims.EVERYTHING
     hits = untouched = 0
     for number in numbers:
@@ -113,10 +118,10 @@ def run_rounds(bench: Bench, code: int, persistent: bool, numbers: range) -> int
             untouched = 0
         else:
             untouched += 1
-            if untouched == 2:
+            if untouched == UNTOUCHED_MAX:
                 break
     else:
-        assert numbers.step > 1 or len(numbers) < NUMBERS_MAX, "rounds never came to an end"
+        assert numbers.step > 1, "rounds never came to an end"
     return hits
 
 
@@ -130,7 +135,7 @@ def settle_and_restart(bench: Bench) -> None:
     eventually(lambda: not left_over(bench.gateway), 5, "incoming files are cleared away")
 
 
-@pytest.mark.parametrize(("code", "persistent"), CASES)
+@pytest.mark.parametrize(("code", "persistent"), QUICK_CASES)
 def test_sampled_operations_fail(bench: Bench, code: int, persistent: bool) -> None:
     """N in steps, a different phase in each case: seconds instead of minutes."""
     hits = run_rounds(bench, code, persistent, range(1, 60, 5))
@@ -146,9 +151,9 @@ def test_every_operation_fails(bench: Bench, code: int, persistent: bool) -> Non
     settle_and_restart(bench)
 
 
-@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
-def test_directory_that_cannot_be_written(bench: Bench, code: int) -> None:
+def test_directory_that_cannot_be_written(bench: Bench) -> None:
     """No file can be made nor renamed: refused with a reason, and all is well afterwards."""
+    code = errno.EACCES
     kinds = shims.OPEN | shims.MKDIR | shims.RENAME
     assert bench.store() == 0
     bench.fail.arm(1, code, True, kinds)
@@ -160,29 +165,71 @@ def test_directory_that_cannot_be_written(bench: Bench, code: int) -> None:
     settle_and_restart(bench)
 
 
-@pytest.mark.parametrize("number", [1, 2, 4, 7, 11, 16, 22, 30, 45])
-def test_a_start_that_fails_is_made_good_by_the_next(tmp_path: Path, number: int) -> None:
-    """The N-th operation from the very beginning fails: a start, or an exit with a reason."""
-    gateway = Gateway(tmp_path)
-    fail = shims.FailNth(tmp_path, gateway.data)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["open", "rename", "unlink", "allocate", "truncate"])
+def test_the_journal_cannot_turn_its_segments(bench: Bench, name: str) -> None:
+    """Twice a segment's worth a round, while an operation on the journal's directory fails."""
+    kinds = getattr(shims, name.upper())
+    for number in range(1, 6):
+        bench.fail.arm(number, errno.EIO, persistent=number % 2 == 0, kinds=kinds)
+        for _ in range(150):
+            bench.store()
+        bench.fail.heal()
+        eventually(bench.recovered, 8, f"recovery after {bench.fail.where}")
+    settle_and_restart(bench)
+
+
+def fails_at(directory: Path, number: int, when: str) -> None:
+    """The N-th operation of a start, or of a stop, fails: no loss, a reason, a good next start."""
+    gateway = Gateway(directory)
+    fail = shims.FailNth(directory, gateway.data)
     gateway.environment.update(fail.environment)
-    fail.arm(number, errno.EIO)
+    acknowledged: dict[str, str] = {}
     try:
+        if when == "start":
+            fail.arm(number, errno.EIO)
         try:
             gateway.start(20)
         except AssertionError:
+            assert when == "start"
             assert "Traceback" not in gateway.log_file.read_text()
             fail.heal()
             gateway.close()
             gateway.start()
-        uid, data_set = ledger.instance(number)
         with Peer(gateway.address) as peer:
             assert peer.associate().kind == wire.ASSOCIATE_AC
-            assert peer.store(wire.CT_IMAGE, uid, data_set) == 0
+            for count in range(6):
+                uid, data_set = ledger.instance(count)
+                assert peer.store(wire.CT_IMAGE, uid, data_set) == 0
+                acknowledged[uid] = ledger.digest(data_set)
             assert peer.release()
-        ledger.assert_kept(gateway, {uid: ledger.digest(data_set)})
+        if when == "stop":
+            fail.arm(number, errno.EIO)
+        gateway.stop()
+        fail.heal()
+        gateway.start()
+        ledger.assert_kept(gateway, acknowledged)
     finally:
         gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("when", "number"), [("start", 1), ("start", 9), ("start", 22), ("stop", 1), ("stop", 5)]
+)
+def test_sampled_operations_of_a_start_or_stop_fail(tmp_path: Path, when: str, number: int) -> None:
+    fails_at(tmp_path, number, when)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 50))
+def test_any_operation_of_a_start_fails(tmp_path: Path, number: int) -> None:
+    fails_at(tmp_path, number, "start")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 25))
+def test_any_operation_of_a_stop_fails(tmp_path: Path, number: int) -> None:
+    fails_at(tmp_path, number, "stop")
 
 
 @pytest.fixture

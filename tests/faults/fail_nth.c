@@ -32,6 +32,7 @@ REAL(int, fsync, int)
 REAL(int, fdatasync, int)
 REAL(int, syncfs, int)
 REAL(int, renameat, int, const char *, int, const char *)
+REAL(int, linkat, int, const char *, int, const char *, int)
 REAL(int, ftruncate64, int, off_t)
 REAL(int, unlinkat, int, const char *, int)
 REAL(int, fallocate64, int, int, off_t, off_t)
@@ -41,7 +42,7 @@ REAL(int, mkdirat, int, const char *, mode_t)
 __attribute__((constructor)) static void begin(void) {
     find_open64(), find_openat64(), find_write(), find_pwrite64(), find_writev();
     find_pwritev64(), find_fsync(), find_fdatasync(), find_syncfs(), find_renameat();
-    find_ftruncate64(), find_unlinkat(), find_fallocate64(), find_posix_fallocate64();
+    find_linkat(), find_ftruncate64(), find_unlinkat(), find_fallocate64(), find_posix_fallocate64();
     find_mkdirat();
     const char *file = getenv("FAIL_CONTROL");
     const char *under = getenv("FAIL_PREFIX");
@@ -187,6 +188,14 @@ PUBLIC int renameat(int from_at, const char *from, int to_at, const char *to) {
 }
 PUBLIC int rename(const char *from, const char *to) {
     return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
+
+/* A name given is a name given: a link counts as a rename. */
+PUBLIC int linkat(int from_at, const char *from, int to_at, const char *to, int flags) {
+    return hit_at(RENAME, to_at, to) ? failed() : real_linkat(from_at, from, to_at, to, flags);
+}
+PUBLIC int link(const char *from, const char *to) {
+    return linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
 PUBLIC int ftruncate64(int descriptor, off_t length) {
