@@ -100,6 +100,7 @@ index_checkpoint_idle_s: Final = 5  # a quiet service holds no more journal than
 index_commit_interval_ms: Final = 10
 # So long a query waits for the index to have what was acknowledged before it was asked.
 index_wait_s: Final = 2
+doorbell_delay_ms: Final = 10  # how long the indexer may not know of a durable record
 index_batch_max: Final = 512  # instances under one LMDB commit: bounds latency and dirty pages
 
 # --- supervision --------------------------------------------------------------------------------
