@@ -55,8 +55,6 @@ class Receiver:
         self.policy: AcceptorPolicy = policy_of(spec)
         self.now_ns = time.time_ns
         self._indexer = child.segment.block(spec.indexer_block)
-        for directory in (spec.journal_directory, spec.incoming_directory):
-            os.makedirs(directory, mode=0o700, exist_ok=True)
         self.spool = _core.Spool(
             spec.incoming_directory,
             spec.journal_directory,

@@ -11,19 +11,24 @@ import msgspec
 from engine.config import Config
 from engine.counters import CounterSegment, RunFile, read_run_file
 from engine.errors import OperatorError
+from engine.storage import sync_directory
 
 RUN_FILE: Final = "supervisor.json"
 
 
 def make_directories(config: Config) -> None:
-    """The directories processes need, for us alone: what lies in them is patient data."""
+    """The directories processes need, for us alone: what lies in them is patient data.
+
+    Their names are made durable here, at every start: what is acknowledged within the first
+    seconds must not vanish with the directory it lies in.
+    """
     data = config.data_path
     names = [entity.table for entity in config.storage_aes()]
-    for path in (
-        data,
-        data / "run",
-        *(data / kind / name for kind in ("journal", "incoming") for name in names),
-    ):
+    kinds = ("journal", "incoming")
+    paths = [data, data / "run"]
+    paths += [data / kind for kind in kinds]
+    paths += [data / kind / name for kind in kinds for name in names]
+    for path in paths:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -32,6 +37,9 @@ def make_directories(config: Config) -> None:
                 "there, or set another `data_directory`",
                 str(path),
             ) from error
+    for parent in dict.fromkeys(path.parent for path in paths):
+        if os.access(parent, os.R_OK):  # who may not read our parent did not make it either
+            sync_directory(parent)
 
 
 def lock_data(run_directory: Path) -> int:
