@@ -236,8 +236,8 @@ class Receiver:
         counters.add(Counter.JOURNAL_GROUPS)
         counters.set(Gauge.STORE_FAULT, 0)
         counters.set(Gauge.LAST_RECEIVED, time.time_ns())
-        # After the answers, and once for all that come meanwhile: peers wait for those, nobody waits
-        # for the index, and waking it for each instance cost a third of the receiver's time.
+        # After the answers, and once for all that come meanwhile: peers wait for those, nobody
+        # waits for the index, and waking it for each instance cost a third of our time.
         if not self._doorbell_due:
             self._doorbell_due = True
             self.loop.call_later(limits.doorbell_delay_ms / 1000, self._ring)
