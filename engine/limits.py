@@ -97,11 +97,14 @@ index_checkpoint_files_max: Final = 4096
 index_checkpoint_idle_s: Final = 5  # a quiet service holds no more journal than this
 # Under load commits come no closer: the disk's syncs belong to the receivers. What is
 # acknowledged can be found this much later.
-index_commit_interval_ms: Final = 10
+index_commit_interval_ms: Final = 50
 # So long a query waits for the index to have what was acknowledged before it was asked.
 index_wait_s: Final = 2
-doorbell_delay_ms: Final = 10  # how long the indexer may not know of a durable record
-index_batch_max: Final = 512  # instances under one LMDB commit: bounds latency and dirty pages
+# Peers wait for receivers, nobody for the indexer: where they share a core it gives way, until the
+# journal's bound makes the receivers wait for it.
+indexer_nice: Final = 10
+doorbell_delay_ms: Final = 20  # how long the indexer may not know of a durable record
+index_batch_max: Final = 1024  # instances under one LMDB commit: bounds latency and dirty pages
 
 # --- supervision --------------------------------------------------------------------------------
 heartbeat_ms: Final = 50

@@ -284,4 +284,5 @@ class Indexer:
 async def run(child: Child[IndexerSpec]) -> None:
     """The role `indexer`."""
     os.umask(0o077)
+    os.nice(limits.indexer_nice)
     await Indexer(child).run()
