@@ -22,8 +22,8 @@ VERIFICATION = 21
 class Abort:
     """An A-ABORT from one of the sources, for one of the reasons."""
 
-    sources: tuple[int, ...] = (PROVIDER,)
-    reasons: tuple[int, ...] = (0, 1, 2, 4, 5, 6)
+    sources: tuple[int, ...]
+    reasons: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,16 @@ def associated(name: str, data: bytes, answer: Answer) -> Row:
     return Row(name, "associated", data, answer)
 
 
-# PS3.8 table 9-10 answers faults in Sta2 with AA-1, whose source is the service user; the provider
-# is as good a source there, since no user has seen the association yet.
-REFUSED = Abort((USER, PROVIDER))
+# PS3.8 table 9-10: faults in Sta2 are answered by AA-1, whose source is the service user (which
+# gives no reason); in Sta6 by AA-8, whose source is the provider.
+REFUSED = Abort((USER,), (0,))
+UNRECOGNIZED = Abort((PROVIDER,), (1,))
+UNEXPECTED = Abort((PROVIDER,), (2,))
+UNEXPECTED_PARAMETER = Abort((PROVIDER,), (5,))
+INVALID = Abort((PROVIDER,), (6,))
 CONTEXTS = wire.storage_contexts()
 REQUEST = wire.associate_request(CONTEXTS)
+LONE_DATA = wire.p_data(CT_EXPLICIT, b"x" * 50, False)
 
 
 def before_association() -> list[Row]:
@@ -142,7 +147,10 @@ def request_items() -> list[Row]:
         "no contexts": wire.associate_request([]),
         "1000 contexts": wire.associate_request([echo] * 1000),
         "5000 transfer syntaxes": wire.associate_request(many),
-        "maximum length of 3 bytes": _with_user(wire.item(0x51, b"\0\0\1")),
+        "maximum length of 3 bytes": wire.associate_request(
+            CONTEXTS, user=wire.user_information(None, wire.item(0x51, b"\0\0\1"))
+        ),
+        "maximum length twice": _with_user(wire.item(0x51, b"\0\0\1\0")),
         "role selection short": _with_user(wire.item(0x54, b"\0\x40")),
         "role selection uid length lie": _with_user(wire.item(0x54, b"\xff\xff1.2\1\1")),
         "asynchronous window short": _with_user(wire.item(0x53, b"\0")),
@@ -269,45 +277,45 @@ def in_association() -> list[Row]:
     echo = wire.echo_command()
     abort = wire.pdu(wire.ABORT, bytes(4))
     rows = [
-        associated("second request", REQUEST, Abort((PROVIDER,), (2,))),
-        associated("pdu type 0x09", wire.pdu(9, bytes(4)), Abort((PROVIDER,), (1,))),
-        associated("accept", wire.pdu(wire.ASSOCIATE_AC, REQUEST[6:]), Abort((PROVIDER,), (2,))),
-        associated("release reply", wire.pdu(wire.RELEASE_RP, bytes(4)), Abort((PROVIDER,), (2,))),
+        associated("second request", REQUEST, UNEXPECTED),
+        associated("pdu type 0x09", wire.pdu(9, bytes(4)), UNRECOGNIZED),
+        associated("accept", wire.pdu(wire.ASSOCIATE_AC, REQUEST[6:]), UNEXPECTED),
+        associated("release reply", wire.pdu(wire.RELEASE_RP, bytes(4)), UNEXPECTED),
         associated("abort", abort, Close()),
         associated("abort of no body", wire.pdu(wire.ABORT), Close()),
-        associated("release of no body", wire.pdu(wire.RELEASE_RQ), Abort()),
+        associated("release of no body", wire.pdu(wire.RELEASE_RQ), INVALID),
     ]
     for length in (0, 1, 3):
-        rows.append(associated(f"p-data of {length} bytes", wire.pdu(4, bytes(length)), Abort()))
+        rows.append(associated(f"p-data of {length} bytes", wire.pdu(4, bytes(length)), INVALID))
     for length in (131072 + 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF):
         data = wire.pdu(4, b"", length)
-        rows.append(associated(f"p-data length {length:#x}", data, Abort((PROVIDER,), (6,))))
+        rows.append(associated(f"p-data length {length:#x}", data, INVALID))
 
     def value(length: int, context: int = VERIFICATION, flags: int = 3) -> bytes:
         return wire.pdu(4, wire.pdv(context, echo, flags, length))
 
     for length in (0, 1, len(echo) + 3, 0x7FFFFFFF, 0xFFFFFFFC, 0xFFFFFFFF):
-        rows.append(associated(f"pdv length {length:#x}", value(length), Abort()))
+        rows.append(associated(f"pdv length {length:#x}", value(length), INVALID))
     rows += [
-        associated("context never proposed", wire.p_data(99, echo, True), Abort()),
-        associated("context id even", wire.p_data(2, echo, True), Abort()),
-        associated("data set before command", wire.p_data(CT_EXPLICIT, b"x" * 50, False), Abort()),
+        associated("context never proposed", wire.p_data(99, echo, True), INVALID),
+        associated("context id even", wire.p_data(2, echo, True), INVALID),
+        associated("data set before command", LONE_DATA, UNEXPECTED_PARAMETER),
         associated("reserved flags", wire.pdu(4, wire.pdv(VERIFICATION, echo, 0xFF)), Status(0)),
         associated(
             "command in two contexts",
             wire.pdu(4, wire.pdv(VERIFICATION, echo[:20], 1))
             + wire.pdu(4, wire.pdv(CT_EXPLICIT, echo[20:], 3)),
-            Abort(),
+            UNEXPECTED_PARAMETER,
         ),
         associated(
             "command of 20000 bytes",
             wire.p_data(VERIFICATION, wire.command_set(wire.element(0x1000, bytes(20_000))), True),
-            Abort(),
+            INVALID,
         ),
         associated(
             "command never ending",
             wire.pdu(4, wire.pdv(VERIFICATION, bytes(8_000), 1)) * 6,
-            Abort(),
+            INVALID,
         ),
     ]
     return rows
