@@ -19,6 +19,7 @@ from benchmarks.load_watch import Watch, cpu_seconds, machine_cpu_seconds, resid
 from benchmarks.peers import CALLED, Peer, Place, running
 
 _IDLE_SLICE_SECONDS: Final = 0.25
+_IDLE_SECONDS: Final = 1.0
 _IDLE_SHARE: Final = 0.06  # of one core: timers and heartbeats, no work
 _IDLE_PATIENCE_SECONDS: Final = 30.0
 _QUIET_SLICE_SECONDS: Final = 0.5
@@ -36,6 +37,13 @@ def _wait_until_idle(root: int) -> float:
             return waited
         used = now
     return _IDLE_PATIENCE_SECONDS
+
+
+def _idle_cores(root: int) -> float:
+    """The share of a core that the server uses while it has nothing to do."""
+    used = cpu_seconds(root)
+    time.sleep(_IDLE_SECONDS)
+    return (cpu_seconds(root) - used) / _IDLE_SECONDS
 
 
 def wait_until_quiet(patience: float) -> None:
@@ -81,8 +89,14 @@ def run_round(
             on_disk_seconds = time.monotonic() - begun
             idle_after = on_disk_seconds + _wait_until_idle(process.pid)
             watched_seconds = time.monotonic() - watched_from
+        idle_cores = _idle_cores(process.pid)
         known = watch.cpu_seconds + outcome.sender_cpu_seconds + time.process_time() - own
+        # Heartbeats while nothing was sent are no cost of what was sent.
+        watch.cpu_seconds -= min(
+            watch.cpu_seconds, idle_cores * (watched_seconds - outcome.seconds)
+        )
         figures = evaluate(outcome, watch).figures
+        figures["server_cores_idle"] = round(idle_cores, 3)
         elsewhere = (watch.machine_cpu_seconds - known) / watched_seconds
         figures["cores_busy_elsewhere"] = round(max(0.0, elsewhere), 3)
     if figures["failures"] or figures["begun_but_not_acknowledged"]:
