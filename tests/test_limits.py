@@ -1,5 +1,6 @@
 """The conformance tables' numbers and admissions, seen on the wire of the running service."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -288,6 +289,15 @@ def let_in(address: tuple[str, int]) -> bool:
         return False
 
 
+def is_refused(address: tuple[str, int]) -> bool:
+    """Whether nobody listens there: a client is told at once instead of waiting."""
+    try:
+        socket.create_connection(address, timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_draining_lets_an_association_finish(start_gateway: Callable[..., Gateway]) -> None:
     """SIGTERM: no new association, the one under way stores on until it releases; then exit 0."""
     gateway = start_gateway()
@@ -299,7 +309,10 @@ def test_draining_lets_an_association_finish(start_gateway: Callable[..., Gatewa
         for number in range(3):
             uid = f"1.2.826.0.1.3680043.10.2.7.{number}"
             assert peer.store(wire.CT_IMAGE, uid, wire.small_data_set(uid)) == 0
-        assert not let_in(gateway.address)
+        for address in (gateway.address, gateway.prefetch_address):
+            assert not let_in(address)
+            eventually(lambda address=address: is_refused(address), 5, "late clients are refused")
+        assert gateway.metrics(), "what is measured can be read until the end"
         assert peer.release()
     assert gateway.process.wait(20) == 0
     gateway.process = None

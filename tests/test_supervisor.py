@@ -15,7 +15,7 @@ import pytest
 from engine.counters import CounterSegment, open_counters, read_run_file
 from engine.metrics import Counter
 from tests.gateway import ROOT, free_ports, toml
-from workers.supervision_machine import Activity, Verdict, judge
+from workers.supervision_machine import Activity, Pulse, Verdict, judge
 from workers.supervision_status import ProcessStatus, Status, ask_status
 
 pytestmark = pytest.mark.process
@@ -25,6 +25,7 @@ class Service:
     """One supervisor of fake roles on its own data directory."""
 
     def __init__(self, directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
         self.directory = directory
         self.port, self.prefetch_port, self.stats_port = free_ports(3)
         self.file = directory / "scai.toml"
@@ -124,6 +125,14 @@ def _is_running(pid: int) -> bool:
     return state != "Z"
 
 
+def _is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     service = Service(tmp_path)
@@ -214,6 +223,22 @@ def test_starved_is_not_hung() -> None:
     assert judge(10.1, before, Activity("R", 10.0)) is Verdict.HUNG
 
 
+def test_silence_counts_from_the_last_change_of_state() -> None:
+    pulse = Pulse()
+    pulse.look(1, 0.05)
+    for _ in range(18):
+        pulse.look(1, 0.05)  # busy starting
+    assert pulse.silent_s == pytest.approx(0.9)
+    assert pulse.judge(Activity("S", 1.0)) is Verdict.HUNG
+    pulse.renew()  # it said that it is ready
+    assert pulse.judge(Activity("S", 1.0)) is Verdict.ALIVE
+    for _ in range(11):
+        pulse.look(1, 0.05)
+    assert pulse.judge(Activity("S", 1.0)) is Verdict.HUNG, "it may not hang for that"
+    pulse.look(2, 0.05)
+    assert pulse.silent_s == 0.0
+
+
 def test_one_that_cannot_start_is_tried_ever_more_slowly(service: Service) -> None:
     service.configure(prefetch_scp={"port": service.prefetch_port, "ae_title": "BROKEN"})
     service.process = service.spawn()
@@ -291,6 +316,32 @@ def test_drain_lets_associations_finish(service: Service) -> None:
     assert _is_running(pid)
     connection.close()
     assert service.process.wait(5) == 0
+
+
+def test_a_late_client_is_refused_while_associations_finish(
+    service: Service, tmp_path: Path
+) -> None:
+    service.start()
+    connection, _, _ = service.connect()
+    service.signal(signal.SIGTERM)
+    service.until(lambda: service.worker().state == "draining")
+    for port in (service.port, service.prefetch_port):
+        service.until(lambda port=port: _is_refused(port))
+    # Nothing is left of the ports: another service may take them while this one still drains.
+    other = Service(tmp_path / "other")
+    other.port, other.prefetch_port = service.port, service.prefetch_port
+    other.configure()
+    try:
+        other.start()
+        assert other.connect()[2] == "SCP_AE"
+        assert service.process is not None
+        assert service.process.poll() is None
+        connection.close()
+        assert service.process.wait(5) == 0
+        assert other.connect()[2] == "SCP_AE"
+        assert other.stop() == 0
+    finally:
+        other.close()
 
 
 def test_drain_is_bounded_and_a_second_signal_ends_at_once(service: Service) -> None:

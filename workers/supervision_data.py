@@ -38,8 +38,16 @@ def make_directories(config: Config) -> None:
                 str(path),
             ) from error
     for parent in dict.fromkeys(path.parent for path in paths):
-        if os.access(parent, os.R_OK):  # who may not read our parent did not make it either
+        if not os.access(parent, os.R_OK):
+            continue  # who may not read our parent did not make it either
+        try:
             sync_directory(parent)
+        except OSError as error:
+            raise OperatorError(
+                f"cannot be synced: {error.strerror}. What is acknowledged in it would not survive "
+                "a power cut: look after the disk, or set another `data_directory`",
+                str(parent),
+            ) from error
 
 
 def lock_data(run_directory: Path) -> int:

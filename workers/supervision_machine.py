@@ -1,7 +1,8 @@
 """What the supervisor reads about the machine: its topology, and how a child of ours fares.
 
-`judge` tells a process that hangs from one that was merely given no processor: a hung one is
-killed, a starved one waited for. Both look the same from outside, their heartbeat is old.
+`Pulse` counts how long a process has been silent. `judge` tells one that hangs from one that was
+merely given no processor: a hung one is killed, a starved one waited for. Both look the same from
+outside, their heartbeat is old.
 """
 
 import os
@@ -81,3 +82,38 @@ def judge(silent_s: float, before: Activity, now: Activity) -> Verdict:
     if now.state == "D" or (now.state == "R" and used_ms < limits.heartbeat_hung_ms / 2):
         return Verdict.STARVED
     return Verdict.HUNG
+
+
+class Pulse:
+    """The heartbeat of one process as its supervisor sees it.
+
+    The silence is counted in turns of the supervisor, by the caller's measure of each, and from
+    the last heartbeat or the last `renew`, whichever came later: a process that has just said that
+    it is ready has said that it lives, however long it was busy starting.
+    """
+
+    def __init__(self) -> None:
+        self._heartbeat = 0
+        self._before: Activity | None = None
+        self.silent_s = 0.0
+        self.starved_told = False
+
+    def renew(self) -> None:
+        """The process is in another state from now on."""
+        self._before = None
+        self.silent_s = 0.0
+        self.starved_told = False
+
+    def look(self, heartbeat: int, gap_s: float) -> None:
+        """What stands there now, `gap_s` after the last look."""
+        if heartbeat == self._heartbeat:
+            self.silent_s += gap_s
+            return
+        self._heartbeat = heartbeat
+        self.renew()
+
+    def judge(self, activity: Activity) -> Verdict:
+        """Whether it hangs, given what its main thread does now."""
+        if self._before is None:
+            self._before = activity
+        return judge(self.silent_s, self._before, activity)

@@ -67,9 +67,14 @@ def wanted_places(config: Config) -> dict[tuple[str, int], str]:
         (entity.settings.address, entity.settings.port): entity.name
         for entity in config.storage_aes()
     }
-    if config.stats.enabled:
-        places[config.stats.address, config.stats.port] = STATS
-    return places
+    return places | stats_places(config)
+
+
+def stats_places(config: Config) -> dict[tuple[str, int], str]:
+    """As `wanted_places`: what is listened on until the end, when no association is taken."""
+    if not config.stats.enabled:
+        return {}
+    return {(config.stats.address, config.stats.port): STATS}
 
 
 def seat_everybody(config: Config) -> list[Assignment]:

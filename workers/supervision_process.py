@@ -22,7 +22,7 @@ from engine.metrics import Gauge, ProcessState
 from workers.child import EXIT_BOOT, EXIT_DRAINED
 from workers.control import Begin, Change, Drain, Failed, Gone, Letterbox, Ready
 from workers.spec import AnySpec, IndexerSpec, ReceiverSpec, may_change_to
-from workers.supervision_machine import Activity, Verdict, judge, read_activity
+from workers.supervision_machine import Pulse, Verdict, read_activity
 
 _boot_s: Final = limits.worker_boot_ms_max / 1000
 # No gap between two looks counts for more: when we were not run ourselves, nobody was.
@@ -49,10 +49,7 @@ class Supervised:
         self._log = log
         self._letterbox: Letterbox | None = None
         self._failures = 0.0
-        self._silent_s = 0.0
-        self._heartbeat = 0
-        self._activity: Activity | None = None
-        self._is_starved = False
+        self._pulse = Pulse()
         self._drain_end: float | None = None
         self._killed_for = ""
         self._task = asyncio.get_running_loop().create_task(self._live())
@@ -60,7 +57,7 @@ class Supervised:
     @property
     def is_fresh(self) -> bool:
         """Whether it turns its loop, or is being dealt with."""
-        return self._silent_s * 1000 < limits.heartbeat_starved_ms
+        return self._pulse.silent_s * 1000 < limits.heartbeat_starved_ms
 
     async def wait(self) -> None:
         await self._task
@@ -117,30 +114,22 @@ class Supervised:
             self.kill("did not end within its time")
             return
         own = self._counters.get(Gauge.PID) == self.pid
-        heartbeat = self._counters.get(Gauge.HEARTBEAT) if own else 0
-        if heartbeat != self._heartbeat:
-            self._heartbeat = heartbeat
-            self._silent_s = 0.0
-            self._activity = None
-            self._is_starved = False
-            return
-        self._silent_s += min(gap_s, _gap_s_max)
+        pulse = self._pulse
+        pulse.look(self._counters.get(Gauge.HEARTBEAT) if own else 0, min(gap_s, _gap_s_max))
         if self.state is ProcessState.STARTING:
-            if self._silent_s > _boot_s:
+            if pulse.silent_s > _boot_s:
                 self.kill("did not start within its time")
             return
-        if self._silent_s * 1000 < 2 * limits.heartbeat_ms:
+        if pulse.silent_s * 1000 < 2 * limits.heartbeat_ms:
             return
         activity = read_activity(self.pid)
         if activity is None:
             return
-        if self._activity is None:
-            self._activity = activity
-        verdict = judge(self._silent_s, self._activity, activity)
+        verdict = pulse.judge(activity)
         if verdict is Verdict.HUNG:
-            self.kill(f"no heartbeat for {self._silent_s:.2f} s, state {activity.state}")
-        elif verdict is Verdict.STARVED and not self._is_starved:
-            self._is_starved = True
+            self.kill(f"no heartbeat for {pulse.silent_s:.2f} s, state {activity.state}")
+        elif verdict is Verdict.STARVED and not pulse.starved_told:
+            pulse.starved_told = True
             self._log.warning("worker_starved", worker=self.spec.name, state=activity.state)
 
     async def _live(self) -> None:
@@ -164,7 +153,7 @@ class Supervised:
 
     async def _one_life(self) -> int:
         letterbox, theirs = Letterbox.pair()
-        self._silent_s, self._heartbeat, self._activity = 0.0, 0, None
+        self._pulse = Pulse()
         self._killed_for = ""
         self._note_state(ProcessState.STARTING)
         try:
@@ -251,6 +240,8 @@ class Supervised:
         return self._letterbox is not None and self._letterbox.send(message)
 
     def _note_state(self, state: ProcessState) -> None:
+        if state is not self.state:
+            self._pulse.renew()
         self.state = state
         self._segment.note_state(self.spec.counters_block, state)
 

@@ -91,12 +91,18 @@ class StatusServer:
 
     async def start(self) -> None:
         path = self._directory / SOCKET_NAME
-        path.unlink(missing_ok=True)  # a killed predecessor's; the lock says that it is gone
+        try:
+            path.unlink(missing_ok=True)  # a killed predecessor's; the lock says that it is gone
+        except OSError as error:
+            raise OperatorError(f"cannot be removed: {error.strerror}", str(path)) from error
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
         try:
             with _short(self._directory) as short:
                 listener.bind(short)
+        except OSError as error:
+            listener.close()
+            raise OperatorError(f"cannot be made: {error.strerror}", str(path)) from error
         finally:
             os.umask(before)
         self._server = await asyncio.start_unix_server(

@@ -29,7 +29,14 @@ from workers.supervision_data import (
     make_directories,
     write_run_file,
 )
-from workers.supervision_plan import SUPERVISOR, Planned, Resources, plan, wanted_places
+from workers.supervision_plan import (
+    SUPERVISOR,
+    Planned,
+    Resources,
+    plan,
+    stats_places,
+    wanted_places,
+)
 from workers.supervision_process import Supervised
 from workers.supervision_status import Status, StatusServer, status_of
 
@@ -261,6 +268,9 @@ class Supervisor:
             group = [process for process in everybody if process.spec.role == role]
             for process in group:
                 process.end(seconds if self._stop_signals < 2 else 0)
+            # No receiver is started any more: a late client is refused, not left waiting for an
+            # answer that nobody will give. Stats is asked for readiness until its own end.
+            self._resources.listeners.keep_only(set(stats_places(self._config)))
             await self._wait_for(group, everybody)
 
     async def _wait_for(self, group: list[Supervised], everybody: list[Supervised]) -> None:
