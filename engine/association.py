@@ -62,6 +62,15 @@ _PDU_EVENTS: Final = {
     int(PduType.RELEASE_RP): Event.Evt13,
     int(PduType.ABORT): Event.Evt16,
 }
+# First bytes of what is not DICOM at all and comes again and again: a client set to TLS, a browser
+# or a health check on the wrong port.
+_STRANGERS: Final = {
+    0x16: "a TLS ClientHello",
+    ord("G"): "HTTP (GET)",
+    ord("H"): "HTTP (HEAD)",
+    ord("O"): "HTTP (OPTIONS)",
+    ord("P"): "HTTP (POST or PUT)",
+}
 
 
 class Association:
@@ -234,7 +243,10 @@ class Association:
     def _on_pdu(self, pdu: PduReceived) -> None:
         event = _PDU_EVENTS.get(pdu.pdu_type)
         if event is None:
-            raise PeerError(f"PDU of type {pdu.pdu_type}", AbortReason.UNRECOGNIZED_PDU)
+            stranger = _STRANGERS.get(pdu.pdu_type, "")
+            text = f"PDU of type {pdu.pdu_type}"
+            text += f": this looks like {stranger} on a DICOM port" if stranger else ""
+            raise PeerError(text, AbortReason.UNRECOGNIZED_PDU)
         if event is Event.Evt6 and self.state is State.Sta2:
             self._on_associate(pdu.body)
         elif event is Event.Evt16:
@@ -352,7 +364,7 @@ class Association:
             self._respond(exchange.on_store_finished(store.status, store.comment))
         elif exchange.phase is Phase.COMMITTING:
             exchange.phase = Phase.IDLE
-            self._note("warning", "store_not_acknowledged", status=store.status)
+            self._note("warning", "store_not_acknowledged", status=f"{store.status:04X}")
 
     def _respond(self, response: bytes | None) -> None:
         if response is not None:

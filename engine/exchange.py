@@ -158,10 +158,10 @@ class Exchange:
         fields: dict[str, str | int] = {
             "command": request.command_field,
             "context_id": self._context_id,
-            "sop_class": request.sop_class,
-            "sop_instance": request.sop_instance,
-            "status": int(status),
-            "comment": comment,
+            "sop_class_uid": request.sop_class,
+            "sop_instance_uid": request.sop_instance,
+            "status": f"{status:04X}",
+            "reason": comment,
         }
         effects.append(Note("warning", "request_refused", fields))
         if not request.has_data_set:

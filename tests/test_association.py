@@ -200,7 +200,10 @@ def test_refused_requests(
     elements = wire.store_elements(wire.CT_IMAGE, INSTANCE, 7) | change
     effects = driver(CommandReceived(context_id, wire.joined(elements)))
     note = only(effects, Note)
-    assert (note.event, note.fields["status"]) == ("request_refused", expected)
+    assert (note.event, note.fields["status"]) == (
+        "request_refused",
+        f"{expected:04X}",
+    )
     if data:
         assert kinds(effects) == [DiscardDataset]
         assert driver.it.outstanding

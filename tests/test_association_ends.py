@@ -23,6 +23,7 @@ from engine.events import (
     TransportOpened,
 )
 from engine.machine import State
+from native import _core
 from tests import wire
 from tests.association_driver import (
     ARTIM,
@@ -34,6 +35,7 @@ from tests.association_driver import (
     Driver,
     assert_aborted,
     kinds,
+    notes,
     only,
     sent,
     status,
@@ -157,6 +159,31 @@ def test_what_breaks_an_established_association(event: Input, abort: tuple[int, 
     effects = driver(event)
     assert_aborted(driver, effects, *abort)
     assert kinds(effects) == [CancelStore, Send]
+
+
+@pytest.mark.parametrize(
+    ("first_bytes", "said"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01", "PDU of type 22: this looks like a TLS ClientHello"),
+        (b"GET / ", "PDU of type 71: this looks like HTTP (GET)"),
+        (b"POST /", "PDU of type 80: this looks like HTTP (POST or PUT)"),
+        (b"HEAD /", "PDU of type 72: this looks like HTTP (HEAD)"),
+        (b"OPTION", "PDU of type 79: this looks like HTTP (OPTIONS)"),
+        (b"\x17\x00\x00\x00\x00\x00", "PDU of type 23"),
+    ],
+)
+def test_strangers_are_named(first_bytes: bytes, said: str) -> None:
+    intake = _core.Intake(262144, 16384, 131072, 16378)
+    assert intake.feed(first_bytes) == _core.RECEIVED_EVENT
+    event = intake.next_event()
+    assert event is not None
+    kind, number, rest = event
+    assert kind == _core.EVENT_PDU
+    assert isinstance(rest, bytes)
+    driver = Driver()
+    driver(TransportOpened())
+    (note,) = notes(driver(PduReceived(number, rest)))
+    assert str(note.fields["text"]).removesuffix(" on a DICOM port") == said
 
 
 def test_after_our_abort() -> None:

@@ -154,8 +154,7 @@ def pending(connection: socket.socket) -> bool:
 def explained(gateway: Gateway, since: int) -> bool:
     """Whether the log has got a warning with a reason: ours in words, a peer's by number."""
     return any(
-        entry["level"] in ("warning", "error")
-        and (entry.get("text") or entry.get("comment") or "reason" in entry)
+        entry["level"] in ("warning", "error") and (entry.get("text") or "reason" in entry)
         for entry in gateway.log()[since:]
     )
 
