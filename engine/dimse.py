@@ -171,6 +171,11 @@ def _uid_element(element: int, uid: str) -> bytes:
     return _ELEMENT.pack(0, element, len(value)) + value
 
 
+def response_sop_class(sop_class: str) -> bytes:
+    """The element with which a response gives back the request's SOP class."""
+    return _uid_element(0x0002, sop_class)
+
+
 def _comment_element(comment: str) -> bytes:
     """(0000,0902), VR LO: at most 64 characters, no control character, no backslash."""
     text = "".join(

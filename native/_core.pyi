@@ -50,6 +50,29 @@ class Intake:
     def expect_data(self, context_id: int) -> None:
         """A data set follows on this context; Spool.begin() or Spool.discard() came before."""
 
+    def permit_store(
+        self,
+        context_id: int,
+        sop_class: bytes,
+        explicit_vr: bool,
+        head_before: bytes,
+        head_group_length: int,
+        head_between: bytes,
+        head_after: bytes,
+        arrival_before: bytes,
+        arrival_middle: bytes,
+        response_sop_class: bytes,
+    ) -> None:
+        """Regular C-STORE-RQs on this context are begun without an event (engine/store_lane.py)."""
+
+    def reveal_store(self) -> tuple[int, bytes, int, bool] | None:
+        """Take over the store begun without an event, as if its events had been told:
+        (context_id, command_set, data_set_bytes, whether the data set has ended)."""
+
+    def finish_store(self) -> tuple[bytes, str, int, int] | None:
+        """The store begun without an event is durable: (the response's PDU, SOP instance UID,
+        when it began and when its data set ended in time.monotonic_ns())."""
+
     def receive(self, descriptor: int, budget: int) -> int:
         """Read and cut until there is an event, no bytes, no room, or `budget` bytes are read."""
 
@@ -105,6 +128,16 @@ class Spool:
     def begin(self, slot: int, head: bytes, prologue: bytes, explicit_vr: bool) -> None:
         """An instance begins: `head` (preamble, file meta) goes ahead of its data set in the file,
         `prologue` is carried in its journal record."""
+
+    def admit(self, any: bool) -> None:
+        """Whether stores may begin without an event; no is what it begins with."""
+
+    @property
+    def unflushed(self) -> bool:
+        """Small instances have ended that the committer does not know of yet."""
+
+    def flush(self) -> None:
+        """Hand them over: one sync for all of them."""
 
     def discard(self, slot: int) -> None:
         """The data set that follows is read and dropped."""

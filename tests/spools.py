@@ -62,6 +62,7 @@ class SpoolBox:
         """The next completion of the slot that is not about space."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
+            self.spool.flush()
             for completion in self.spool.completions():
                 if completion[0] != _core.COMPLETION_SPACE:
                     assert completion[1] == slot

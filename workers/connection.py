@@ -19,6 +19,7 @@ from engine.machine import State
 from engine.metrics import Counter, Histogram
 from engine.negotiation import AcceptedAssociation
 from engine.part10 import part10_head
+from engine.store_lane import permit_stores
 from native import _core
 from workers.admission import counter_of
 
@@ -63,9 +64,10 @@ class Connection:
         self._deaf = False  # what still comes is read and dropped until the peer closes
         self._paused = False  # the ring is full: nothing is read until it has room
         self._counted_bytes = 0
-        self._oversized_told = False
+        self._oversized_counted = 0
         self._request: events.StoreRequest | None = None
         self._refusal: LocalError | None = None
+        self._caught_up = False
         self._store_began = 0.0
         self._dataset_ended = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -92,6 +94,8 @@ class Connection:
                 left -= received
                 self._receiver.counters.add(Counter.RECEIVED_BYTES, received)
                 self._association.touch(self._receiver.loop.time())
+            if self._receiver.spool.unflushed:
+                self._receiver.flush_soon()
             if code == _core.RECEIVED_EVENT:
                 self._take_event()
                 if self.closed or self._deaf or self._unsent:
@@ -102,6 +106,7 @@ class Connection:
                 self._receiver.counters.add(Counter.RING_FULL)
                 self._pause()
             elif code == _core.RECEIVED_END:
+                self._catch_up()
                 self._handle(events.TransportClosed())
             return
 
@@ -109,6 +114,7 @@ class Connection:
         event = self._intake.next_event()
         if event is None:
             return
+        self._catch_up()
         kind, number, rest = event
         if kind == _core.EVENT_COMMAND:
             self._store_began = time.perf_counter()
@@ -126,11 +132,12 @@ class Connection:
             self._handle(events.StreamFault(number, rest))  # type: ignore[arg-type]
 
     def _note_oversized(self) -> None:
-        oversized = self._intake.pdata_pdus_oversized
-        if oversized and not self._oversized_told:
-            self._oversized_told = True
+        oversized = self._intake.pdata_pdus_oversized - self._oversized_counted
+        if oversized:
+            if not self._oversized_counted:
+                self.note("warning", "pdu_longer_than_advertised", {})
+            self._oversized_counted += oversized
             self._receiver.counters.add(Counter.PDUS_OVERSIZED, oversized)
-            self.note("warning", "pdu_longer_than_advertised", {})
 
     def _drop_input(self) -> None:
         try:
@@ -158,14 +165,40 @@ class Connection:
         self._paused = False
         self._receiver.loop.add_reader(self._descriptor, self._readable)
 
+    def _catch_up(self) -> None:
+        """Something is not regular: the core hears of the store it was not asked about."""
+        store = self._intake.reveal_store()
+        if store is None:
+            return
+        context_id, command_set, length, ended = store
+        self._store_began = self._dataset_ended = time.perf_counter()
+        self._caught_up = True
+        self._handle(events.CommandReceived(context_id, command_set))
+        self._caught_up = False
+        if ended:
+            self._handle(events.DatasetReceived(context_id, length))
+
     def stored(self, file_bytes: int) -> None:
         """The instance under way is durable: only now the peer is told."""
         counters = self._receiver.counters
+        finished = self._intake.finish_store()
+        if finished is not None:
+            response, sop_instance, began_ns, ended_ns = finished
+            self._send(response)
+            now = time.monotonic_ns()
+            counters.observe(Histogram.COMMIT_DURATION, (now - ended_ns) * 1e-9)
+            counters.observe(Histogram.STORE_DURATION, (now - began_ns) * 1e-9)
+            counters.add(Counter.STORE_SUCCESS)
+            if self._receiver.spec.log_instances:
+                seconds = (now - began_ns) * 1e-9
+                self._note_instance("info", "instance_stored", sop_instance, 0, file_bytes, seconds)
+            return
         counters.observe(Histogram.COMMIT_DURATION, time.perf_counter() - self._dataset_ended)
         self._finish_store(0x0000, "", file_bytes)
 
     def failed(self, error: LocalError) -> None:
         """Nothing of the instance under way remains."""
+        self._catch_up()
         self._finish_store(error.status, error.comment, 0)
 
     def _finish_store(self, status: int, comment: str, file_bytes: int) -> None:
@@ -177,22 +210,36 @@ class Connection:
         success = status == 0
         receiver.counters.add(Counter.STORE_SUCCESS if success else Counter.STORE_FAILURE)
         if request is not None and (receiver.spec.log_instances or not success):
-            fields = {
-                "sop_instance_uid": request.sop_instance,
-                "status": f"{status:04X}",
-                "bytes": file_bytes,
-                "seconds": round(seconds, 6),
-            }
-            if success:
-                self.note("info", "instance_stored", fields)
-            else:
-                self.note("error", "instance_refused", {**fields, "reason": comment})
+            level, event = ("info", "instance_stored") if success else ("error", "instance_refused")
+            more = {} if success else {"reason": comment}
+            self._note_instance(
+                level, event, request.sop_instance, status, file_bytes, seconds, **more
+            )
+
+    def _note_instance(
+        self,
+        level: str,
+        event: str,
+        sop_instance: str,
+        status: int,
+        file_bytes: int,
+        seconds: float,
+        **more: object,
+    ) -> None:
+        fields = {
+            "sop_instance_uid": sop_instance,
+            "status": f"{status:04X}",
+            "bytes": file_bytes,
+            "seconds": round(seconds, 6),
+        }
+        self.note(level, event, {**fields, **more})
 
     # --- to and from the core
 
     def expire_drain(self) -> None:
         """The time for finishing is over."""
         self._abort_counter = Counter.ABORTS_SENT_DRAIN
+        self._catch_up()
         self._handle(events.DrainExpired())
 
     def note(self, level: str, event: str, fields: Mapping[str, object]) -> None:
@@ -235,6 +282,7 @@ class Connection:
             self.accepted = effect.accepted
             self.slot = self._receiver.establish(self)
             self._intake.attach(self._receiver.spool, self.slot)
+            permit_stores(self._intake, effect.accepted, self.peer)
         elif isinstance(effect, events.CancelStore):
             self._receiver.counters.add(Counter.CANCELLED_INSTANCES)
         elif isinstance(effect, events.CloseTransport):
@@ -249,6 +297,8 @@ class Connection:
 
     def _begin_store(self, request: events.StoreRequest) -> None:
         self._request = request
+        if self._caught_up:
+            return  # it is under way already
         self._refusal = self._receiver.refusal()
         if self._refusal is not None:
             self._discard(request.context_id)
@@ -363,6 +413,7 @@ class Connection:
         now = self._receiver.loop.time()
         if self._paused and not self._unsent:
             self._association.touch(now)  # it is the disk that is slow, not the peer
+        self._catch_up()
         if self._unsent and now >= self._unsent_since + limits.send_timeout_s:
             self.note("warning", "peer_does_not_read", {})
             self._handle(events.TransportClosed())

@@ -77,10 +77,12 @@ class Receiver:
         self._active: set[Connection] = set()
         self._serial = 0
         self._doorbell_due = False
+        self._flush_due = False
         self._idle = asyncio.Event()
         self._report_recovery()
         loop.add_reader(self.spool.completion_descriptor, self._take_completions)
         child.reconfigured(self._reconfigure)
+        self._refresh_admission()
 
     def _report_recovery(self) -> None:
         records, torn, removed = self.spool.recovery()
@@ -199,6 +201,21 @@ class Receiver:
         if fault:
             return LocalError(f"The index cannot go on: {os.strerror(fault)}")
         return None
+
+    def _refresh_admission(self) -> None:
+        """Regular stores ask nobody: they are told beforehand, twenty times a second."""
+        self.spool.admit(self.refusal() is None)
+        self.loop.call_later(limits.heartbeat_ms / 1000, self._refresh_admission)
+
+    def flush_soon(self) -> None:
+        """Hand ended small instances to the committer when this turn's sockets are all read."""
+        if not self._flush_due:
+            self._flush_due = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self.spool.flush()
 
     def _publish_durable(self) -> None:
         self.counters.set(Gauge.JOURNAL_DURABLE_SEQUENCE, self.spool.durable_sequence)

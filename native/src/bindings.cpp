@@ -5,8 +5,8 @@
 
 #include "checksum.hpp"
 #include "intake.hpp"
-#include "jpeg_bindings.hpp"
 #include "journal_reader.hpp"
+#include "jpeg_bindings.hpp"
 #include "spool.hpp"
 #include "tag_scanner.hpp"
 
@@ -19,6 +19,10 @@ constexpr int layout_version = 1;
 
 std::span<const std::byte> view(const nb::bytes& bytes) {
     return {reinterpret_cast<const std::byte*>(bytes.c_str()), bytes.size()};
+}
+
+std::string text_of(const nb::bytes& bytes) {
+    return {bytes.c_str(), bytes.size()};
 }
 
 nb::bytes to_bytes(std::span<const std::byte> bytes) {
@@ -83,6 +87,37 @@ void bind_intake(nb::module_& module) {
         .def("expect_command", &scai::Intake::expect_command)
         .def("expect_data", &scai::Intake::expect_data, "context_id"_a)
         .def(
+            "permit_store",
+            [](scai::Intake& self, std::uint8_t context, const nb::bytes& sop_class,
+               bool explicit_vr, const nb::bytes& head_before, std::uint32_t head_group_length,
+               const nb::bytes& head_between, const nb::bytes& head_after,
+               const nb::bytes& arrival_before, const nb::bytes& arrival_middle,
+               const nb::bytes& response_sop_class) {
+                self.permit_store(context, {text_of(sop_class), explicit_vr, text_of(head_before),
+                                            head_group_length, text_of(head_between),
+                                            text_of(head_after), text_of(arrival_before),
+                                            text_of(arrival_middle), text_of(response_sop_class)});
+            },
+            "context_id"_a, "sop_class"_a, "explicit_vr"_a, "head_before"_a, "head_group_length"_a,
+            "head_between"_a, "head_after"_a, "arrival_before"_a, "arrival_middle"_a,
+            "response_sop_class"_a)
+        .def("reveal_store",
+             [](scai::Intake& self) -> nb::object {
+                 const auto store = self.reveal_store();
+                 if (!store) return nb::none();
+                 return nb::make_tuple(int{store->context}, to_bytes(store->command_set),
+                                       store->dataset_bytes, store->ended);
+             })
+        .def("finish_store",
+             [](scai::Intake& self) -> nb::object {
+                 const auto finished = self.finish_store();
+                 if (!finished) return nb::none();
+                 const auto& store = finished->store;
+                 return nb::make_tuple(
+                     nb::bytes(finished->response.data(), finished->response.size()),
+                     store.sop_instance, store.began_ns, store.ended_ns);
+             })
+        .def(
             "receive",
             [](scai::Intake& self, int descriptor, std::size_t budget) {
                 return static_cast<int>(self.receive(descriptor, budget));
@@ -146,6 +181,9 @@ void bind_spool(nb::module_& module) {
                            explicit_vr);
             },
             "slot"_a, "head"_a, "prologue"_a, "explicit_vr"_a)
+        .def("admit", &scai::Spool::admit, "any"_a)
+        .def_prop_ro("unflushed", &scai::Spool::unflushed)
+        .def("flush", &scai::Spool::flush)
         .def("discard", &scai::Spool::discard, "slot"_a)
         .def("cancel", &scai::Spool::cancel, "slot"_a)
         .def("completions",

@@ -330,7 +330,7 @@ void Intake::end_fragment() {
     part_ = pdu_left_ > 0 ? Part::pdv_header : Part::pdu_header;
     if (command) {
         if (!fragment_last_) return;
-        event_ = CommandEvent{*command_context_, std::move(command_)};
+        if (!begin_store()) event_ = CommandEvent{*command_context_, std::move(command_)};
         command_ = {};
         command_context_.reset();
         return;
@@ -339,8 +339,39 @@ void Intake::end_fragment() {
     fragment_expected_ = pdu_left_ == 0 && !fragment_last_ ? fragment_bytes_ : 0;
     if (!fragment_last_) return;
     ended_ = true;
-    event_ = DatasetEvent{fragment_context_, dataset_bytes_};
     data_context_.reset();
+    if (store_) {
+        store_->ended = true;
+        store_->dataset_bytes = dataset_bytes_;
+        store_->ended_ns = monotonic_ns();
+    } else {
+        event_ = DatasetEvent{fragment_context_, dataset_bytes_};
+    }
+}
+
+// The short way: no event, if nothing is under way and the request is regular. One that comes
+// before the answer to the last is never regular.
+bool Intake::begin_store() {
+    if (store_ || !spool_->admits(slot_)) return false;
+    const StoreTemplate* pieces = lane_.find(*command_context_);
+    if (pieces == nullptr) return false;
+    store_ = StoreLane::match(*pieces, *command_context_, command_);
+    if (!store_) return false;
+    store_->command_set = command_;
+    StoreFile file = StoreLane::file_of(*pieces, *store_, realtime_ns());
+    spool_->begin(slot_, file.head, std::move(file.prologue), pieces->explicit_vr);
+    expect_data(store_->context);
+    return true;
+}
+
+std::optional<Intake::FinishedStore> Intake::finish_store() {
+    if (!store_) return std::nullopt;
+    const StoreTemplate* pieces = lane_.find(store_->context);
+    SCAI_ASSERT(pieces != nullptr && store_->ended);
+    FinishedStore finished{std::move(*store_), {}};
+    store_.reset();
+    finished.response = StoreLane::response(*pieces, finished.store);
+    return finished;
 }
 
 }  // namespace scai

@@ -23,6 +23,7 @@
 
 #include "base.hpp"
 #include "spool.hpp"
+#include "store_lane.hpp"
 
 namespace scai {
 
@@ -74,6 +75,20 @@ public:
         dataset_bytes_ = 0;
     }
 
+    // Regular C-STORE-RQs on this context are begun without an event; see store_lane.hpp.
+    void permit_store(std::uint8_t context, StoreTemplate pieces) {
+        lane_.permit(context, std::move(pieces));
+    }
+    // The store begun without an event becomes the caller's, as if its events had been told: the
+    // command set, and the data set's end if it has come.
+    std::optional<StoreUnderWay> reveal_store() { return std::exchange(store_, std::nullopt); }
+    struct FinishedStore {
+        StoreUnderWay store;
+        std::string response;
+    };
+    // The store begun without an event is durable: what the peer is to be told.
+    std::optional<FinishedStore> finish_store();
+
     Received receive(int descriptor, std::size_t budget);
     Received feed(std::span<const std::byte> data);
     std::optional<IntakeEvent> next_event();
@@ -117,6 +132,7 @@ private:
     void begin_other_pdu(std::uint8_t type, std::uint32_t length);
     void begin_pdv();
     void end_fragment();
+    bool begin_store();
     void end_dataset();
     void fault(StreamReason reason, std::string text);
 
@@ -143,6 +159,9 @@ private:
     std::optional<std::uint8_t> command_context_;
     std::optional<std::uint8_t> data_context_;
     std::uint64_t dataset_bytes_ = 0;
+
+    StoreLane lane_;
+    std::optional<StoreUnderWay> store_;
 
     std::optional<IntakeEvent> event_;
     bool full_ = false;

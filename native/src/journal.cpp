@@ -209,12 +209,14 @@ int Journal::rotate() {
 }
 
 void Journal::prepare() {
-    if (offset_ < settings_.segment_bytes / 2) return;
+    if (prepared_ || offset_ < settings_.segment_bytes / 2) return;
+    prepared_ = true;  // once a segment: looking costs as much as a record
     std::vector<std::string> free;
     const auto segments = list_segments(settings_.directory, &free);
     // A failure here is met again, and answered, by the group that needs the segment.
-    if (free.empty() && segments.size() < settings_.segments_max)
+    if (free.empty() && segments.size() < settings_.segments_max) {
         static_cast<void>(create_free_segment());
+    }
 }
 
 // Allocated and written once with zeros: syncing a record later moves data only, no metadata.
@@ -263,6 +265,7 @@ int Journal::adopt_free_segment(const std::string& name) {
     if (settings_.durable && ::fsync(directory_.get()) != 0) return errno;
     segment_ = std::move(file);
     offset_ = page_bytes;
+    prepared_ = false;
     return 0;
 }
 

@@ -80,6 +80,7 @@ private:
     std::uint64_t records_found_ = 0;
     std::uint64_t torn_found_ = 0;
     std::uint64_t created_ = 0;
+    bool prepared_ = false;
     std::vector<std::string> names_found_;
     std::vector<std::byte> text_;
 };

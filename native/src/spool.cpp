@@ -76,6 +76,7 @@ Spool::~Spool() {
 
 void Spool::close() {
     if (!committer_.joinable()) return;
+    flush();
     // The writers first: what they seal is still committed.
     for (auto& slot : slots_) slot->writer.reset();
     {
@@ -168,8 +169,18 @@ void Spool::end(std::size_t number) {
     if (streamed) {
         slot.writer->finish();
     } else {
-        submit({number, {}});
+        ended_.push_back(number);
     }
+}
+
+void Spool::flush() {
+    if (ended_.empty()) return;
+    {
+        const std::lock_guard guard(mutex_);
+        for (const std::size_t number : ended_) waiting_.push_back({number, {}});
+    }
+    ended_.clear();
+    changed_.notify_one();
 }
 
 bool Spool::cancel(std::size_t number) {
@@ -180,6 +191,8 @@ bool Spool::cancel(std::size_t number) {
             slot.writer->abandon();
             return false;
         case Mode::committing:
+            flush();
+            return false;
         case Mode::leaving:
             return false;
         default:

@@ -56,6 +56,15 @@ public:
     bool cancel(std::size_t slot);
     std::vector<Completion> completions();
 
+    // Whether instances may begin without asking; false: each request is decided by the caller.
+    void admit(bool any) noexcept { admitting_ = any; }
+    bool admits(std::size_t slot) const { return admitting_ && slots_[slot]->mode == Mode::idle; }
+
+    // Small instances that have ended are handed to the committer together, at the end of the event
+    // loop's turn: one waking, one write and one sync for all of them.
+    bool unflushed() const noexcept { return !ended_.empty(); }
+    void flush();
+
     // Where the next bytes of the data set go; empty: the ring is full and `space` will be told,
     // or, after a second look, there is room after all.
     std::span<std::byte> room(std::size_t slot);
@@ -111,6 +120,8 @@ private:
     std::atomic<std::uint64_t> durable_sequence_{0};
     Completions completions_;
     std::vector<std::byte> dropped_;
+    std::vector<std::size_t> ended_;
+    bool admitting_ = false;
 
     std::mutex mutex_;
     std::condition_variable changed_;

@@ -236,6 +236,7 @@ private:
     }
 
     scai::Completion wait_for(scai::CompletionKind kind) {
+        store().spool().flush();
         for (;;) {
             for (const auto& completion : store().wait()) {
                 FUZZ_CLAIM(completion.kind != scai::CompletionKind::failed);

@@ -62,7 +62,8 @@ PROGRAMS: Final = {
     for program in (
         Program("tag_scanner_fuzz", ("tag_scanner",), FUZZ),
         Program("checksum_fuzz", ("checksum",), FUZZ),
-        Program("intake_fuzz", ("intake", *STORE), FUZZ),
+        Program("intake_fuzz", ("intake", "store_lane", *STORE), FUZZ),
+        Program("store_lane_fuzz", ("store_lane",), FUZZ),
         Program("journal_reader_fuzz", STORE, FUZZ),
         Program("jpeg_lossless_fuzz", JPEG, FUZZ),
         Program("spool_stress_address", STORE, ADDRESS, "spool_stress"),

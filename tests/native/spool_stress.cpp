@@ -129,6 +129,7 @@ private:
                 moved = true;
             }
         }
+        store_.spool().flush();
         if (!moved && busy()) answer(store_.wait());
         if (moved) answer(store_.spool().completions());
     }

@@ -1,0 +1,106 @@
+"""Templates for the short way of regular C-STORE-RQs (native/src/store_lane.hpp), per context.
+
+Made by the same codecs that serve the long way, by cutting their output at the one instance UID
+they were given: the two ways cannot come to disagree about a byte. `permit_stores` is called once
+an association; whatever is not regular never takes this way.
+"""
+
+from typing import Final, Protocol
+
+from engine import limits, uids
+from engine.arrival import Arrival, encode_arrival
+from engine.dimse import response_sop_class
+from engine.negotiation import AcceptedAssociation, AcceptedContext
+from engine.part10 import part10_head
+
+# An instance UID that occurs nowhere else in what is encoded around it.
+_MARK: Final = "2.999.999999999999999999"
+# The response of a store is shorter than this; a peer with less room gets it in fragments, by the
+# long way.
+_response_bytes_max: Final = 512
+
+
+class Lane(Protocol):
+    """Where templates are handed in: `_core.Intake.permit_store`."""
+
+    def permit_store(
+        self,
+        context_id: int,
+        sop_class: bytes,
+        explicit_vr: bool,
+        head_before: bytes,
+        head_group_length: int,
+        head_between: bytes,
+        head_after: bytes,
+        arrival_before: bytes,
+        arrival_middle: bytes,
+        response_sop_class: bytes,
+    ) -> None: ...
+
+
+def permit_stores(lane: Lane, accepted: AcceptedAssociation, peer: str) -> None:
+    """Hand in the templates of every storage context of an association."""
+    if 0 < accepted.peer_maximum_length < _response_bytes_max:
+        return
+    for context_id, context in accepted.contexts.items():
+        if context.abstract_syntax != uids.verification:
+            _permit(lane, context_id, context, accepted, peer)
+
+
+def _permit(
+    lane: Lane,
+    context_id: int,
+    context: AcceptedContext,
+    accepted: AcceptedAssociation,
+    peer: str,
+) -> None:
+    mark = _MARK.encode()
+    head = part10_head(
+        context.abstract_syntax, _MARK, context.transfer_syntax, accepted.calling_ae_title
+    )
+    before, after = head.split(mark)
+    # (0002,0000) has the first 4 bytes behind its own 8-byte head; the UID's length is before it.
+    length_at = _group_length_at
+    arrival_before, arrival_middle = _arrival_pieces(context, accepted, peer)
+    lane.permit_store(
+        context_id,
+        context.abstract_syntax.encode(),
+        uids.is_explicit_vr(context.transfer_syntax),
+        before[:length_at],
+        int.from_bytes(before[length_at : length_at + 4], "little") - len(mark),
+        before[length_at + 4 : -2],
+        after,
+        arrival_before,
+        arrival_middle,
+        response_sop_class(context.abstract_syntax),
+    )
+
+
+# Preamble and prefix, then tag, VR and length of (0002,0000).
+_group_length_at: Final = 128 + 4 + 8
+
+
+def _arrival_pieces(
+    context: AcceptedContext, accepted: AcceptedAssociation, peer: str
+) -> tuple[bytes, bytes]:
+    """What stands before the instance UID, and between it and the time of arrival."""
+    encoded = encode_arrival(
+        Arrival(
+            context.abstract_syntax,
+            _MARK,
+            context.transfer_syntax,
+            accepted.calling_ae_title,
+            accepted.called_ae_title,
+            peer,
+            0,
+            0,
+        )
+    )
+    before, behind = encoded.split(_MARK.encode())
+    # A string of up to 31 bytes has one byte of length ahead of it; both zeros have one byte.
+    assert len(_MARK) < 32
+    return before[:-1], behind[:-2]
+
+
+assert limits.uid_characters_max < 256, "the lane writes the UID's length into one byte"
+assert len(_MARK) % 2 == 0, "no padding stands between the mark and what follows"
