@@ -71,9 +71,9 @@ def native_is_built() -> Outcome:
     return Outcome(False, found.origin)
 
 
-def steps(quick: bool, pytest_arguments: list[str]) -> list[Step]:
+def steps(slow: bool, pytest_arguments: list[str]) -> list[Step]:
     """All steps, cheapest first."""
-    selection = ["-m", "not slow"] if quick else []
+    selection = [] if slow else ["-m", "not slow"]
     imports = "from importlinter.cli import lint_imports_command as run; run()"
     return [
         ("native module", native_is_built),
@@ -111,11 +111,11 @@ def run(chosen: list[Step]) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """The command; what it does not know goes to pytest."""
     parser = argparse.ArgumentParser(prog="python -m tools.check", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="leave out the slow tests")
+    parser.add_argument("--slow", action="store_true", help="the long proofs as well: half an hour")
     parser.add_argument("--only", metavar="STEP", help="one step, or several, by commas")
     parser.add_argument("--list", action="store_true", help="name the steps and end")
     known, others = parser.parse_known_args(arguments)
-    chosen = steps(known.quick, others)
+    chosen = steps(known.slow, others)
     if known.only:
         names = known.only.split(",")
         unknown = set(names) - {name for name, _ in chosen}

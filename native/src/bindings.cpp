@@ -64,28 +64,8 @@ nb::tuple scan_tags(const nb::bytes& data, bool explicit_vr, std::vector<std::ui
     return nb::make_tuple(to_bytes(scanner.row()), code);
 }
 
-void bind_intake(nb::module_& module) {
-    module.attr("RECEIVED_EVENT") = 0;
-    module.attr("RECEIVED_AGAIN") = 1;
-    module.attr("RECEIVED_BUDGET") = 2;
-    module.attr("RECEIVED_FULL") = 3;
-    module.attr("RECEIVED_END") = 4;
-    module.attr("EVENT_PDU") = 0;
-    module.attr("EVENT_COMMAND") = 1;
-    module.attr("EVENT_DATASET") = 2;
-    module.attr("EVENT_FAULT") = 3;
-    nb::class_<scai::Intake>(module, "Intake")
-        .def(
-            "__init__",
-            [](scai::Intake* self, std::uint32_t associate, std::uint32_t command,
-               std::uint32_t pdata, std::uint32_t advertised) {
-                new (self) scai::Intake({associate, command, pdata, advertised});
-            },
-            "associate_bytes_max"_a, "command_bytes_max"_a, "pdata_bytes_max"_a,
-            "pdata_bytes_advertised"_a)
-        .def("attach", &scai::Intake::attach, "spool"_a, "slot"_a, nb::keep_alive<1, 2>())
-        .def("expect_command", &scai::Intake::expect_command)
-        .def("expect_data", &scai::Intake::expect_data, "context_id"_a)
+void bind_store_lane(nb::class_<scai::Intake>& intake) {
+    intake
         .def(
             "permit_store",
             [](scai::Intake& self, std::uint8_t context, const nb::bytes& sop_class,
@@ -108,15 +88,39 @@ void bind_intake(nb::module_& module) {
                  return nb::make_tuple(int{store->context}, to_bytes(store->command_set),
                                        store->dataset_bytes, store->ended);
              })
-        .def("finish_store",
-             [](scai::Intake& self) -> nb::object {
-                 const auto finished = self.finish_store();
-                 if (!finished) return nb::none();
-                 const auto& store = finished->store;
-                 return nb::make_tuple(
-                     nb::bytes(finished->response.data(), finished->response.size()),
-                     store.sop_instance, store.began_ns, store.ended_ns);
-             })
+        .def("finish_store", [](scai::Intake& self) -> nb::object {
+            const auto finished = self.finish_store();
+            if (!finished) return nb::none();
+            const auto& store = finished->store;
+            return nb::make_tuple(nb::bytes(finished->response.data(), finished->response.size()),
+                                  store.sop_instance, store.began_ns, store.ended_ns);
+        });
+}
+
+void bind_intake(nb::module_& module) {
+    module.attr("RECEIVED_EVENT") = 0;
+    module.attr("RECEIVED_AGAIN") = 1;
+    module.attr("RECEIVED_BUDGET") = 2;
+    module.attr("RECEIVED_FULL") = 3;
+    module.attr("RECEIVED_END") = 4;
+    module.attr("EVENT_PDU") = 0;
+    module.attr("EVENT_COMMAND") = 1;
+    module.attr("EVENT_DATASET") = 2;
+    module.attr("EVENT_FAULT") = 3;
+    nb::class_<scai::Intake> intake(module, "Intake");
+    bind_store_lane(intake);
+    intake
+        .def(
+            "__init__",
+            [](scai::Intake* self, std::uint32_t associate, std::uint32_t command,
+               std::uint32_t pdata, std::uint32_t advertised) {
+                new (self) scai::Intake({associate, command, pdata, advertised});
+            },
+            "associate_bytes_max"_a, "command_bytes_max"_a, "pdata_bytes_max"_a,
+            "pdata_bytes_advertised"_a)
+        .def("attach", &scai::Intake::attach, "spool"_a, "slot"_a, nb::keep_alive<1, 2>())
+        .def("expect_command", &scai::Intake::expect_command)
+        .def("expect_data", &scai::Intake::expect_data, "context_id"_a)
         .def(
             "receive",
             [](scai::Intake& self, int descriptor, std::size_t budget) {

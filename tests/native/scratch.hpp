@@ -87,7 +87,7 @@ public:
     std::vector<scai::Completion> wait() {
         for (;;) {
             pollfd waiting{spool_->completion_descriptor(), POLLIN, 0};
-            FUZZ_CLAIM(::poll(&waiting, 1, 20'000) == 1);
+            FUZZ_CLAIM(::poll(&waiting, 1, 60'000) == 1);
             auto taken = spool_->completions();
             if (!taken.empty()) return taken;
         }

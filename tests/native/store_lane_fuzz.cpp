@@ -1,5 +1,5 @@
-// Any command set: what is taken for a regular C-STORE-RQ has a UID that fits a file head, a journal
-// prologue and a response whose lengths agree with what they hold; everything else is left alone.
+// Any command set: what is taken for a regular C-STORE-RQ has a UID that fits, and a file head, a
+// journal prologue and a response whose lengths agree with what they hold; all else is left alone.
 #include "fuzzing.hpp"
 #include "store_lane.hpp"
 
