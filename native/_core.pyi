@@ -79,7 +79,9 @@ class Intake:
     def feed(self, data: bytes) -> int:
         """As receive(), from memory: takes all of `data`, keeping what it may not cut yet."""
 
-    def next_event(self) -> tuple[int, int, bytes] | tuple[int, int, int] | tuple[int, int, str] | None: ...
+    def next_event(
+        self,
+    ) -> tuple[int, int, bytes] | tuple[int, int, int] | tuple[int, int, str] | None: ...
     @property
     def received_bytes(self) -> int: ...
     @property
@@ -185,8 +187,12 @@ def journal_last_sequence(journal_directory: str) -> int:
     """The last whole record's sequence of a journal that nobody writes; 0 when there is none."""
 
 def scan_tags(
-    data: bytes, explicit_vr: bool, wanted_tags: Sequence[int], attribute_bytes_max: int,
-    attributes_bytes_max: int, chunk_bytes: int = 0,
+    data: bytes,
+    explicit_vr: bool,
+    wanted_tags: Sequence[int],
+    attribute_bytes_max: int,
+    attributes_bytes_max: int,
+    chunk_bytes: int = 0,
 ) -> tuple[bytes, int]:
     """Index attributes of a data set in memory: (row as in JournalReader.read, outcome).
 
