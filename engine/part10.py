@@ -17,7 +17,7 @@ _PREAMBLE: Final = bytes(128) + b"DICM"
 _SHORT: Final = struct.Struct("<HH2sH")
 _LONG: Final = struct.Struct("<HH2sHI")
 # PS3.5 7.1.2: these VRs have two reserved bytes and a length of 32 bits.
-_LONG_VRS: Final = frozenset(
+LONG_VRS: Final = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
 _UID: Final = re.compile(rb"[0-9.]{0,64}")
@@ -100,7 +100,7 @@ def _element(data: bytes, at: int) -> tuple[int, int, bytes]:
         raise LocalError("file meta information is cut off")
     _, element, vr, length = _SHORT.unpack_from(data, at)
     start = at + 8
-    if vr in _LONG_VRS:
+    if vr in LONG_VRS:
         if len(data) - at < 12:
             raise LocalError("file meta information is cut off")
         length = _LONG.unpack_from(data, at)[4]

@@ -8,11 +8,11 @@ end, since an instance that is just arriving has its file some milliseconds befo
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from engine import index_records as records
 from engine.errors import LocalError
@@ -20,6 +20,9 @@ from engine.index import IndexReader, View
 from engine.index_records import Instance
 from engine.index_repair import Action, checksum, read_entry
 from engine.storage import FILE_SUFFIX, REPLACEMENT_SUFFIX, StoreTree, component
+
+if TYPE_CHECKING:
+    from engine.image_check import Checked
 
 _portion: Final = 1000
 # An arriving instance is placed and indexed well within this.
@@ -32,6 +35,7 @@ class Kind(Enum):
     MISSING = "the file of an indexed instance is gone"
     WRONG_SIZE = "a file has another size than was stored"
     WRONG_BYTES = "a file has other bytes than were stored"
+    PIXELS = "an image that cannot be decoded"
     UNKNOWN = "a file of an instance that the index does not know"
     STALE = "a file whose instance is indexed elsewhere in the tree"
     FOREIGN = "a file that is no instance"
@@ -42,11 +46,15 @@ REMEDIES: Final = {
     Kind.MISSING: "the row is taken out; the instance is lost, ask the sender for it",
     Kind.WRONG_SIZE: "none: ask the sender for it, the new one replaces it",
     Kind.WRONG_BYTES: "none: ask the sender for it, the new one replaces it",
+    Kind.PIXELS: "none: if its bytes are those that were sent, the sender's own copy is broken too",
     Kind.UNKNOWN: "it is taken into the index",
     Kind.STALE: "it is moved to set_aside/",
     Kind.FOREIGN: "it is moved to set_aside/",
     Kind.RECORDS: "they are made again from the instances",
 }
+
+
+_OF_ROWS: Final = (Kind.MISSING, Kind.WRONG_SIZE, Kind.WRONG_BYTES, Kind.PIXELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +89,18 @@ class Report:
     files: int = 0
     studies: int = 0
     checked_bytes: int = 0
+    images: int = 0  # whose frames were decoded
+    frames: int = 0
+    frames_unchecked: int = 0  # of a kind, or a size, that is not decoded here
     findings: list[Finding] = field(default_factory=list)
 
 
 class Verifier:
-    """One check of one data directory. `progress` is called now and then with the report so far."""
+    """One check of one data directory. `progress` is called now and then with the report so far.
+
+    `images` are checks of files by transfer syntax (engine/image_check.py); none: they are not
+    decoded.
+    """
 
     def __init__(
         self,
@@ -93,11 +108,13 @@ class Verifier:
         reader: IndexReader,
         content: bool = False,
         progress: Callable[[Report], None] = lambda _: None,
+        images: "Mapping[str, Callable[[int], Checked]] | None" = None,
     ) -> None:
         self._tree = StoreTree(data_directory)
         self._reader = reader
         self._content = content
         self._progress = progress
+        self._images = images or {}
         self.report = Report()
 
     def run(self, settle_s: float = _settle_s) -> Report:
@@ -106,13 +123,15 @@ class Verifier:
         suspects = [*self._walk_records(), *self._walk_index(), *self._walk_tree()]
         if suspects:
             time.sleep(settle_s)
-        self.report.findings = [
+        first, self.report = self.report, Report()  # what is looked at twice is counted once
+        first.findings = [
             again for suspect in suspects if (again := self._look_again(suspect)) is not None
         ]
-        return self.report
+        self.report = first
+        return first
 
     def _look_again(self, suspect: Finding) -> Finding | None:
-        if suspect.kind in (Kind.MISSING, Kind.WRONG_SIZE, Kind.WRONG_BYTES):
+        if suspect.kind in _OF_ROWS:
             with self._reader.view() as view:
                 found = view.instance(suspect.sop_instance_uid)
                 if found is None:
@@ -155,11 +174,13 @@ class Verifier:
         if size != instance.file_bytes:
             text = f"{size} bytes, {instance.file_bytes} were stored"
             return Finding(Kind.WRONG_SIZE, path, uid, text=text)
-        if not self._content:
+        check = self._images.get(instance.transfer_syntax_uid)
+        if not self._content and check is None:
             return None
         try:
             with open(self._tree.absolute(path), "rb") as file:
                 crc32c, file_bytes = checksum(file.fileno())
+                checked = check(file.fileno()) if check is not None else None
         except FileNotFoundError:
             return Finding(Kind.MISSING, path, uid)
         except OSError as error:
@@ -168,7 +189,12 @@ class Verifier:
         if crc32c != instance.file_crc32c:
             text = f"CRC-32C {crc32c:08x}, {instance.file_crc32c:08x} was stored"
             return Finding(Kind.WRONG_BYTES, path, uid, text=text)
-        return None
+        if checked is None:
+            return None
+        self.report.images += 1
+        self.report.frames += checked.frames
+        self.report.frames_unchecked += checked.frames_unchecked
+        return Finding(Kind.PIXELS, path, uid, text=checked.fault) if checked.fault else None
 
     # --- every file has its row ---
     def _walk_tree(self) -> Iterator[Finding]:

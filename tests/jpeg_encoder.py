@@ -50,7 +50,7 @@ def picture(
     image = np.clip(np.stack(planes, axis=-1), 0, top)
     image[rows // 3 : rows // 3 + 2, columns // 4 :] = top
     image[rows // 2, : columns // 2] = 0
-    return image.round().astype(np.uint16)
+    return np.asarray(image.round(), np.uint16)
 
 
 def predicted(samples: Differences, form: Form, row_in_interval: int, row: int) -> Differences:
@@ -95,7 +95,7 @@ def code_lengths(counts: Counter[int], long_codes: bool) -> dict[int, int]:
         ordered = [category for category, _ in sorted(counts.items(), key=lambda item: item[1])]
         return {category: min(index + 1, 16) for index, category in enumerate(ordered)}
     floor = sum(counts.values()) // 2000 + 1  # keeps the rarest within 16 bits
-    heap = [
+    heap: list[tuple[int, int, tuple[int, ...]]] = [
         (max(count, floor), index, (category,))
         for index, (category, count) in enumerate(sorted(counts.items()))
     ]

@@ -221,7 +221,7 @@ def outcomes() -> click.Group:
         raise KeyboardInterrupt
 
     def leave() -> None:
-        click.get_current_context().exit(Exit.NOT_STARTED)
+        click.get_current_context().exit(3)
 
     def stop() -> None:
         raise SystemExit(7)
@@ -289,7 +289,7 @@ def test_the_supervisors_entry_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     @click.option("-c", "config_path")
     def command(config_path: str) -> int:
         seen.append(config_path)
-        return Exit.NOT_STARTED
+        return Exit.NEGATIVE
 
     class Module:
         pass
@@ -300,7 +300,7 @@ def test_the_supervisors_entry_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["scai-supervisor", "-c", "x.toml"])
     with pytest.raises(SystemExit) as caught:
         cli.supervisor_main()
-    assert (caught.value.code, seen) == (Exit.NOT_STARTED, ["x.toml"])
+    assert (caught.value.code, seen) == (Exit.NEGATIVE, ["x.toml"])
 
 
 def test_the_exit_codes_are_those_of_the_readme() -> None:

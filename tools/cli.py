@@ -83,7 +83,7 @@ def scai() -> None:
     """SCAI, a DICOM gateway: receives, stores durably and indexes medical images.
 
     Exit codes: 0 done, 1 the answer is no (nothing found, differences), 2 wrong configuration or
-    command line, 3 the service could not start, 4 internal error.
+    command line, 4 internal error.
     """
 
 

@@ -9,7 +9,6 @@ class Exit(IntEnum):
     OK = 0
     NEGATIVE = 1  # the command worked; its answer is no: nothing found, differences, drift
     OPERATOR = 2  # the configuration or the command line is wrong; trying again changes nothing
-    NOT_STARTED = 3  # the service could not start; trying again may help
     INTERNAL = 4  # a bug of ours
     INTERRUPTED = 130  # as shells do for SIGINT
 

@@ -5,10 +5,10 @@ is asked for them; when no service runs they are carried out here, under the sam
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -24,6 +24,9 @@ from native import _core
 from tools.options import config_option, load
 from tools.terminal import Exit, printable
 
+if TYPE_CHECKING:
+    from engine.image_check import Checked
+
 _shown_max: Final = 20  # of each kind; --all shows every one
 _actions_per_request: Final = 500
 _request_wait_s: Final = 60.0
@@ -32,9 +35,12 @@ _request_wait_s: Final = 60.0
 @click.command(name="verify")
 @config_option
 @click.option("--content", is_flag=True, help="Read every file and compare its checksum.")
+@click.option("--pixels", is_flag=True, help="Decode every JPEG Lossless image.")
 @click.option("--repair", is_flag=True, help="Repair what can be repaired.")
 @click.option("--all", "show_all", is_flag=True, help="Name every difference.")
-def command(config_path: Path | None, content: bool, repair: bool, show_all: bool) -> int:
+def command(
+    config_path: Path | None, content: bool, pixels: bool, repair: bool, show_all: bool
+) -> int:
     """Check that files and index agree. The service may go on meanwhile.
 
     Exit code 0: they agree; 1: there were differences, repaired or not.
@@ -49,8 +55,8 @@ def command(config_path: Path | None, content: bool, repair: bool, show_all: boo
         with closing(reader):
             if not catch_up(data_directory):
                 click.echo("the index is behind; what came last is not checked", err=True)
-            report = _check(data_directory, reader, content)
-            _print_report(report, show_all)
+            report = _check(data_directory, reader, content, pixels)
+            _print_report(report, pixels, show_all)
             if not report.findings:
                 click.echo("index and files agree")
                 return Exit.OK
@@ -61,7 +67,7 @@ def command(config_path: Path | None, content: bool, repair: bool, show_all: boo
     return Exit.NEGATIVE
 
 
-def _check(data_directory: Path, reader: IndexReader, content: bool) -> Report:
+def _check(data_directory: Path, reader: IndexReader, content: bool, pixels: bool) -> Report:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -76,7 +82,15 @@ def _check(data_directory: Path, reader: IndexReader, content: bool) -> Report:
                 f"{report.studies} studies",
             )
 
-        return Verifier(data_directory, reader, content, show).run()
+        return Verifier(data_directory, reader, content, show, _image_checks(pixels)).run()
+
+
+def _image_checks(wanted: bool) -> Mapping[str, Callable[[int], "Checked"]]:
+    if not wanted:
+        return {}
+    from engine.image_check import IMAGE_CHECKS
+
+    return IMAGE_CHECKS
 
 
 class _Writer:
@@ -134,12 +148,16 @@ class _Writer:
         return outcomes
 
 
-def _print_report(report: Report, show_all: bool) -> None:
+def _print_report(report: Report, pixels: bool, show_all: bool) -> None:
     click.echo(f"instances in the index  {report.instances}")
     click.echo(f"files in the tree       {report.files}")
     click.echo(f"studies                 {report.studies}")
     if report.checked_bytes:
         click.echo(f"bytes compared          {report.checked_bytes}")
+    if pixels:
+        click.echo(f"images checked          {report.images}")
+        click.echo(f"frames checked          {report.frames - report.frames_unchecked}")
+        click.echo(f"frames not checked      {report.frames_unchecked}")
     counts = Counter(finding.kind for finding in report.findings)
     for kind in Kind:
         if not counts[kind]:
