@@ -94,16 +94,18 @@ def decoders(case: Case) -> dict[str, Decoder]:
     except ImportError:
         pass
     else:
-        same = {"colorspace": "rgb", "outcolorspace": "rgb"} if samples == 3 else {}
-        found["libjpeg-turbo"] = lambda: imagecodecs.jpeg8_decode(case.stream, out=theirs, **same)
+        same = "rgb" if samples == 3 else None
+        found["libjpeg-turbo"] = lambda: imagecodecs.jpeg8_decode(
+            case.stream, colorspace=same, outcolorspace=same, out=theirs
+        )
         found["libjpeg-turbo"]()
         assert np.array_equal(theirs, case.image.squeeze()), f"libjpeg-turbo: {case.name}"
     try:
-        import libjpeg
+        from libjpeg.utils import decode
     except ImportError:
         pass
     else:
-        found["pylibjpeg-libjpeg"] = lambda: libjpeg.decode(case.stream)
+        found["pylibjpeg-libjpeg"] = lambda: decode(case.stream)
         assert np.array_equal(found["pylibjpeg-libjpeg"]().ravel(), case.image.ravel())
     return found
 
