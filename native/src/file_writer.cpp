@@ -14,8 +14,10 @@ namespace scai {
 
 namespace {
 
-// One write; limits.write_bytes. A test holds the two together.
-constexpr std::size_t write_bytes = 512u << 10;
+// While an instance arrives it is written in pieces of this size, limits.write_bytes (a test holds
+// the two together), or a quarter of a small ring. What is left at its end goes in one write: a CT
+// image is one write in all, and a second one would cost it another turn of the disk.
+constexpr std::size_t write_bytes = 1u << 20;
 
 }  // namespace
 
@@ -25,6 +27,7 @@ FileWriter::FileWriter(Ring& ring, int directory, std::string directory_path, bo
       directory_(directory),
       directory_path_(std::move(directory_path)),
       durable_(durable),
+      piece_bytes_(std::min(write_bytes, ring.bytes() / 4 / page_bytes * page_bytes)),
       callbacks_(std::move(callbacks)) {
     // Signals belong to the Python thread.
     sigset_t all;
@@ -56,7 +59,7 @@ void FileWriter::start(std::string name) {
 }
 
 void FileWriter::wake() noexcept {
-    if (ring_.produced() - ring_.consumed() < write_bytes) return;
+    if (ring_.produced() - ring_.consumed() < piece_bytes_) return;
     // Taken and given back, so that the thread is either before its look at the ring or waiting.
     { const std::lock_guard guard(mutex_); }
     changed_.notify_one();
@@ -105,7 +108,7 @@ void FileWriter::run() {
 FileWriter::Order FileWriter::wait_for_work() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock,
-                  [this] { return order_ != Order::write || ring_.available() >= write_bytes; });
+                  [this] { return order_ != Order::write || ring_.available() >= piece_bytes_; });
     return order_;
 }
 
@@ -149,9 +152,11 @@ void FileWriter::write_instance() {
 // All whole chunks; at the end the rest as well. After an error the bytes are dropped.
 void FileWriter::write_available(Order order, SealedFile& file, Descriptor& descriptor) {
     std::uint64_t available = ring_.available();
-    while (available >= write_bytes || (order == Order::finish && available > 0)) {
-        const auto count =
-            static_cast<std::size_t>(std::min<std::uint64_t>(available, write_bytes));
+    // Room to fill up the last page must be left in the ring behind the data.
+    const std::uint64_t last_max = ring_.bytes() - page_bytes;
+    while (available >= piece_bytes_ || (order == Order::finish && available > 0)) {
+        const bool all = order == Order::finish && available <= last_max;
+        const auto count = static_cast<std::size_t>(all ? available : piece_bytes_);
         const bool last = order == Order::finish && count == available;
         if (file.code == 0) {
             file.crc = crc32c(ring_.peek(count), file.crc);

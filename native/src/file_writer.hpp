@@ -66,6 +66,7 @@ private:
     const int directory_;
     const std::string directory_path_;
     const bool durable_;
+    const std::size_t piece_bytes_;
     const Callbacks callbacks_;
     bool direct_ = true;
 
