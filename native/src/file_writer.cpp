@@ -28,7 +28,8 @@ FileWriter::FileWriter(Ring& ring, int directory, std::string directory_path, bo
       directory_path_(std::move(directory_path)),
       durable_(durable),
       piece_bytes_(std::min(write_bytes, ring.bytes() / 4 / page_bytes * page_bytes)),
-      callbacks_(std::move(callbacks)) {
+      callbacks_(std::move(callbacks)),
+      direct_(durable) {
     // Signals belong to the Python thread.
     sigset_t all;
     sigset_t before;

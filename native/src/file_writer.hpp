@@ -68,7 +68,7 @@ private:
     const bool durable_;
     const std::size_t piece_bytes_;
     const Callbacks callbacks_;
-    bool direct_ = true;
+    bool direct_;
 
     std::mutex mutex_;
     std::condition_variable changed_;
