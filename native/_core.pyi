@@ -175,7 +175,7 @@ class JournalReader:
         """
 
     def place_inline(self, inline_offset: int, file_bytes: int, path: str, durable: bool) -> None:
-        """Create or replace `path` atomically with an inline instance's bytes. OSError on failure."""
+        """Create or replace `path` in one step with an inline instance's bytes, or OSError."""
 
     def release(self, before_sequence: int) -> int:
         """Give segments that end before this sequence back to the writer; how many."""
@@ -202,8 +202,8 @@ def scan_tags(
 
 def crc32c(data: bytes, seed: int = 0) -> int: ...
 
-# JPEG Lossless, process 14: what is broken, or disagrees with what is expected, is a ValueError that
-# says where; what is merely of a kind not decoded here is a NotImplementedError.
+# JPEG Lossless, process 14: what is broken, or disagrees with what is expected, is a ValueError
+# that says where; what is merely of a kind not decoded here is a NotImplementedError.
 def jpeg_lossless_decode(
     data: bytes | bytearray | memoryview,
     rows: int,

@@ -1,6 +1,8 @@
 // Planning reads and cutting what came. See intake.hpp for what is promised.
 #include "intake.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <algorithm>
 #include <cstring>
@@ -72,7 +74,7 @@ Received Intake::receive(int descriptor, std::size_t budget) {
         const ssize_t got = ::recvmsg(descriptor, &message, MSG_DONTWAIT);
         if (got < 0) {
             if (errno == EINTR) continue;
-            if (errno == EAGAIN) return Received::again;
+            if (errno == EAGAIN) return run_dry(descriptor);
             throw SystemFailure(errno, "receiving");
         }
         if (got == 0) return Received::end;
@@ -82,9 +84,23 @@ Received Intake::receive(int descriptor, std::size_t budget) {
         take(destinations, count);
         if (const Received state = progress(); state != Received::again) return state;
         // A short read says that the socket is empty: another call would only hear so.
-        if (count < destinations.bytes) return Received::again;
+        if (count < destinations.bytes) return run_dry(descriptor);
     }
     return Received::budget;
+}
+
+// The socket is empty. In the middle of a message the peer may be one that holds back its last
+// segment until the one before is acknowledged (Nagle's algorithm, on by default in most clients):
+// acknowledging at once spares it the 40 ms of our delayed acknowledgement, for each instance.
+Received Intake::run_dry(int descriptor) const noexcept {
+    const bool between_messages = part_ == Part::pdu_header && header_held_ == 0 &&
+                                  command_.empty() && !data_context_.has_value();
+    if (!between_messages && part_ != Part::dead) {
+        const int on = 1;
+        // Not a TCP socket, or one that is gone: then there is nothing to hasten.
+        static_cast<void>(::setsockopt(descriptor, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on));
+    }
+    return Received::again;
 }
 
 // Behind this fragment stands a PDV header, or a PDU header and a PDV header.

@@ -119,6 +119,7 @@ private:
 
     Received progress();
     std::size_t following_header_bytes() const noexcept;
+    Received run_dry(int descriptor) const noexcept;
     bool plan(Plan& plan, std::size_t budget);
     void plan_data(Plan& plan, std::size_t budget);
     void take(const Plan& plan, std::size_t got);
