@@ -133,6 +133,11 @@ def _is_refused(port: int) -> bool:
     return False
 
 
+def within(seconds: float) -> float:
+    """So long it may take here and now: more where more wants to run than there are processors."""
+    return seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     service = Service(tmp_path)
@@ -170,7 +175,7 @@ def test_a_dead_worker_is_replaced_and_its_counts_go_on(service: Service, word: 
     connection.recv(1)
     # Accepted by the kernel while nobody lives, answered by the replacement.
     _, second, _ = service.connect()
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < within(1.0)
     assert second != first
     service.until(lambda: service.worker().restarts == 1)
     assert block.get(Counter.CONNECTIONS) == before + 1
@@ -186,7 +191,7 @@ def test_killed_again_and_again_it_is_back_at_once(service: Service) -> None:
         os.kill(pid, signal.SIGKILL)
         while service.connect()[1] == pid:
             time.sleep(0.01)
-        assert time.monotonic() - start < 1.0
+        assert time.monotonic() - start < within(1.0)
         time.sleep(2.0)
 
 
@@ -194,9 +199,8 @@ def test_killed_again_and_again_it_is_back_at_once(service: Service) -> None:
 def test_a_hung_worker_is_replaced_within_a_second(service: Service, word: str) -> None:
     service.start()
     taken = []
-    # On a machine that is busy otherwise a process may not be given the time: three attempts, and
-    # more of it where more wants to run than there are processors.
-    bound = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+    # On a machine that is busy otherwise a process may not be given the time: three attempts.
+    bound = within(1.0)
     while not taken or (min(taken) > bound and len(taken) < 3):
         connection, first, _ = service.connect()
         start = time.monotonic()
@@ -354,7 +358,7 @@ def test_drain_is_bounded_and_a_second_signal_ends_at_once(service: Service) -> 
     service.signal(signal.SIGTERM)
     assert service.process is not None
     assert service.process.wait(5) == 0
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - start < within(2.5)
     assert not _is_running(pid)
 
 
@@ -364,7 +368,7 @@ def test_the_drain_time_is_kept(service: Service) -> None:
     _connection = service.connect()
     start = time.monotonic()
     assert service.stop() == 0
-    assert 0.9 < time.monotonic() - start < 4
+    assert 0.9 < time.monotonic() - start < within(4)
 
 
 def test_a_second_supervisor_on_the_same_data_is_refused(service: Service) -> None:
