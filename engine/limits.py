@@ -103,6 +103,7 @@ index_wait_s: Final = 2
 # Peers wait for receivers, nobody for the indexer: where they share a core it gives way, until the
 # journal's bound makes the receivers wait for it.
 indexer_nice: Final = 10
+indexer_slice_us: Final = 100  # the least Linux grants
 doorbell_delay_ms: Final = 20  # how long the indexer may not know of a durable record
 index_batch_max: Final = 1024  # instances under one LMDB commit: bounds latency and dirty pages
 

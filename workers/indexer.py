@@ -23,6 +23,7 @@ from engine.metrics import Counter, Gauge, Histogram
 from native import _core
 from workers.child import Child
 from workers.spec import IndexerSpec, JournalSpec
+from workers.yielding import yield_to_others
 
 T = TypeVar("T")
 
@@ -284,5 +285,5 @@ class Indexer:
 async def run(child: Child[IndexerSpec]) -> None:
     """The role `indexer`."""
     os.umask(0o077)
-    os.nice(limits.indexer_nice)
+    yield_to_others(limits.indexer_nice, limits.indexer_slice_us)
     await Indexer(child).run()

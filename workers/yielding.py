@@ -1,0 +1,45 @@
+"""How a background process gives way at once: short slices for who must not keep others waiting.
+
+A niced process gets less of a core, but once it runs it keeps the core for a whole slice (3 ms by
+default), and a receiver whose sync has just ended waits behind it. Linux 6.12 and later let a
+process ask for shorter slices; older ones refuse or ignore it, and niceness alone has to do.
+"""
+
+import ctypes
+import os
+from typing import Final
+
+_sched_setattr: Final = {"x86_64": 314, "aarch64": 274}
+_sched_other: Final = 0
+
+
+class _Attributes(ctypes.Structure):
+    """struct sched_attr, version 0 (sched_setattr(2))."""
+
+    _fields_ = (
+        ("size", ctypes.c_uint32),
+        ("sched_policy", ctypes.c_uint32),
+        ("sched_flags", ctypes.c_uint64),
+        ("sched_nice", ctypes.c_int32),
+        ("sched_priority", ctypes.c_uint32),
+        ("sched_runtime", ctypes.c_uint64),
+        ("sched_deadline", ctypes.c_uint64),
+        ("sched_period", ctypes.c_uint64),
+    )
+
+
+def yield_to_others(nice: int, slice_us: int) -> bool:
+    """Make this process give way. False: the kernel knows no slices; it is nice nevertheless."""
+    os.nice(nice)
+    number = _sched_setattr.get(os.uname().machine)
+    if number is None:
+        return False
+    attributes = _Attributes(
+        size=ctypes.sizeof(_Attributes),
+        sched_policy=_sched_other,
+        sched_nice=os.nice(0),
+        sched_runtime=slice_us * 1000,
+    )
+    library = ctypes.CDLL(None, use_errno=True)
+    # Process 0: the calling thread; threads made after it inherit.
+    return bool(library.syscall(number, 0, ctypes.byref(attributes), 0) == 0)
