@@ -40,7 +40,7 @@ class Group:
 
 GROUPS: Final = {
     "large": Group("CT image of 525,400 bytes, five threads", "candidates_large", 40, 6_400_000),
-    "journal": Group("five small instances, one group", "candidates_journal", 100, 250_000),
+    "journal": Group("five small instances, one group", "candidates_journal", 100, 400_000),
     "placing": Group("file of 8.7 kB in the tree", "candidates_placing", 1000, 28_000),
     "receive": Group("CT image from loopback into memory", "candidates_receive", 200, 0),
     "handover": Group("525,400 bytes handed to the writer", "candidates_handover", 1000, 0),

@@ -40,24 +40,31 @@ public:
           bytes_(memory(2 * whole_pages(group_bytes))) {}
 
     // The records go as they lie, two pieces each.
-    void add_gathered(const std::string& name, int flags, bool sync) {
-        const int file = make_segment(new_path(), 0, true);
-        variants.push_back(
-            {name, [=, this] { return cost_of(units_, [&] { gather(file, flags, sync); }); }});
+    void add_gathered(const std::string& name, int flags, bool sync, bool read_back = false) {
+        const std::string path = new_path();
+        const int file = make_segment(path, 0, true);
+        const int reader = read_back ? open_reader(path) : -1;
+        variants.push_back({name, [=, this] {
+                                return cost_of(units_, [&] { gather(file, flags, sync, reader); });
+                            }});
     }
 
     // The records are copied behind each other, filled up to whole pages.
-    void add_direct(const std::string& name, int flags, bool sync) {
-        const int file = make_segment(new_path(), O_DIRECT | flags, true);
-        variants.push_back(
-            {name, [=, this] { return cost_of(units_, [&] { write_pages(file, sync); }); }});
+    void add_direct(const std::string& name, int flags, bool sync, bool read_back = false) {
+        const std::string path = new_path();
+        const int file = make_segment(path, O_DIRECT | flags, true);
+        const int reader = read_back ? open_reader(path) : -1;
+        variants.push_back({name, [=, this] {
+                                return cost_of(units_, [&] { write_pages(file, sync, reader); });
+                            }});
     }
 
     // A fresh segment for each round, made outside the time.
     void add_unwritten(const std::string& name) {
         variants.push_back({name, [=, this] {
                                 const int file = make_segment(new_path(), 0, false);
-                                const Cost cost = cost_of(units_, [&] { gather(file, 0, true); });
+                                const Cost cost =
+                                    cost_of(units_, [&] { gather(file, 0, true, -1); });
                                 ::close(file);
                                 return cost;
                             }});
@@ -70,9 +77,24 @@ public:
     std::vector<Variant> variants;
 
 private:
+    int open_reader(const std::string& path) {
+        const int reader = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        if (reader < 0) fail("opening " + path);
+        return reader;
+    }
+
+    // As the indexer does: through the page cache, once for each record.
+    void read_back(int reader, std::size_t at) {
+        if (reader < 0) return;
+        if (::pread(reader, read_.data(), group_bytes, static_cast<off_t>(at)) !=
+            static_cast<ssize_t>(group_bytes)) {
+            fail("reading back");
+        }
+    }
+
     std::string new_path() { return root_ + "/segment-" + std::to_string(names_++); }
 
-    void gather(int file, int flags, bool sync) {
+    void gather(int file, int flags, bool sync, int reader) {
         std::size_t at = page_bytes;
         for (std::size_t unit = 0; unit < units_; ++unit) {
             std::array<iovec, 2 * record_count> parts;
@@ -86,11 +108,12 @@ private:
                                            static_cast<off_t>(at), flags);
             if (put != static_cast<ssize_t>(group_bytes)) fail("pwritev2");
             if (sync && ::fdatasync(file) != 0) fail("fdatasync");
+            read_back(reader, at);
             at += group_bytes;
         }
     }
 
-    void write_pages(int file, bool sync) {
+    void write_pages(int file, bool sync, int reader) {
         std::size_t at = page_bytes;
         std::byte* pages = bytes_ + whole_pages(group_bytes);
         for (std::size_t unit = 0; unit < units_; ++unit) {
@@ -98,6 +121,7 @@ private:
             if (at + whole_pages(group_bytes) > segment_bytes) at = page_bytes;
             write_all(file, pages, whole_pages(group_bytes), at);
             if (sync && ::fdatasync(file) != 0) fail("fdatasync");
+            read_back(reader, at);
             at += whole_pages(group_bytes);
         }
     }
@@ -121,6 +145,7 @@ private:
     int directory_;
     std::size_t units_;
     std::byte* bytes_;
+    std::vector<std::byte> read_ = std::vector<std::byte>(group_bytes);
     std::size_t names_ = 0;
 };
 
@@ -134,6 +159,8 @@ int main(int count, char** texts) {
     bench.add_gathered("pwritev2 with RWF_DSYNC", RWF_DSYNC, false);
     bench.add_direct("direct, O_DSYNC, whole pages", O_DSYNC, false);
     bench.add_direct("direct, fdatasync, whole pages", 0, true);
+    bench.add_gathered("buffered, fdatasync; read back", 0, true, true);
+    bench.add_direct("direct, O_DSYNC; read back", O_DSYNC, false, true);
     bench.add_unwritten("reserved, never written before");
     bench.add_files("no journal: a synced file for each");
     const int root = open_directory(arguments.directory);
