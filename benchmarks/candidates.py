@@ -5,6 +5,8 @@ program in C++; ratios are made within a round, against the product's way of the
 first round is not counted. Less than 5 GB is written, into one directory, which is removed.
 """
 
+import array
+import fcntl
 import os
 import platform
 import resource
@@ -26,6 +28,10 @@ from benchmarks.native_build import program
 WRITTEN_BYTES_MAX: Final = 5_000_000_000
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _SECONDS_MAX: Final = 170
+# linux/fs.h: the directories in this one have nothing to do with each other.
+_GET_FLAGS: Final = 0x80086601
+_SET_FLAGS: Final = 0x40086602
+_TOP_DIRECTORY: Final = 0x00020000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,25 @@ def measure(group: Group, rounds: int, units: int, directory: Path) -> Figures:
     return Figures.parse(done.stdout)
 
 
+def spread(directory: Path) -> bool:
+    """Let the directories made below lie far from each other and from all else; False: not here.
+
+    Where files were deleted within the last minutes ext4 makes new ones ten to thirty times more
+    slowly, looking for numbers that were not in use lately: a run would measure the one before it.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        flags = array.array("l", [0])
+        fcntl.ioctl(descriptor, _GET_FLAGS, flags, True)
+        flags[0] |= _TOP_DIRECTORY
+        fcntl.ioctl(descriptor, _SET_FLAGS, flags)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def busy_seconds() -> float:
     """Of all cores, whoever used them, since the machine was started."""
     fields = [int(text) for text in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
@@ -164,6 +189,8 @@ def main(rounds: int, names: tuple[str, ...], units: int | None, directory: Path
         raise click.UsageError(f"{written / 1e9:.1f} GB would be written: fewer rounds or units")
     click.echo(machine())
     root = Path(tempfile.mkdtemp(prefix="candidates-", dir=directory))
+    if not spread(root):
+        click.echo("Files deleted on this disk a short while ago may slow the making of new ones.")
     try:
         for group in chosen:
             program(group.program)  # built outside the time
