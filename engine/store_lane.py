@@ -5,13 +5,14 @@ they were given: the two ways cannot come to disagree about a byte. `permit_stor
 an association; whatever is not regular never takes this way.
 """
 
-from typing import Final, Protocol
+from typing import Final
 
 from engine import limits, uids
 from engine.arrival import Arrival, encode_arrival
 from engine.dimse import response_sop_class
 from engine.negotiation import AcceptedAssociation, AcceptedContext
 from engine.part10 import part10_head
+from native import _core
 
 # An instance UID that occurs nowhere else in what is encoded around it.
 _MARK: Final = "2.999.999999999999999999"
@@ -20,25 +21,7 @@ _MARK: Final = "2.999.999999999999999999"
 _response_bytes_max: Final = 512
 
 
-class Lane(Protocol):
-    """Where templates are handed in: `_core.Intake.permit_store`."""
-
-    def permit_store(
-        self,
-        context_id: int,
-        sop_class: bytes,
-        explicit_vr: bool,
-        head_before: bytes,
-        head_group_length: int,
-        head_between: bytes,
-        head_after: bytes,
-        arrival_before: bytes,
-        arrival_middle: bytes,
-        response_sop_class: bytes,
-    ) -> None: ...
-
-
-def permit_stores(lane: Lane, accepted: AcceptedAssociation, peer: str) -> None:
+def permit_stores(lane: _core.Intake, accepted: AcceptedAssociation, peer: str) -> None:
     """Hand in the templates of every storage context of an association."""
     if 0 < accepted.peer_maximum_length < _response_bytes_max:
         return
@@ -48,7 +31,7 @@ def permit_stores(lane: Lane, accepted: AcceptedAssociation, peer: str) -> None:
 
 
 def _permit(
-    lane: Lane,
+    lane: _core.Intake,
     context_id: int,
     context: AcceptedContext,
     accepted: AcceptedAssociation,
@@ -59,7 +42,6 @@ def _permit(
         context.abstract_syntax, _MARK, context.transfer_syntax, accepted.calling_ae_title
     )
     before, after = head.split(mark)
-    # (0002,0000) has the first 4 bytes behind its own 8-byte head; the UID's length is before it.
     length_at = _group_length_at
     arrival_before, arrival_middle = _arrival_pieces(context, accepted, peer)
     lane.permit_store(
