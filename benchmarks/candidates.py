@@ -125,7 +125,7 @@ def measure(group: Group, rounds: int, units: int, directory: Path) -> Figures:
 def spread(directory: Path) -> bool:
     """Let the directories made below lie far from each other and from all else; False: not here.
 
-    Where files were deleted within the last minutes ext4 makes new ones ten to thirty times more
+    Where files were deleted within the last minutes ext4 makes new ones many times more
     slowly, looking for numbers that were not in use lately: a run would measure the one before it.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
