@@ -1,4 +1,4 @@
-"""Builds the benchmarks' two C++ programs when they are asked for.
+"""Builds the benchmarks' C++ programs when they are asked for.
 
 Promises: what is returned was compiled from the source as it lies there now; nothing is built
 twice.
@@ -17,7 +17,7 @@ FLAGS: Final = ("-O2", "-std=c++20", "-Wall", "-Wextra", "-Wconversion")
 
 
 def program(name: str) -> Path:
-    """The path of `sender` or `sink`, built if need be."""
+    """The path of one of them by its name, built if need be."""
     digest = hashlib.sha256(" ".join(FLAGS).encode())
     for source in sorted(SOURCES.glob("*pp")):
         digest.update(source.read_bytes())
