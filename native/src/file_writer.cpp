@@ -3,12 +3,11 @@
 #include "file_writer.hpp"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <algorithm>
 #include <cstring>
 
 #include "checksum.hpp"
+#include "thread.hpp"
 
 namespace scai {
 
@@ -21,23 +20,15 @@ constexpr std::size_t write_bytes = 1u << 20;
 
 }  // namespace
 
-FileWriter::FileWriter(Ring& ring, int directory, std::string directory_path, bool durable,
-                       std::string thread_name, Callbacks callbacks)
+FileWriter::FileWriter(Ring& ring, int directory, bool durable, std::string thread_name,
+                       Callbacks callbacks)
     : ring_(ring),
       directory_(directory),
-      directory_path_(std::move(directory_path)),
       durable_(durable),
       piece_bytes_(std::min(write_bytes, ring.bytes() / 4 / page_bytes * page_bytes)),
       callbacks_(std::move(callbacks)),
       direct_(durable) {
-    // Signals belong to the Python thread.
-    sigset_t all;
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_BLOCK, &all, &before);
-    thread_ = std::thread([this] { run(); });
-    ::pthread_setname_np(thread_.native_handle(), thread_name.substr(0, 15).c_str());
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    thread_ = start_thread(thread_name, [this] { run(); });
 }
 
 FileWriter::~FileWriter() {

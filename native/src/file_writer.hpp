@@ -37,8 +37,8 @@ public:
         std::function<void()> space;  // a full ring has room again
     };
 
-    FileWriter(Ring& ring, int directory, std::string directory_path, bool durable,
-               std::string thread_name, Callbacks callbacks);
+    FileWriter(Ring& ring, int directory, bool durable, std::string thread_name,
+               Callbacks callbacks);
     ~FileWriter();
     FileWriter(const FileWriter&) = delete;
     FileWriter& operator=(const FileWriter&) = delete;
@@ -64,7 +64,6 @@ private:
 
     Ring& ring_;
     const int directory_;
-    const std::string directory_path_;
     const bool durable_;
     const std::size_t piece_bytes_;
     const Callbacks callbacks_;

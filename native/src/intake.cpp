@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "clock.hpp"
+
 namespace scai {
 
 namespace {

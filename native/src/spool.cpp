@@ -4,27 +4,19 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
-#include <time.h>
 #include <algorithm>
 #include <cstring>
 #include <unordered_set>
 
 #include "checksum.hpp"
+#include "clock.hpp"
+#include "thread.hpp"
 
 namespace scai {
 
 namespace {
 
 constexpr std::size_t group_max = 64;  // limits.journal_group_max
-
-std::uint64_t now_ns() {
-    timespec time{};
-    ::clock_gettime(CLOCK_REALTIME, &time);
-    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u +
-           static_cast<std::uint64_t>(time.tv_nsec);
-}
 
 }  // namespace
 
@@ -33,7 +25,7 @@ Spool::Spool(SpoolSettings settings)
       wanted_(settings_.wanted_tags),
       incoming_(::open(settings_.incoming_directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
       journal_(settings_.journal),
-      boot_(now_ns()),
+      boot_(realtime_ns()),
       dropped_(64u << 10) {
     if (!incoming_) fail("opening " + settings_.incoming_directory);
     durable_sequence_.store(journal_.last_sequence(), std::memory_order_release);
@@ -57,17 +49,11 @@ Spool::Spool(SpoolSettings settings)
             },
         };
         slot->writer = std::make_unique<FileWriter>(
-            slot->ring, incoming_.get(), settings_.incoming_directory, settings_.journal.durable,
+            slot->ring, incoming_.get(), settings_.journal.durable,
             "scai-write-" + std::to_string(number), std::move(callbacks));
         slots_.push_back(std::move(slot));
     }
-    sigset_t all;
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_BLOCK, &all, &before);
-    committer_ = std::thread([this] { commit_forever(); });
-    ::pthread_setname_np(committer_.native_handle(), "scai-commit");
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    committer_ = start_thread("scai-commit", [this] { commit_forever(); });
 }
 
 Spool::~Spool() {

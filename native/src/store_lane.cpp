@@ -1,9 +1,10 @@
 // Matching regular requests and filling templates in. See store_lane.hpp.
 #include "store_lane.hpp"
 
-#include <time.h>
 #include <algorithm>
 #include <string_view>
+
+#include "clock.hpp"
 
 namespace scai {
 
@@ -58,27 +59,12 @@ void put_number(std::string& to, std::uint16_t element, std::uint16_t value) {
     put_little(to, value);
 }
 
-std::uint64_t clock_ns(clockid_t clock) noexcept {
-    timespec time{};
-    ::clock_gettime(clock, &time);
-    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u +
-           static_cast<std::uint64_t>(time.tv_nsec);
-}
-
 void put_padded(std::string& to, std::string_view uid) {
     to.append(uid);
     if (uid.size() % 2 == 1) to.push_back('\0');
 }
 
 }  // namespace
-
-std::uint64_t monotonic_ns() noexcept {
-    return clock_ns(CLOCK_MONOTONIC);
-}
-
-std::uint64_t realtime_ns() noexcept {
-    return clock_ns(CLOCK_REALTIME);
-}
 
 std::optional<StoreUnderWay> StoreLane::match(const StoreTemplate& pieces, std::uint8_t context,
                                               std::span<const std::byte> command_set) {

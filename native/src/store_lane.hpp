@@ -51,9 +51,6 @@ struct StoreFile {
     std::string prologue;
 };
 
-std::uint64_t monotonic_ns() noexcept;
-std::uint64_t realtime_ns() noexcept;
-
 class StoreLane {
 public:
     void permit(std::uint8_t context, StoreTemplate pieces) {
