@@ -164,6 +164,12 @@ class Connection:
     def _resume(self) -> None:
         self._paused = False
         self._receiver.loop.add_reader(self._descriptor, self._readable)
+        # The intake may hold bytes that were read before the pause, and no new ones may come.
+        self._receiver.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if not self.closed and not self._paused:
+            self._readable()
 
     def _catch_up(self) -> None:
         """Something is not regular: the core hears of the store it was not asked about."""
