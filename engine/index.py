@@ -139,7 +139,17 @@ class View:
         for key, _ in self.keys_with_prefix("words", prefix):
             yield records.study_of_word(key)
 
+    def studies(self) -> Iterator[tuple[int, Study]]:
+        """All studies by number; for what is rare enough to look at each."""
+        for key, value in self.keys_from("studies", b""):
+            yield records.NUMBER.unpack(key)[0], records.decode_study(value)
+
     # --- records ---
+    def patient_number(self, patient_id: str, issuer: str) -> int | None:
+        """Of a patient by the identifier received."""
+        value = self._get("patient_ids", records.patient_key(patient_id, issuer))
+        return None if value is None else records.NUMBER.unpack(value)[0]
+
     def patient(self, number: int) -> Patient | None:
         value = self._get("patients", records.NUMBER.pack(number))
         return None if value is None else records.decode_patient(value)
@@ -202,6 +212,14 @@ class View:
             if len(portion) >= count:
                 break
         return portion
+
+    def correction(self, key: bytes) -> bytes | None:
+        """What stands in `corrections`; see engine/corrections.py."""
+        return self._get("corrections", key)
+
+    def generation(self) -> bytes:
+        """Changes whenever somebody else than the indexer has changed records."""
+        return self._get("meta", b"generation") or b""
 
     # --- the whole ---
     def lacks(self, table: str, key: bytes) -> bool:

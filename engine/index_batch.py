@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import lmdb
 
-from engine import attributes
+from engine import attributes, corrections
 from engine import index_records as records
 from engine.arrival import Arrival
 from engine.attributes import DecodedHead
+from engine.corrections import EDIT_KEY, Edit
 from engine.index import Tables, View
 from engine.index_records import Instance, Numbers, Patient, Position, Series, Study
 from engine.limits import index_records_cached_max
@@ -78,6 +79,7 @@ class RecordCache:
         self.studies: dict[int, Study] = {}
         self.series: dict[int, Series] = {}
         self.series_by_head: dict[bytes, int] = {}
+        self.generation = b""
 
     def clear(self) -> None:
         for cache in (self.patients, self.studies, self.series, self.series_by_head):
@@ -97,10 +99,15 @@ class Batch(View):
         self.transaction = transaction
         cache.trim()
         self._cache = cache
+        generation = self.generation()
+        if generation != cache.generation:
+            cache.clear()
+            cache.generation = generation
         stored = self._get("meta", b"numbers")
         self._numbers = Numbers() if stored is None else records.decode_numbers(stored)
         self._words_before: dict[int, frozenset[bytes]] = {}
         self._has_removals = self.count("removals") > 0
+        self._has_corrections = self.count("corrections") > 0
         self._changed_patients: set[int] = set()
         self._changed_studies: set[int] = set()
         self._changed_series: set[int] = set()
@@ -150,6 +157,43 @@ class Batch(View):
         self._delete("instances", key)
         self._count(records.INSTANCE_KEY.unpack(key)[0], -1, -removed.file_bytes, 0)
         return removed
+
+    # --- corrections ---
+    def put_correction(self, key: bytes, values: dict[int, str], edits: Iterable[Edit]) -> None:
+        """Keep the corrections of a target (none: forget it) and the history of this change."""
+        if values:
+            self._put("corrections", key, records.encode(values))
+        else:
+            self._delete("corrections", key)
+        self._has_corrections = True
+        for edit in edits:
+            # As many in one nanosecond as there are attributes.
+            number = 0
+            while not self.lacks("edits", EDIT_KEY.pack(edit.when_ns, number)):
+                number += 1
+            self._put("edits", EDIT_KEY.pack(edit.when_ns, number), records.encode(edit))
+
+    def correct_study(self, number: int) -> None:
+        """Let a study's record show the corrections that stand now."""
+        study = self._load_study(number)
+        self._remember_words(number, study)
+        study.corrections = corrections.for_study(self.correction, study)
+        self._changed_studies.add(number)
+
+    def correct_series(self, number: int) -> None:
+        """Likewise a series'."""
+        series = self._load_series(number)
+        before = series.modality
+        series.corrections = corrections.for_series(self.correction, series)
+        if series.modality != before:
+            self._count_modality(series.study, before, -1)
+            self._count_modality(series.study, series.modality, 1)
+        self._changed_series.add(number)
+
+    def advance_generation(self) -> None:
+        """Whoever keeps records over transactions shall read them again."""
+        generation = int.from_bytes(self.generation(), "big") + 1
+        self._put("meta", b"generation", generation.to_bytes(8, "big"))
 
     def set_position(self, journal: str, position: Position) -> None:
         self._put("meta", records.journal_key(journal), records.encode(position))
@@ -209,6 +253,8 @@ class Batch(View):
             self._numbers.series += 1
             series = Series(entry.series_uid, study_number, own)
             series.first_received_ns = entry.arrival.received_ns
+            if self._has_corrections:
+                series.corrections = corrections.for_series(self.correction, series)
             self._cache.series[number] = series
             packed = records.NUMBER.pack(number)
             self._put("series_uids", records.series_uid_key(series.uid, study_number), packed)
@@ -238,6 +284,8 @@ class Batch(View):
             patient = self._patient_number_for(head.patient)
             study = Study(entry.study_uid, patient, dict(head.patient), own, {})
             study.first_received_ns = entry.arrival.received_ns
+            if self._has_corrections:
+                study.corrections = corrections.for_study(self.correction, study)
             self._cache.studies[number] = study
             self._words_before[number] = frozenset()
             packed = records.NUMBER.pack(number)
@@ -257,6 +305,8 @@ class Batch(View):
                 self._load_patient(study.patient).studies -= 1
                 self._load_patient(patient).studies += 1
                 study.patient = patient
+                if self._has_corrections:
+                    study.corrections = corrections.for_study(self.correction, study)
         self._changed_studies.add(number)
         return number
 

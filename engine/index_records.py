@@ -13,6 +13,8 @@
     sop_uids    SOPInstanceUID                           key in `instances`
     words       kind, normal form, NUL, u32 of the study empty
     removals    path in the tree                         empty
+    corrections whose (engine/index_corrections.py)      {tag: text}
+    edits       u64 of the time in ns, u32               Edit
 
 Studies and series are numbered so that the instances of one series lie side by side: taking in a
 series appends to one leaf page, however many millions there are. `words` are the secondary keys,
@@ -44,6 +46,8 @@ TABLES: Final = (
     "sop_uids",
     "words",
     "removals",
+    "corrections",
+    "edits",
 )
 
 NUMBER: Final = Packing(">I")
@@ -88,7 +92,10 @@ class Patient(msgspec.Struct, array_like=True):
 
 
 class Study(msgspec.Struct, array_like=True):
-    """Patient attributes stand here as this study has them; `modalities` counts series."""
+    """Patient attributes stand here as this study has them; `modalities` counts series.
+
+    Attributes are as received; `corrections` holds what the user has put in their place.
+    """
 
     uid: str
     patient: int
@@ -100,6 +107,17 @@ class Study(msgspec.Struct, array_like=True):
     file_bytes: int = 0
     first_received_ns: int = 0
     last_received_ns: int = 0
+    corrections: dict[int, str] = {}
+
+    def value(self, tag: int) -> str:
+        """An attribute of the study or of its patient, as it is to be shown."""
+        if tag in self.corrections:
+            return self.corrections[tag]
+        return self.patient_attributes.get(tag) or self.attributes.get(tag, "")
+
+    def values(self) -> dict[int, str]:
+        """All of them, empty ones left out."""
+        return shown(self.patient_attributes | self.attributes, self.corrections)
 
 
 class Series(msgspec.Struct, array_like=True):
@@ -111,10 +129,28 @@ class Series(msgspec.Struct, array_like=True):
     first_received_ns: int = 0
     last_received_ns: int = 0
     character_set_broken: bool = False
+    corrections: dict[int, str] = {}
 
     @property
     def modality(self) -> str:
-        return self.attributes.get(attributes.MODALITY, "")
+        return self.value(attributes.MODALITY)
+
+    def value(self, tag: int) -> str:
+        """An attribute of the series, as it is to be shown."""
+        if tag in self.corrections:
+            return self.corrections[tag]
+        return self.attributes.get(tag, "")
+
+    def values(self) -> dict[int, str]:
+        """All of them, empty ones left out."""
+        return shown(self.attributes, self.corrections)
+
+
+def shown(received: dict[int, str], corrections: dict[int, str]) -> dict[int, str]:
+    """What was received with the user's corrections in its place."""
+    if not corrections:
+        return received
+    return {tag: text for tag, text in (received | corrections).items() if text}
 
 
 class Instance(msgspec.Struct, frozen=True, array_like=True):
@@ -179,13 +215,13 @@ def study_of_word(key: bytes) -> int:
 
 def study_words(number: int, study: Study) -> Iterator[bytes]:
     """The keys in `words` under which a study is found."""
-    patient_id = matching.pid(study.patient_attributes.get(attributes.PATIENT_ID, ""))
+    patient_id = matching.pid(study.value(attributes.PATIENT_ID))
     if patient_id:
         yield word_key(PATIENT_ID_WORD, patient_id, number)
-    for group in matching.pn_groups(study.patient_attributes.get(attributes.PATIENT_NAME, "")):
+    for group in matching.pn_groups(study.value(attributes.PATIENT_NAME)):
         if group:
             yield word_key(NAME_WORD, group, number)
-    accession = matching.plain(study.attributes.get(attributes.ACCESSION_NUMBER, ""))
+    accession = matching.plain(study.value(attributes.ACCESSION_NUMBER))
     if accession:
         yield word_key(ACCESSION_WORD, accession, number)
     yield word_key(DATE_WORD, date_word(study), number)
@@ -195,5 +231,5 @@ def study_words(number: int, study: Study) -> Iterator[bytes]:
 
 def date_word(study: Study) -> str:
     """Sorts by time; a study without a date comes before all others."""
-    date = matching.date_key(study.attributes.get(attributes.STUDY_DATE, ""))
-    return date and date + matching.time_key(study.attributes.get(attributes.STUDY_TIME, ""))
+    date = matching.date_key(study.value(attributes.STUDY_DATE))
+    return date and date + matching.time_key(study.value(attributes.STUDY_TIME))

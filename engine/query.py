@@ -68,11 +68,11 @@ class Match:
 
     def values(self) -> dict[str, str]:
         """Keyword -> text of all attributes known on this level and above."""
-        found = _named(self.study.patient_attributes | self.study.attributes)
+        found = _named(self.study.values())
         found["StudyInstanceUID"] = self.study.uid
         found["ModalitiesInStudy"] = "\\".join(sorted(self.study.modalities))
         if self.series is not None:
-            found |= _named(self.series.attributes)
+            found |= _named(self.series.values())
             found["SeriesInstanceUID"] = self.series.uid
         if self.instance is not None:
             found |= _named(self.instance.attributes)
@@ -125,7 +125,7 @@ class _Plan:
         elif level is Level.SERIES:
             self._series_tests.append((_series_value(keyword, tag), match))
         else:
-            self._study_tests.append((_study_value(keyword, level, tag), match))
+            self._study_tests.append((_study_value(keyword, tag), match))
 
     def run(self, view: View) -> Iterator[Match]:
         if "SOPInstanceUID" in self._wanted and not self._has_wildcard("SOPInstanceUID"):
@@ -263,20 +263,18 @@ def _first_name_group(name: str) -> str:
     return next((group for group in matching.pn_groups(name) if group), "")
 
 
-def _study_value(keyword: str, level: Level, tag: int) -> Callable[[Study], str]:
+def _study_value(keyword: str, tag: int) -> Callable[[Study], str]:
     if keyword == "StudyInstanceUID":
         return lambda study: study.uid
     if keyword == "ModalitiesInStudy":
         return lambda study: "\\".join(study.modalities)
-    if level is Level.PATIENT:
-        return lambda study: study.patient_attributes.get(tag, "")
-    return lambda study: study.attributes.get(tag, "")
+    return lambda study: study.value(tag)
 
 
 def _series_value(keyword: str, tag: int) -> Callable[[Series], str]:
     if keyword == "SeriesInstanceUID":
         return lambda series: series.uid
-    return lambda series: series.attributes.get(tag, "")
+    return lambda series: series.value(tag)
 
 
 def _instance_value(keyword: str, tag: int) -> Callable[[Instance], str]:
@@ -293,7 +291,7 @@ def _study_order(numbered: tuple[int, Study]) -> tuple[str, int]:
 
 def _series_order(numbered: tuple[int, Series]) -> tuple[float, str, int]:
     number, series = numbered
-    return _by_number(series.attributes.get(attributes.SERIES_NUMBER, "")), series.uid, number
+    return _by_number(series.value(attributes.SERIES_NUMBER)), series.uid, number
 
 
 def _instance_order(instance: Instance) -> tuple[float, str]:
