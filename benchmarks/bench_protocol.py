@@ -6,7 +6,7 @@ from benchmarks.conftest import Guard
 from benchmarks.load_wire import associate_request, store_request
 from engine.associate import decode_associate_request, encode_associate_accept
 from engine.config_contexts import DEFAULT_CONTEXTS
-from engine.dimse import Request, encode_response, encode_response_pdus, store_refusal
+from engine.dimse import Request, encode_response, encode_pdus, store_refusal
 from engine.negotiation import AcceptorPolicy, negotiate
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -42,6 +42,6 @@ def test_command_sets_of_an_instance(guard: Guard) -> None:
         for _ in range(REPEATS * 4):
             request = Request(command)
             assert not store_refusal(request, CT)
-            encode_response_pdus(1, encode_response(request, 0), 16378)
+            encode_pdus(1, encode_response(request, 0), 16378)
 
     guard(exchange, "python")

@@ -165,10 +165,14 @@ def encode_elements(elements: dict[int, bytes]) -> bytes:
 def _uid_element(element: int, uid: str) -> bytes:
     if not uid:
         return b""
-    value = uid.encode("ascii")
-    if len(value) & 1:
-        value += b"\0"
+    value = uid_value(uid)
     return _ELEMENT.pack(0, element, len(value)) + value
+
+
+def uid_value(uid: str) -> bytes:
+    """A UID padded to even length."""
+    value = uid.encode("ascii")
+    return value + b"\0" if len(value) & 1 else value
 
 
 def response_sop_class(sop_class: str) -> bytes:
@@ -206,8 +210,10 @@ def encode_response(request: Request, status: int, comment: str = "") -> bytes:
     return b"".join((_FIRST.pack(0, 0, 4, length), before, middle, behind))
 
 
-def encode_response_pdus(context_id: int, command_set: bytes, peer_max_pdu: int) -> bytes:
-    """A command set as P-DATA-TF PDUs, to be sent in one write.
+def encode_pdus(
+    context_id: int, payload: bytes, peer_max_pdu: int, *, command: bool = True
+) -> bytes:
+    """A command set, or a small data set, as P-DATA-TF PDUs, to be sent in one write.
 
     No PDU is longer than the peer's maximum (0: no limit) or than ours.
     """
@@ -215,13 +221,14 @@ def encode_response_pdus(context_id: int, command_set: bytes, peer_max_pdu: int)
     if 0 < peer_max_pdu < maximum:
         maximum = peer_max_pdu
     size = (maximum - 6) & ~1  # fragments are of even length (PS3.8 annex E.1)
-    if len(command_set) <= size:
-        length = len(command_set)
-        return _PDV.pack(4, length + 6, length + 2, context_id, 3) + command_set
+    kind = 1 if command else 0
+    if len(payload) <= size:
+        length = len(payload)
+        return _PDV.pack(4, length + 6, length + 2, context_id, kind | 2) + payload
     parts = []
-    for at in range(0, len(command_set), size):
-        piece = command_set[at : at + size]
-        flags = 3 if at + size >= len(command_set) else 1
+    for at in range(0, len(payload), size):
+        piece = payload[at : at + size]
+        flags = kind | 2 if at + size >= len(payload) else kind
         parts.append(_PDV.pack(4, len(piece) + 6, len(piece) + 2, context_id, flags))
         parts.append(piece)
     return b"".join(parts)

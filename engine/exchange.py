@@ -14,7 +14,7 @@ from engine.dimse import (
     Request,
     Status,
     encode_response,
-    encode_response_pdus,
+    encode_pdus,
     store_refusal,
 )
 from engine.errors import AbortReason, AbortSource, PeerError
@@ -180,7 +180,7 @@ class Exchange:
         assert request is not None
         self._request = None
         self.phase = Phase.IDLE
-        return encode_response_pdus(
+        return encode_pdus(
             self._context_id,
             encode_response(request, status, comment),
             self._accepted.peer_maximum_length,

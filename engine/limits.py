@@ -19,6 +19,7 @@ pdu_bytes_tolerated: Final = 131072
 pdu_bytes_useful_min: Final = 8
 associations_storage_max: Final = 5  # Tables 4.2-4 and 4.2-20, per AE title and port
 associations_prefetch_max: Final = 1  # Tables 4.2-52 and 4.2-61
+associations_echo_max: Final = 1  # Table 4.2-11
 operations_outstanding_max: Final = 1  # answered 1/1 wherever a peer proposes a window
 
 # --- association set-up ------------------------------------------------------------------------
@@ -33,11 +34,30 @@ ae_title_characters_max: Final = 16  # PS3.5 6.2, VR AE
 # is closed: a port scanner costs itself its place, never a modality.
 connections_pending_max: Final = 256
 
+# --- associations of our own -------------------------------------------------------------------
+# What is read at a time where we asked: an answer is a few hundred bytes, the results of a query
+# come in rows.
+answer_bytes_per_read: Final = 64 * KIB
+# A queue sends to a few peers in a few forms, and each time asks, and is answered, the same.
+proposals_cached_max: Final = 256
+accept_bytes_cached_max: Final = 4 * KIB  # an accept of one context has about 200 bytes
+# With an association for each instance a name would be looked up for each; a peer that moves to
+# another address is found again this much later.
+address_cached_s: Final = 10
+# `scai echo --all`: connections that are being opened at once. The associations on them are
+# opened one after the other (associations_echo_max), each on a connection that has waited no
+# longer than this, for a peer's own time-out runs from the connect.
+echo_connections_max: Final = 16
+echo_connection_wait_s: Final = 1
+
 # --- DIMSE -------------------------------------------------------------------------------------
 # A C-STORE-RQ command set is about 200 bytes; the largest legal one (C-FIND-RSP with an offending
 # element list) stays below 8 kB.
 command_bytes_max: Final = 16 * KIB
 error_comment_characters_max: Final = 64  # (0000,0902) has VR LO
+# An identifier that answers a C-FIND of ours has a dozen short elements; a peer that adds a
+# thumbnail's worth of its own is read, one that sends an image is not.
+identifier_bytes_max: Final = 256 * KIB
 
 # --- time --------------------------------------------------------------------------------------
 application_timeout_s_min: Final = 1  # section 4.4: [1-60] s, default 5
@@ -145,6 +165,20 @@ log_close_s: Final = 0.5  # at the end of a process, for what still waits
 # those under way and to commit the index.
 reserve_mib_default: Final = 512
 reserve_mib_max: Final = 1024 * 1024
+
+# --- TLS ----------------------------------------------------------------------------------------
+# PS3.15 B.11: DHE of 2048 bits or more, ECDHE of 256 (X25519 counts as such). BCP 195: RSA 2048.
+tls_rsa_bits_min: Final = 2048
+tls_dh_bits_min: Final = 2048
+# OpenSSL's own gate for the same: 112 bits of security for keys, parameters and signatures.
+tls_security_level: Final = 2
+# A system's whole list of public authorities is about 250 kB; keys are a few.
+tls_store_bytes_max: Final = 2 * MIB
+tls_password_bytes_max: Final = 1024
+# Certificates from ours to the root; public ones have three or four.
+tls_chain_certificates_max: Final = 10
+# An authority needs days for a new certificate, and hospitals have change windows.
+certificate_expiry_warning_days: Final = 30
 
 # --- configuration -----------------------------------------------------------------------------
 # A thousand remote AEs are about 150 kB; a file named by mistake (an image, a core dump) is refused

@@ -16,7 +16,7 @@ from engine.dimse import (
     Request,
     encode_elements,
     encode_response,
-    encode_response_pdus,
+    encode_pdus,
     store_refusal,
 )
 from engine.errors import AbortSource, PeerError
@@ -214,7 +214,7 @@ def test_error_comment_is_clean_and_short() -> None:
 @pytest.mark.parametrize("maximum", [0, 8, 9, 32, 33, 145, 16378, 0xFFFFFFFF])
 def test_response_pdus_fit_the_peer(maximum: int) -> None:
     command_set = encode_response(Request(wire.joined(store())), 0)
-    data = encode_response_pdus(5, command_set, maximum)
+    data = encode_pdus(5, command_set, maximum)
     payload, flags = b"", []
     while data:
         kind, length, item, context, flag = struct.unpack_from(">BxIIBB", data)
@@ -230,7 +230,7 @@ def test_response_pdus_fit_the_peer(maximum: int) -> None:
 
 
 def test_a_long_command_set_never_exceeds_our_own_maximum() -> None:
-    data = encode_response_pdus(1, bytes(40000), 0)
+    data = encode_pdus(1, bytes(40000), 0)
     assert struct.unpack_from(">BxI", data) == (4, 16378)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine import uids
 from engine.arrival import decode_arrival
-from engine.dimse import Request, encode_response, encode_response_pdus
+from engine.dimse import Request, encode_response, encode_pdus
 from engine.negotiation import AcceptedAssociation, AcceptedContext
 from engine.part10 import part10_head
 from engine.store_lane import permit_stores
@@ -104,7 +104,7 @@ def test_both_ways_agree(box: SpoolBox, tmp_path: Path, uid: str, syntax: str) -
     assert finished is not None
     response, sop_instance, began, ended = finished
     answer = encode_response(Request(command_set), 0)
-    assert response == encode_response_pdus(CONTEXT, answer, 16378)
+    assert response == encode_pdus(CONTEXT, answer, 16378)
     assert sop_instance == uid
     assert began <= ended
     head = part10_head(CT, uid, syntax, "CALLER")
