@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy
-from libjpeg.utils import decode, get_parameters
-
 from engine.errors import LocalError
 from native import _core
 
@@ -78,6 +75,10 @@ def decode_frames(
 
 def _decode_by_libjpeg(frame: bytes, shape: Shape, number: int) -> bytes:
     """One frame; its header is compared before libjpeg makes room for what that claims."""
+    # Imported with the first such frame: most processes that import this module never see one.
+    import numpy
+    from libjpeg.utils import decode, get_parameters
+
     if not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
         raise LocalError(f"pixel data: frame {number} has no end")
     try:

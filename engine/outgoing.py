@@ -1,0 +1,121 @@
+"""What goes out for a stored file: which contexts to propose, and the data set's bytes for one.
+
+The sender opens a file, proposes, is told which transfer syntax it shall be, and takes the pieces
+one by one. A file that goes as it is, is one range; anything else is made while it is sent, in
+bounded memory. The file itself is never changed.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from engine.errors import LocalError
+from engine.limits import KIB, MIB
+from engine.outgoing_contexts import CannotSend, choose, proposals
+from engine.part10 import Part10Head, read_part10_head
+from engine.reencode_pieces import FileRange, Piece
+
+__all__ = [
+    "CannotSend",
+    "FileRange",
+    "Outgoing",
+    "Piece",
+    "choose",
+    "open_outgoing",
+    "pieces",
+    "proposals",
+]
+
+_head_bytes: Final = 16 * KIB  # the file meta information is far shorter, but for private ones
+_head_bytes_max: Final = MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A file that is open for sending. What replaces it on the disk meanwhile does not touch it.
+
+    `descriptor` is what a FileRange is read from; it is closed at the end of the with block.
+    """
+
+    descriptor: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_set_offset: int
+    file_bytes: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Once: the number may be another file's afterwards."""
+        os.close(self.descriptor)
+
+
+def open_outgoing(path: str | Path) -> Outgoing:
+    """Open a DICOM file. CannotSend when it is gone, LocalError when it is none or cannot be read.
+
+    SOP class, instance and transfer syntax are those of the file meta information, which is what
+    was negotiated when the instance came.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise CannotSend("the file is not there any more") from error
+    except OSError as error:
+        raise LocalError(f"the file cannot be opened: {error.strerror}") from error
+    try:
+        return _described(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _described(descriptor: int) -> Outgoing:
+    try:
+        file_bytes = os.fstat(descriptor).st_size
+        head = _head(descriptor, file_bytes)
+    except OSError as error:
+        raise LocalError(f"the file cannot be read: {error.strerror}") from error
+    for uid, name in (
+        (head.sop_class, "SOP Class UID"),
+        (head.sop_instance, "SOP Instance UID"),
+        (head.transfer_syntax, "Transfer Syntax UID"),
+    ):
+        if not uid:
+            raise LocalError(f"file meta information has no {name}")
+    if head.data_set_offset >= file_bytes:
+        raise LocalError("the file has no data set")
+    return Outgoing(
+        descriptor,
+        head.sop_class,
+        head.sop_instance,
+        head.transfer_syntax,
+        head.data_set_offset,
+        file_bytes,
+    )
+
+
+def _head(descriptor: int, file_bytes: int) -> Part10Head:
+    try:
+        return read_part10_head(os.pread(descriptor, _head_bytes, 0))
+    except LocalError:
+        if file_bytes <= _head_bytes:
+            raise
+        return read_part10_head(os.pread(descriptor, _head_bytes_max, 0))
+
+
+def pieces(
+    outgoing: Outgoing, target_syntax: str, corrections: Mapping[int, str]
+) -> Iterator[Piece]:
+    """The data set in `target_syntax`, with {tag: text} of the corrections in place of what the
+    file says. LocalError when that cannot be made, also after some pieces were given."""
+    if target_syntax == outgoing.transfer_syntax_uid and not corrections:
+        start = outgoing.data_set_offset
+        return iter((FileRange(start, outgoing.file_bytes - start),))
+    raise CannotSend("the file can only be sent as it is")
