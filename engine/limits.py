@@ -95,7 +95,7 @@ receive_bytes_per_turn: Final = 1 * MIB  # then the next association has its tur
 # Kept of one attribute's value for the index. Three component groups of 64 characters in JIS with
 # escapes are below 600 bytes.
 attribute_bytes_max: Final = 1024
-attributes_bytes_max: Final = 16 * KIB  # of one instance, all wanted attributes together
+attributes_bytes_max: Final = 64 * KIB  # of one instance, all wanted attributes together
 sequence_depth_max: Final = 64  # nested undefined-length sequences followed before giving up
 
 # --- journal ------------------------------------------------------------------------------------
@@ -126,6 +126,12 @@ indexer_nice: Final = 10
 indexer_slice_us: Final = 100  # the least Linux grants
 doorbell_delay_ms: Final = 20  # how long the indexer may not know of a durable record
 index_batch_max: Final = 1024  # instances under one LMDB commit: bounds latency and dirty pages
+
+# --- sending --------------------------------------------------------------------------------------
+associations_sending_max: Final = 5  # Table 4.2-30: of STORAGE-SCU, to all remote AEs together
+# What is laid out for one write: sixteen full PDUs, so that a call's cost is lost among its bytes,
+# and little enough to stay in a core's own cache between reading the file and sending it.
+send_buffer_bytes: Final = 256 * KIB
 
 # --- supervision --------------------------------------------------------------------------------
 heartbeat_ms: Final = 50
@@ -180,6 +186,25 @@ tls_chain_certificates_max: Final = 10
 # An authority needs days for a new certificate, and hospitals have change windows.
 certificate_expiry_warning_days: Final = 30
 
+# --- rules and sending --------------------------------------------------------------------------
+# Attributes beyond the index's own that rules may ask for: with them every value at its longest
+# still fits attributes_bytes_max, so no rule can crowd out what the index needs.
+rule_attributes_max: Final = 24
+rule_conditions_max: Final = 64  # of one rule
+condition_values_max: Final = 256  # alternatives in one condition
+# A regular expression as written, and the states it becomes: with the longest value (1024 bytes)
+# the worst one takes less than a tenth of a second.
+pattern_characters_max: Final = 256
+pattern_states_max: Final = 256
+pattern_moves_max: Final = 16384  # kept of what a pattern made of values: a few MB
+condition_verdicts_max: Final = 512  # kept of one condition: values of a series repeat
+rule_head_bytes_max: Final = 256 * KIB  # of a file, read where the journal lacks an attribute
+delivered_days_default: Final = 7
+delivered_days_max: Final = 3650
+retry_pause_s_min: Final = 1
+retry_pause_s_default: Final = 30
+retry_pause_s_max: Final = 3600
+
 # --- configuration -----------------------------------------------------------------------------
 # A thousand remote AEs are about 150 kB; a file named by mistake (an image, a core dump) is refused
 # before it is read into memory.
@@ -194,6 +219,7 @@ assert 4 * write_bytes <= ring_bytes_default
 assert inline_bytes_max + attributes_bytes_max + 64 * KIB < write_bytes
 assert journal_group_max * (inline_bytes_max + 64 * KIB) <= journal_segment_bytes
 assert application_timeout_s_min <= application_timeout_s_default <= application_timeout_s_max
+assert 2 * (pdu_bytes_advertised + 6) + 2 * command_bytes_max <= send_buffer_bytes
 assert heartbeat_ms * 4 <= heartbeat_hung_ms < 1000
 assert supervisor_tick_ms <= heartbeat_ms * 2
 assert worker_boot_ms_max <= heartbeat_starved_ms

@@ -202,6 +202,53 @@ def scan_tags(
 
 def crc32c(data: bytes, seed: int = 0) -> int: ...
 
+# What DataSetSender.flush() and DataSetSender.send_file() answer.
+SENDING_SENT: Final[int]  # all that was whole is with the kernel
+SENDING_INPUT: Final[int]  # the peer says something, or has closed, in the middle of the message
+SENDING_WOKEN: Final[int]  # the wake descriptor became readable
+SENDING_LATE: Final[int]  # the peer took no byte for the whole time
+
+class DataSetSender:
+    """A C-STORE-RQ on its way out: lays command and data set into PDUs in one reused buffer.
+
+    A file is read straight between the PDUs' headers. Whoever writes to a plain socket calls
+    flush() whenever append() took less than all; whoever does not (TLS) writes staged() instead.
+    What cannot be read or written is an OSError: ENODATA, when the file ends too early.
+    """
+
+    def __init__(self, buffer_bytes: int) -> None: ...
+    def begin(
+        self, context_id: int, pdu_bytes_max: int, command_set: bytes | bytearray | memoryview
+    ) -> None:
+        """A message begins. ValueError when the buffer is too small for two PDUs of that size."""
+
+    def append(self, data: bytes | bytearray | memoryview) -> int:
+        """Lay data; how many bytes there was room for."""
+
+    def append_file(self, descriptor: int, offset: int, length: int) -> int:
+        """Likewise, from a file."""
+
+    def finish(self) -> None:
+        """The data set is complete: its last fragment may go, by a last flush() or staged()."""
+
+    def flush(self, socket: int, wake: int, timeout_ms: int) -> int:
+        """Write whole PDUs to a plain socket; `wake` -1: nothing but the peer is waited for."""
+
+    def send_file(
+        self, descriptor: int, offset: int, length: int, socket: int, wake: int, timeout_ms: int
+    ) -> int:
+        """append_file() and flush() in turns, until all of it is laid."""
+
+    def staged(self) -> memoryview:
+        """What flush() would write; good until the next call of any other method."""
+
+    def drop_staged(self) -> None:
+        """It was written by somebody else."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of all messages, headers and all."""
+
 # JPEG Lossless, process 14: what is broken, or disagrees with what is expected, is a ValueError
 # that says where; what is merely of a kind not decoded here is a NotImplementedError.
 def jpeg_lossless_decode(

@@ -110,6 +110,7 @@ def test_a_drifting_stub_is_noticed(said: str, real: str) -> None:
     ("file", "constant", "value"),
     [
         ("base.hpp", "page_bytes", limits.page_bytes),
+        ("data_set_sender.cpp", "pdu_bytes_useful_min", limits.pdu_bytes_useful_min),
         ("file_writer.cpp", "write_bytes", limits.write_bytes),
         ("spool.cpp", "group_max", limits.journal_group_max),
         ("tag_scanner.hpp", "sequence_depth_max", limits.sequence_depth_max),

@@ -7,6 +7,7 @@
 #include "intake.hpp"
 #include "journal_reader.hpp"
 #include "jpeg_bindings.hpp"
+#include "sender_bindings.hpp"
 #include "spool.hpp"
 #include "tag_scanner.hpp"
 
@@ -260,6 +261,7 @@ NB_MODULE(_core, module) {
     bind_spool(module);
     bind_journal_reader(module);
     scai::bind_jpeg(module);
+    scai::bind_sender(module);
     module.def("scan_tags", &scan_tags, "data"_a, "explicit_vr"_a, "wanted_tags"_a,
                "attribute_bytes_max"_a, "attributes_bytes_max"_a, "chunk_bytes"_a = 0);
     module.def(

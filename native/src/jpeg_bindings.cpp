@@ -1,7 +1,7 @@
-// Signatures of the JPEG Lossless functions for Python; see _core.pyi. Buffers stay exported while
-// the interpreter is released, so nobody can shrink them meanwhile.
+// Signatures of the JPEG Lossless functions for Python; see _core.pyi.
 #include "jpeg_bindings.hpp"
 
+#include "buffer_bindings.hpp"
 #include "jpeg_lossless.hpp"
 
 #include <algorithm>
@@ -12,26 +12,6 @@ namespace nb = nanobind;
 
 namespace scai {
 namespace {
-
-class Buffer {
-public:
-    Buffer(nb::handle object, int flags) {
-        if (PyObject_GetBuffer(object.ptr(), &view_, flags) != 0) throw nb::python_error();
-    }
-    Buffer(Buffer&& other) noexcept : view_(other.view_) { other.view_.obj = nullptr; }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    Buffer& operator=(Buffer&&) = delete;
-    ~Buffer() {
-        if (view_.obj != nullptr) PyBuffer_Release(&view_);
-    }
-    std::span<std::uint8_t> bytes() const {
-        return {static_cast<std::uint8_t*>(view_.buf), static_cast<std::size_t>(view_.len)};
-    }
-
-private:
-    Py_buffer view_{};
-};
 
 nb::object decode_one(nb::handle data, unsigned rows, unsigned columns, unsigned samples,
                       unsigned bits_allocated) {

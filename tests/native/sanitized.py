@@ -51,6 +51,7 @@ STORE: Final = (
     "file_writer",
     "journal",
     "journal_reader",
+    "name_stock",
     "ring",
     "spool",
     "tag_scanner",
@@ -66,6 +67,7 @@ PROGRAMS: Final = {
         Program("store_lane_fuzz", ("store_lane",), FUZZ),
         Program("journal_reader_fuzz", STORE, FUZZ),
         Program("jpeg_lossless_fuzz", JPEG, FUZZ),
+        Program("data_set_sender_fuzz", ("data_set_sender",), FUZZ),
         Program("spool_stress_address", STORE, ADDRESS, "spool_stress"),
         Program("spool_stress_thread", STORE, THREAD, "spool_stress"),
     )

@@ -1,0 +1,81 @@
+// A C-STORE-RQ on its way out: command and data set laid into P-DATA-TF PDUs in one buffer, the
+// file read straight between their headers, and written to a plain socket with as few calls as can
+// be.
+//
+// Contract: begin() with the command set; append() and append_file() take as much as there is room
+// for and say how much; flush() writes whole PDUs and makes room; finish() says that the data set
+// is complete; a last flush() writes what is left. Where a socket is not plain (TLS), staged()
+// lends what is to be written instead, until drop_staged(). A fragment is only sent once it is
+// known whether it is the last one, and every other one has the full, even length. Reading is by
+// preadv(2), not by mapping: a file that somebody truncates gives an error, never a signal.
+#pragma once
+
+#include <sys/uio.h>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base.hpp"
+
+namespace scai {
+
+class DataSetSender {
+public:
+    enum class Outcome : std::uint8_t {
+        sent,   // all that was whole
+        input,  // the peer says something, or has closed, in the middle
+        woken,  // the wake descriptor became readable
+        late,   // the peer took no byte for the whole time
+    };
+
+    // Where to write, what cuts the waiting short (-1: nothing), and how long no progress may last.
+    struct Way {
+        int socket;
+        int wake;
+        int timeout_ms;
+    };
+
+    explicit DataSetSender(std::size_t buffer_bytes);
+
+    // `pdu_bytes_max`: as the peer advertised it, without the six bytes of the PDU's own header.
+    // std::invalid_argument where the buffer does not hold two such PDUs and the command.
+    void begin(std::uint8_t context_id, std::size_t pdu_bytes_max,
+               std::span<const std::byte> command_set);
+
+    std::size_t append(std::span<const std::byte> data);
+    std::uint64_t append_file(int descriptor, std::uint64_t offset, std::uint64_t length);
+    void finish();
+
+    Outcome flush(const Way& way);
+    Outcome send_file(int descriptor, std::uint64_t offset, std::uint64_t length, const Way& way);
+
+    std::span<const std::byte> staged();
+    void drop_staged();
+
+    std::uint64_t sent_bytes() const noexcept { return sent_bytes_; }
+
+private:
+    static constexpr std::size_t header_bytes = 12;  // PDU and PDV header: PS3.8 9.3.5
+    static constexpr std::size_t spans_max = 256;    // of one preadv(2)
+
+    std::size_t room() const noexcept;
+    std::byte* place(std::uint64_t index) noexcept;
+    void put_header(std::byte* at, std::size_t fragment, std::uint8_t control) noexcept;
+    void seal();
+    Outcome wait_for_room(const Way& way) const;
+
+    const std::size_t capacity_;
+    const std::unique_ptr<std::byte[]> buffer_;
+    std::vector<iovec> spans_;
+    std::uint8_t context_id_ = 0;
+    std::size_t fragment_max_ = 0;
+    std::size_t front_ = 0;   // where the first data PDU begins: behind the command
+    std::size_t laid_ = 0;    // payload bytes of the data set in the buffer
+    std::size_t sealed_ = 0;  // payload bytes whose PDUs have their headers
+    std::size_t ready_ = 0;   // bytes of the buffer that may be sent
+    std::size_t gone_ = 0;    // of them, sent
+    bool finished_ = false;
+    std::uint64_t sent_bytes_ = 0;
+};
+
+}  // namespace scai
