@@ -217,7 +217,9 @@ assert ring_bytes_default % page_bytes == 0
 assert write_bytes % page_bytes == 0
 assert 4 * write_bytes <= ring_bytes_default
 assert inline_bytes_max + attributes_bytes_max + 64 * KIB < write_bytes
-assert journal_group_max * (inline_bytes_max + 64 * KIB) <= journal_segment_bytes
+assert journal_group_max * (
+    inline_bytes_max + attributes_bytes_max + 64 * KIB
+) <= journal_segment_bytes, "what is synced together fits one segment"
 assert application_timeout_s_min <= application_timeout_s_default <= application_timeout_s_max
 assert 2 * (pdu_bytes_advertised + 6) + 2 * command_bytes_max <= send_buffer_bytes
 assert heartbeat_ms * 4 <= heartbeat_hung_ms < 1000
