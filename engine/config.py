@@ -19,7 +19,8 @@ from engine.config_lines import find_lines
 from engine.config_reader import Origin, Problem, Reading
 from engine.config_rules import findings
 from engine.config_settings import Config
-from engine.config_values import check_path
+from engine.config_tls import PASSWORD_VARIABLES, TLS_PATHS, store_of
+from engine.config_values import check_password, check_path
 from engine.errors import OperatorError
 from engine.limits import configuration_bytes_max
 
@@ -102,6 +103,7 @@ def parse_config(
     config = reading.read_table(Config, Config(), table, ())
     assert isinstance(config, Config), "every top-level setting has a default"
     config = _place_data(config, reading, base_directory or PurePath(), environment or {})
+    config = _place_tls(config, reading, base_directory or PurePath(), environment or {})
     for finding in findings(config):
         if not any(_is_broken(path, reading.broken) for path in (finding.path, *finding.others)):
             others = [_split(path) for path in finding.others]
@@ -137,6 +139,27 @@ def _place_data(
     return msgspec.structs.replace(config, data_directory=placed)
 
 
+def _place_tls(
+    config: Config, reading: Reading, base_directory: PurePath, environment: Mapping[str, str]
+) -> Config:
+    """The stores' paths, and the passwords that the file leaves to the environment."""
+    tls = config.tls
+    placed: dict[str, str] = {
+        name: str(base_directory / getattr(tls, name)) for name in TLS_PATHS if getattr(tls, name)
+    }
+    for name, variable in PASSWORD_VARIABLES.items():
+        given = environment.get(variable, "") if getattr(tls, store_of(name)) else ""
+        paths = (f"tls.{name}", f"tls.{name}_file")
+        if not given or any(path in reading.origins for path in paths):
+            continue
+        try:
+            placed[name] = check_password(given)
+            reading.origins[paths[0]] = Origin("environment")
+        except ValueError as problem:
+            reading.problems.append(Problem(f"${variable}", str(problem), value="(not shown)"))
+    return msgspec.structs.replace(config, tls=msgspec.structs.replace(tls, **placed))
+
+
 def _is_broken(path: str, broken: set[str]) -> bool:
     """Whether a setting, or one around it, could not be read as it was written."""
     parts = re.split(r"(?=[.\[])", path)
@@ -144,9 +167,9 @@ def _is_broken(path: str, broken: set[str]) -> bool:
 
 
 def _split(path: str) -> tuple[str | int, ...]:
-    """`remotes[0].port` as a row of keys and positions."""
-    parts = re.findall(r"[^.\[\]]+", path)
-    return tuple(int(part) if part.isdigit() else part for part in parts)
+    """`remotes[0].port` as a row of keys and positions; a key that is not plain is in quotes."""
+    parts = re.findall(r"'[^']*'|[^.\[\]]+", path)
+    return tuple(int(part) if part.isdigit() else part.strip("'") for part in parts)
 
 
 def _syntax_text(message: str) -> str:

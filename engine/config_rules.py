@@ -11,6 +11,7 @@ from typing import Final
 
 from engine.config_entities import StorageAe
 from engine.config_settings import Config
+from engine.config_tls import PASSWORD_VARIABLES, store_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +152,15 @@ def _check_stats(config: Config) -> Iterator[Finding]:
 
 
 def _check_tls(config: Config) -> Iterator[Finding]:
-    """A password belongs to a store."""
-    for store in ("key_store", "trust_store"):
-        if getattr(config.tls, f"{store}_password") and not getattr(config.tls, store):
+    """A password belongs to a store, and is said in one place."""
+    for password in PASSWORD_VARIABLES:
+        store = store_of(password)
+        given = [name for name in (password, f"{password}_file") if getattr(config.tls, name)]
+        if given and not getattr(config.tls, store):
+            yield Finding(f"tls.{given[0]}", f"is set, but tls.{store} is not", (f"tls.{store}",))
+        if len(given) > 1:
             yield Finding(
-                f"tls.{store}_password",
-                f"is set, but tls.{store} is not",
-                (f"tls.{store}",),
+                f"tls.{password}_file",
+                f"is set, and tls.{password} too; only one of them can hold",
+                (f"tls.{password}",),
             )

@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from engine import limits
 from engine.config_entities import Core, Remote, StorageAe, StorageEntity, setting
+from engine.config_send import Rule, Send
+from engine.config_tls import Tls
 
 
 class QueryRetrieveScu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,35 +22,6 @@ class QueryRetrieveScu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ae_title: Annotated[
         str, setting("Calling AE title of queries and retrievals.", "ae_title", "4.4-1")
     ] = "PrefetchAP"
-
-
-class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Keys, trust and profile of secured connections."""
-
-    profile: Annotated[
-        Literal["bcp195", "non-downgrading", "extended"],
-        setting("Secure transport connection profile.", "", "7.1-1, 8.6-1"),
-    ] = "bcp195"
-    key_store: Annotated[
-        str, setting("Our key and certificate: PKCS#12 or JKS file.", "path_or_nothing")
-    ] = ""
-    key_store_password: Annotated[
-        str, setting("Its password; never shown.", "password", secret=True)
-    ] = ""
-    trust_store: Annotated[
-        str, setting("Certificates we trust: PKCS#12 or JKS file.", "path_or_nothing")
-    ] = ""
-    trust_store_password: Annotated[
-        str, setting("Its password; never shown.", "password", secret=True)
-    ] = ""
-    client_authentication: Annotated[
-        Literal["required", "optional", "none"],
-        setting("Whether a peer that connects must show a certificate we trust."),
-    ] = "required"
-
-    def __repr__(self) -> str:
-        """Without the passwords: a struct's text may end up in a log."""
-        return f"Tls(profile={self.profile!r}, key_store={self.key_store!r}, ...)"
 
 
 class Stats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,8 +81,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     calling_ae_title: Annotated[
         str,
         setting(
-            "Calling AE title of the local application's own associations. Unused in this release: "
-            "it opens none.",
+            "Calling AE title of the local application's own associations: verifying and sending.",
             "ae_title",
             "4.4",
         ),
@@ -128,7 +100,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retry_count: Annotated[
         int,
         setting(
-            "How often a failed sending is tried again. Unused in this release: it sends nothing.",
+            "How often a failed sending is tried again before it stays in the queue as failed.",
             "",
             "4.4-3",
             least=limits.retry_count_min,
@@ -185,7 +157,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = StorageAe(enabled=False, port=2762)
     tls: Annotated[
         Tls,
-        setting("Keys, trust and profile of secured connections; checked, not used by this one."),
+        setting("Keys, trust and profile of secured connections, ours and those to remote AEs."),
     ] = Tls()
     query_retrieve_scu: Annotated[
         QueryRetrieveScu, setting("QUERY-RETRIEVE-SCU. Unused in this release: it queries nobody.")
@@ -196,12 +168,21 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     remotes: Annotated[
         tuple[Remote, ...],
         setting(
-            "Remote AEs, one `[[remotes]]` table each. Checked, and unused in this release: it "
-            "sends to nobody.",
+            "Remote AEs, one `[[remotes]]` table each: whom instances are sent to.",
             "",
             "4.4",
         ),
     ] = ()
+    rules: Annotated[
+        tuple[Rule, ...],
+        setting(
+            "Routing rules, one `[[rules]]` table each: which instances go where. All rules that "
+            "match apply; a remote AE that several of them name gets an instance once.",
+            "",
+            "4.2.4",
+        ),
+    ] = ()
+    send: Annotated[Send, setting("The queue of deliveries to remote AEs.")] = Send()
 
     @property
     def data_path(self) -> Path:

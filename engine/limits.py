@@ -133,6 +133,20 @@ associations_sending_max: Final = 5  # Table 4.2-30: of STORAGE-SCU, to all remo
 # and little enough to stay in a core's own cache between reading the file and sending it.
 send_buffer_bytes: Final = 256 * KIB
 
+# --- outbox -------------------------------------------------------------------------------------
+# A remote AE's name: 64 characters of at most four bytes.
+destination_bytes_max: Final = 256
+# A peer that restarts is back within minutes: ten retries reach over three quarters of an hour,
+# and one that stays away is asked every ten minutes at most.
+retry_backoff_s_first: Final = 5
+retry_backoff_s_max: Final = 600
+outbox_page_max: Final = 1000  # deliveries listed in one answer, unless more are asked for
+# Deliveries changed under one commit by what walks them all (retry all, pruning): some 10 ms, in
+# which the indexer may have to wait.
+outbox_portion_max: Final = 1000
+# A spooled copy that no delivery names is younger than this while its delivery is being queued.
+outbox_orphan_s: Final = 3600
+
 # --- supervision --------------------------------------------------------------------------------
 heartbeat_ms: Final = 50
 heartbeat_hung_ms: Final = 500  # hung is found within this, replaced within the second
