@@ -18,6 +18,7 @@ from engine.config_entities import Context, Remote, StorageAe, StorageEntity
 from engine.config_lines import find_lines
 from engine.config_reader import Origin, Problem, Reading
 from engine.config_rules import findings
+from engine.config_send import Rule, Send
 from engine.config_settings import Config
 from engine.config_tls import PASSWORD_VARIABLES, TLS_PATHS, store_of
 from engine.config_values import check_password, check_path
@@ -32,6 +33,8 @@ __all__ = [
     "Origin",
     "Problem",
     "Remote",
+    "Rule",
+    "Send",
     "StorageAe",
     "StorageEntity",
     "load_config",
@@ -103,6 +106,7 @@ def parse_config(
     config = reading.read_table(Config, Config(), table, ())
     assert isinstance(config, Config), "every top-level setting has a default"
     config = _place_data(config, reading, base_directory or PurePath(), environment or {})
+    config = _place_outgoing(config, base_directory or PurePath())
     config = _place_tls(config, reading, base_directory or PurePath(), environment or {})
     for finding in findings(config):
         if not any(_is_broken(path, reading.broken) for path in (finding.path, *finding.others)):
@@ -158,6 +162,19 @@ def _place_tls(
         except ValueError as problem:
             reading.problems.append(Problem(f"${variable}", str(problem), value="(not shown)"))
     return msgspec.structs.replace(config, tls=msgspec.structs.replace(tls, **placed))
+
+
+def _place_outgoing(config: Config, base_directory: PurePath) -> Config:
+    """The watched folders of remote AEs."""
+    remotes = tuple(
+        msgspec.structs.replace(
+            remote, outgoing_directory=str(base_directory / remote.outgoing_directory)
+        )
+        if remote.outgoing_directory
+        else remote
+        for remote in config.remotes
+    )
+    return msgspec.structs.replace(config, remotes=remotes)
 
 
 def _is_broken(path: str, broken: set[str]) -> bool:

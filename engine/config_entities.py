@@ -144,6 +144,30 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "4.2-33",
         ),
     ] = ()
+    associations: Annotated[
+        Literal["each", "reuse"],
+        setting(
+            '`"each"`: a new association for each instance. `"reuse"`: many instances on one, for '
+            "peers that prefer it.",
+            "",
+            "4.2.4",
+        ),
+    ] = "each"
+    paused: Annotated[
+        bool,
+        setting(
+            "Whether nothing is sent to it for now: its deliveries wait. `scai queue pause` does "
+            "the same without the file; either is enough."
+        ),
+    ] = False
+    outgoing_directory: Annotated[
+        str,
+        setting(
+            "A folder that is watched: DICOM files moved into it are sent to this AE. A relative "
+            "path counts from the configuration file's directory.",
+            "path_or_nothing",
+        ),
+    ] = ""
 
 
 class StorageEntity(Struct, frozen=True, kw_only=True):

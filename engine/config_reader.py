@@ -7,6 +7,7 @@ reading, so that the others are still checked; the caller uses nothing if there 
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime, time
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
 import msgspec
@@ -98,7 +99,7 @@ class Reading:
         values: dict[str, Any] = {}
         for name, info in fields.items():
             inner = (*path, name)
-            standing = getattr(default, name) if default is not None else info.default
+            standing = getattr(default, name) if default is not None else default_of(info)
             if name in raw:
                 self.origins[path_text(inner)] = Origin("file", nearest_line(self.lines, inner))
                 values[name] = self._read_value(leaf_of(info.type), standing, raw[name], inner)
@@ -117,6 +118,11 @@ class Reading:
             return self.read_table(leaf.type, standing, raw, path)
         if get_origin(leaf.type) is tuple:
             return self._read_list(leaf, standing, raw, path)
+        if get_origin(leaf.type) is dict:
+            if isinstance(raw, dict):
+                return _as_data(raw)
+            self.refuse(path, f"must be {allowed_text(leaf)}", shown(raw))
+            return standing
         value = self._read_one(leaf, raw, path)
         return standing if value is msgspec.NODEFAULT else value
 
@@ -161,6 +167,13 @@ class Reading:
             return msgspec.NODEFAULT
 
 
+def default_of(info: msgspec.structs.FieldInfo) -> Any:
+    """What holds for a field that the file leaves out; NODEFAULT: it may not."""
+    if info.default_factory is not msgspec.NODEFAULT:
+        return info.default_factory()
+    return info.default
+
+
 def leaf_of(annotation: Any) -> Leaf:
     """A field's annotation taken apart; every field of a setting has its documentation."""
     arguments = get_args(annotation)
@@ -169,8 +182,23 @@ def leaf_of(annotation: Any) -> Leaf:
     return Leaf(arguments[0], arguments[1])
 
 
+def _as_data(value: Any) -> Any:
+    """A free table as plain data: TOML's dates and times become text as DICOM writes them."""
+    if isinstance(value, dict):
+        return {key: _as_data(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_data(inner) for inner in value]
+    if isinstance(value, datetime):
+        return value.strftime("%Y%m%d%H%M%S.%f%z")
+    if isinstance(value, date):
+        return value.strftime("%Y%m%d")
+    return value.strftime("%H%M%S.%f") if isinstance(value, time) else value
+
+
 def allowed_text(leaf: Leaf) -> str:
     """What a setting may be, in words; for messages and the reference."""
+    if get_origin(leaf.type) is dict:
+        return "a table"
     if get_origin(leaf.type) is tuple:
         element = get_args(leaf.type)[0]
         if isinstance(element, type) and issubclass(element, Struct):

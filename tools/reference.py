@@ -13,11 +13,11 @@ import msgspec
 from msgspec import Struct
 
 from engine import limits, uids
-from engine.config import Config, Remote, StorageAe, data_variable
+from engine.config import Config, StorageAe, data_variable
 from engine.config_contexts import DEFAULT_CONTEXTS, TRANSFER_SYNTAX_NAMES, syntax_name
-from engine.config_reader import allowed_text, leaf_of
+from engine.config_reader import allowed_text, default_of, leaf_of
 from tools.options import config_variable
-from tools.toml_text import toml_text, toml_value
+from tools.toml_text import list_of_tables, toml_text, toml_value
 
 reference_file: Final = Path(__file__).parent.parent / "docs" / "configuration.md"
 
@@ -59,9 +59,11 @@ def reference() -> str:
             parts.append(_differences(info.name, value))
         else:
             parts.append(_table(type(value), value))
-    remotes = next(info for info in msgspec.structs.fields(Config) if info.name == "remotes")
-    parts.append(f"\n## `[[remotes]]`\n\n{leaf_of(remotes.type).meta.description}\n")
-    parts.append(_table(Remote, None))
+    for info in msgspec.structs.fields(Config):
+        model = list_of_tables(info.type)
+        if model is not None:
+            description = leaf_of(info.type).meta.description
+            parts += [f"\n## `[[{info.name}]]`\n\n{description}\n", _table(model, None)]
     parts += [_contexts(), _fixed(), _sample(defaults)]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -74,8 +76,8 @@ def _table(model: type[Struct], values: Struct | None) -> str:
     ]
     for info in msgspec.structs.fields(model):
         leaf = leaf_of(info.type)
-        standing = getattr(values, info.name) if values is not None else info.default
-        if isinstance(standing, Struct) or info.name == "remotes":
+        standing = getattr(values, info.name) if values is not None else default_of(info)
+        if isinstance(standing, Struct) or list_of_tables(info.type) is not None:
             continue
         cells = (
             f"`{info.name}`",

@@ -2,8 +2,9 @@
 the reference. What it writes can be read again, except for passwords, which are never written.
 """
 
+import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 from msgspec import Struct
@@ -28,18 +29,27 @@ class Setting(NamedTuple):
 
 
 def settings_of(config: Struct, prefix: str = "") -> Iterator[Setting]:
-    """Every single value, in the order of the reference; contexts are one value, remotes many."""
+    """Every single value, in the order of the reference; contexts are one value, remotes and rules
+    many."""
     for info in msgspec.structs.fields(config):
         value = getattr(config, info.name)
         path = f"{prefix}{info.name}"
         if isinstance(value, Struct):
             yield from settings_of(value, f"{path}.")
-        elif info.name == "remotes":
-            for index, remote in enumerate(value):
-                yield from settings_of(remote, f"{path}[{index}].")
+        elif isinstance(value, tuple) and list_of_tables(info.type):
+            for index, inner in enumerate(value):
+                yield from settings_of(inner, f"{path}[{index}].")
         else:
             secret = bool((leaf_of(info.type).meta.extra or {}).get(SECRET)) and bool(value)
             yield Setting(path, info.name, value, secret)
+
+
+def list_of_tables(annotation: Any) -> type[Struct] | None:
+    """What a setting is a list of that is written as [[tables]]: any structs but contexts."""
+    element = (get_args(leaf_of(annotation).type) or (None,))[0]
+    if isinstance(element, type) and issubclass(element, Struct) and element is not Context:
+        return element
+    return None
 
 
 def toml_text(config: Config, remark: Remark) -> str:
@@ -87,9 +97,17 @@ def toml_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return f'"{"".join(map(_escaped, value))}"'
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{_key(key)} = {toml_value(inner)}" for key, inner in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
     return str(value)
+
+
+def _key(key: str) -> str:
+    """A key, in quotes if it must be."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_value(key)
 
 
 def _escaped(character: str) -> str:
