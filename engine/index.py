@@ -70,9 +70,8 @@ class Environment:
                 create=writable,
                 metasync=False,
             )
-            self.tables = {
-                name: self.lmdb.open_db(name.encode(), create=writable) for name in records.TABLES
-            }
+            self.tables: dict[str, lmdb._Database] = {}
+            self._open_tables(writable)
         except (lmdb.NotFoundError, lmdb.ReadonlyError) as error:
             # The writer has made the file and not yet its tables.
             raise NoIndexError("there is no index here yet", str(self.path)) from error
@@ -88,12 +87,35 @@ class Environment:
         if stored not in (None, records.FORMAT):
             raise OperatorError("was written by another release of this software", str(self.path))
 
-    def begin(self, write: bool = False) -> lmdb.Transaction:
+    def _open_tables(self, writable: bool) -> None:
+        """The first writer makes all at once. An index of an earlier release has not all of them
+        until then; to its readers the others are empty."""
+        if writable:
+            with self._begin(write=True) as transaction:
+                for name in records.TABLES:
+                    self.tables[name] = self.lmdb.open_db(name.encode(), transaction)
+            return
+        for name in records.TABLES:
+            if name in self.tables:
+                continue
+            try:
+                self.tables[name] = self.lmdb.open_db(name.encode(), create=False)
+            except lmdb.NotFoundError:
+                if name == records.TABLES[0]:
+                    raise
+
+    def _begin(self, write: bool) -> lmdb.Transaction:
         try:
             return self.lmdb.begin(write=write)
         except lmdb.MapResizedError:
             self.lmdb.set_mapsize(0)
             return self.lmdb.begin(write=write)
+
+    def begin(self, write: bool = False) -> lmdb.Transaction:
+        if len(self.tables) < len(records.TABLES):
+            self._begin(write=False).abort()  # follows a map that has grown
+            self._open_tables(writable=False)
+        return self._begin(write)
 
     def close(self) -> None:
         self.lmdb.close()
@@ -107,10 +129,14 @@ class View:
         self._tables = tables
 
     def _get(self, table: str, key: bytes) -> bytes | None:
+        if table not in self._tables:
+            return None
         return cast(bytes | None, self._transaction.get(key, db=self._tables[table]))
 
     def keys_from(self, table: str, start: bytes) -> Iterator[tuple[bytes, bytes]]:
         """(key, value) of a table in order, from the first key not below `start`."""
+        if table not in self._tables:
+            return
         cursor = self._transaction.cursor(db=self._tables[table])
         if cursor.set_range(start) if start else cursor.first():
             yield from cast(Iterator[tuple[bytes, bytes]], cursor.iternext())
@@ -226,6 +252,8 @@ class View:
         return self._get(table, key) is None
 
     def count(self, table: str) -> int:
+        if table not in self._tables:
+            return 0
         entries: int = self._transaction.stat(self._tables[table])["entries"]
         return entries
 

@@ -16,6 +16,9 @@
     corrections whose (engine/index_corrections.py)      {tag: text}
     edits       u64 of the time in ns, u32               Edit
 
+The tables of the outbox, `deliveries` and those after it, are told in engine/outbox_records.py,
+those of prefetching in engine/prefetch_records.py.
+
 Studies and series are numbered so that the instances of one series lie side by side: taking in a
 series appends to one leaf page, however many millions there are. `words` are the secondary keys,
 all of them to studies: kinds P patient id, N name group, A accession number, D date and time,
@@ -29,7 +32,7 @@ from typing import Final
 
 import msgspec
 
-from engine import attributes, matching
+from engine import attributes, matching, prefetch_records
 from engine.limits import index_key_bytes_max
 
 FORMAT: Final = b"1"
@@ -48,6 +51,14 @@ TABLES: Final = (
     "removals",
     "corrections",
     "edits",
+    "deliveries",
+    "delivery_queue",
+    "delivery_targets",
+    "delivery_studies",
+    "delivery_ranks",
+    "delivery_files",
+    "outbox",
+    *prefetch_records.TABLES,
 )
 
 NUMBER: Final = Packing(">I")

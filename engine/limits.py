@@ -219,6 +219,41 @@ retry_pause_s_min: Final = 1
 retry_pause_s_default: Final = 30
 retry_pause_s_max: Final = 3600
 
+# --- prefetch -----------------------------------------------------------------------------------
+# A study that still arrives is waited for: scanners pause some seconds between series. The bound
+# is for one that never ends, so that its priors come while somebody waits for them.
+prefetch_quiet_s_default: Final = 10
+prefetch_quiet_s_max: Final = 3600
+prefetch_wait_s_default: Final = 120
+prefetch_wait_s_max: Final = 86_400
+prefetch_repeat_s_default: Final = 3600
+prefetch_repeat_s_max: Final = 30 * 86_400
+prefetch_studies_default: Final = 5  # a reader compares with the last few
+prefetch_studies_max: Final = 100
+# Archives answer a query within seconds; between two responses of a retrieval, and without a byte
+# of an instance, an archive may have to mount a tape.
+query_timeout_s_default: Final = 30
+query_timeout_s_max: Final = 600
+retrieve_timeout_s_default: Final = 300
+retrieve_timeout_s_max: Final = 3600
+# Of one C-FIND. A series of 20,000 images is an exotic one; an archive that heeds no key would
+# answer with all it has.
+find_matches_max: Final = 20_000
+prefetch_instances_max: Final = 200_000  # promised to one job: 64 bytes each are kept while it runs
+# Missing images of one series that are asked for one by one; more of them by their series.
+image_moves_max: Final = 32
+prefetch_missing_named_max: Final = 50  # UIDs in a job's record; the rest is counted
+prefetch_notes_max: Final = 20
+prefetch_interruptions_max: Final = 20  # a job that its process dies of so often has failed
+prefetch_history_days: Final = 30
+prefetch_prune_count: Final = 200  # jobs in one transaction
+prefetch_poll_s: Final = 0.2  # how long a job that is due may go unseen
+prefetch_progress_s: Final = 0.5  # between two records of how far a job has come
+# After the archive's last word: how long nothing may arrive until what is missing counts as such.
+prefetch_settle_s: Final = 2
+# A C-CANCEL is answered when the sub-operation under way ends; then the association is aborted.
+cancel_timeout_s: Final = 5
+
 # --- configuration -----------------------------------------------------------------------------
 # A thousand remote AEs are about 150 kB; a file named by mistake (an image, a core dump) is refused
 # before it is read into memory.
@@ -231,9 +266,10 @@ assert ring_bytes_default % page_bytes == 0
 assert write_bytes % page_bytes == 0
 assert 4 * write_bytes <= ring_bytes_default
 assert inline_bytes_max + attributes_bytes_max + 64 * KIB < write_bytes
-assert journal_group_max * (
-    inline_bytes_max + attributes_bytes_max + 64 * KIB
-) <= journal_segment_bytes, "what is synced together fits one segment"
+assert (
+    journal_group_max * (inline_bytes_max + attributes_bytes_max + 64 * KIB)
+    <= journal_segment_bytes
+), "what is synced together fits one segment"
 assert application_timeout_s_min <= application_timeout_s_default <= application_timeout_s_max
 assert 2 * (pdu_bytes_advertised + 6) + 2 * command_bytes_max <= send_buffer_bytes
 assert heartbeat_ms * 4 <= heartbeat_hung_ms < 1000

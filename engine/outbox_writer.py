@@ -1,0 +1,73 @@
+"""Changing the outbox from a process that is not the indexer: the sender, and the command line.
+
+LMDB lets one process write at a time and the others wait for it, so transactions are short. Opened
+once in a process; its threads may share it. The map of the index may have to grow, which LMDB does
+not allow while another thread reads, so a writer's commits and views come one after another.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import lmdb
+
+from engine.index import INDEX_DIRECTORY, Environment
+from engine.limits import index_map_growth_factor
+from engine.outbox import Outbox
+from engine.storage import sync_directory
+
+T = TypeVar("T")
+
+
+class OutboxWriter:
+    """The outbox of a data directory. Raises OperatorError when it may not be opened."""
+
+    def __init__(self, data_directory: Path) -> None:
+        directory = data_directory / INDEX_DIRECTORY
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._environment = Environment(data_directory, writable=True)
+        for made in (directory, data_directory):
+            sync_directory(made)
+        self._lock = threading.Lock()
+        self._holder = 0
+
+    def commit(self, work: Callable[[Outbox], T]) -> T:
+        """Run `work` in a transaction and commit it; when the map was full, it is run again, so it
+        touches nothing but the outbox. On any error nothing of it remains."""
+        with self._alone():
+            while True:
+                try:
+                    with self._environment.begin(write=True) as transaction:
+                        return work(Outbox(transaction, self._environment.tables))
+                except lmdb.MapFullError:
+                    size = self._environment.lmdb.info()["map_size"]
+                    self._environment.lmdb.set_mapsize(size * index_map_growth_factor)
+
+    @contextmanager
+    def view(self) -> Iterator[Outbox]:
+        """One consistent state, to look at briefly: nothing is committed here meanwhile."""
+        with self._alone(), self._environment.begin() as transaction:
+            yield Outbox(transaction, self._environment.tables)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        own = threading.get_ident()
+        assert self._holder != own, "a transaction inside another would wait for itself"
+        with self._lock:
+            self._holder = own
+            try:
+                yield
+            finally:
+                self._holder = 0
+
+    def sync(self) -> None:
+        """What was committed survives a power cut from here on; without it the last commit may
+        not. Callers who promise something to a person or take a file away call it first."""
+        with self._alone():
+            self._environment.lmdb.sync(True)
+
+    def close(self) -> None:
+        with self._alone():
+            self._environment.close()
