@@ -35,7 +35,7 @@ WORKPLACE: Final = re.compile(
 # reports what it catches.
 PROCESS_BOUNDARIES: Final = frozenset({"workers/__main__.py", "workers/child.py", "tools/cli.py"})
 # LMDB has one writer (engine/README.md); these alone open it.
-INDEX_FILES: Final = re.compile(r"engine/(?:index|outbox)\w*\.py")
+INDEX_FILES: Final = re.compile(r"engine/(?:index|outbox|prefetch)\w*\.py")
 # Started as programs, or by a build or test tool, and therefore imported by nobody.
 ENTRIES: Final = frozenset(
     {
