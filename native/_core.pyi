@@ -14,6 +14,7 @@ RECEIVED_AGAIN: Final[int]  # the socket has no more bytes now
 RECEIVED_BUDGET: Final[int]  # the turn's budget is used up; call again on the next turn
 RECEIVED_FULL: Final[int]  # the ring is full; call again after a SPACE completion
 RECEIVED_END: Final[int]  # the peer closed its side
+RECEIVED_BROKEN: Final[int]  # what came is not to be trusted; TlsSession.fault says why
 
 # The first field of what Intake.next_event() returns.
 EVENT_PDU: Final[int]  # (EVENT_PDU, pdu_type, body: bytes) any PDU but P-DATA-TF
@@ -73,8 +74,9 @@ class Intake:
         """The store begun without an event is durable: (the response's PDU, SOP instance UID,
         when it began and when its data set ended in time.monotonic_ns())."""
 
-    def receive(self, descriptor: int, budget: int) -> int:
-        """Read and cut until there is an event, no bytes, no room, or `budget` bytes are read."""
+    def receive(self, source: int | TlsSession, budget: int) -> int:
+        """Read and cut until there is an event, no bytes, no room, or `budget` bytes are read.
+        `source` is a socket's descriptor, or the secured session upon one."""
 
     def feed(self, data: bytes) -> int:
         """As receive(), from memory: takes all of `data`, keeping what it may not cut yet."""
@@ -185,6 +187,74 @@ class JournalReader:
 
 def journal_last_sequence(journal_directory: str) -> int:
     """The last whole record's sequence of a journal that nobody writes; 0 when there is none."""
+
+# What TlsSession.handshake() answers.
+HANDSHAKE_DONE: Final[int]
+HANDSHAKE_READS: Final[int]  # more bytes have to come
+HANDSHAKE_WRITES: Final[int]  # the socket has to take more
+HANDSHAKE_FAILED: Final[int]  # `fault` says why
+
+class TlsServer:
+    """What a secured listener offers: a TLS context with exactly the suites given."""
+
+    def __init__(
+        self,
+        key: bytes,
+        chain: Sequence[bytes],
+        trust: Sequence[bytes],
+        tls12: Sequence[str],
+        tls13: Sequence[str],
+        client_authentication: str,
+        read_ahead_bytes: int,
+    ) -> None:
+        """`key` is PKCS#8, certificates are DER, ours first; suites have OpenSSL's names and stand
+        in the order of preference; no TLS 1.3 suite: TLS 1.2 is the highest version;
+        `client_authentication` is "need", "want" or "none". ValueError: OpenSSL refuses something,
+        or would offer anything but the suites asked for."""
+
+    def open(self, descriptor: int) -> TlsSession:
+        """The server's side of a new connection; its socket stays the caller's."""
+
+    @property
+    def suites(self) -> list[str]:
+        """What OpenSSL really offers, in the order of preference."""
+
+class TlsSession:
+    """One secured connection, the server's side. Never waits."""
+
+    def handshake(self) -> int:
+        """Go on with the handshake as far as the socket allows."""
+
+    def widen(self) -> None:
+        """The socket is read in pieces of `read_ahead_bytes` from now on."""
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Bytes were taken from the socket that Intake.receive() has not been given yet."""
+
+    def send(self, data: bytes | bytearray) -> int:
+        """How many bytes were taken; 0: none now, offer them again. OSError: the peer is gone."""
+
+    def say_end(self) -> None:
+        """Tell the peer that nothing more comes (close_notify)."""
+
+    @property
+    def fault(self) -> tuple[str, str]:
+        """(kind, text) of what ended the session. Kinds: "" for none, "not_tls", "version",
+        "suite", "no_certificate", "untrusted", "expired", "weak", "purpose", "peer_alert",
+        "closed", "integrity", "renegotiation", "protocol"."""
+
+    @property
+    def alert(self) -> str:
+        """The last alert, "sent: ..." or "received: ..."; empty if there was none."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def suite(self) -> str: ...
+    @property
+    def peer_certificate(self) -> tuple[str, str]:
+        """(subject, SHA-256 in hexadecimal) of a certificate that was verified; empty if none."""
 
 def scan_tags(
     data: bytes,

@@ -10,6 +10,8 @@
 #include "sender_bindings.hpp"
 #include "spool.hpp"
 #include "tag_scanner.hpp"
+#include "tls_bindings.hpp"
+#include "tls_session.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -98,12 +100,24 @@ void bind_store_lane(nb::class_<scai::Intake>& intake) {
         });
 }
 
+int receive(scai::Intake& self, nb::handle source, std::size_t budget) {
+    if (PyLong_Check(source.ptr())) {
+        const int descriptor = nb::cast<int>(source);
+        const nb::gil_scoped_release released;
+        return static_cast<int>(self.receive(descriptor, budget));
+    }
+    auto& session = nb::cast<scai::TlsSession&>(source);
+    const nb::gil_scoped_release released;
+    return static_cast<int>(self.receive(session, budget));
+}
+
 void bind_intake(nb::module_& module) {
     module.attr("RECEIVED_EVENT") = 0;
     module.attr("RECEIVED_AGAIN") = 1;
     module.attr("RECEIVED_BUDGET") = 2;
     module.attr("RECEIVED_FULL") = 3;
     module.attr("RECEIVED_END") = 4;
+    module.attr("RECEIVED_BROKEN") = 5;
     module.attr("EVENT_PDU") = 0;
     module.attr("EVENT_COMMAND") = 1;
     module.attr("EVENT_DATASET") = 2;
@@ -122,12 +136,7 @@ void bind_intake(nb::module_& module) {
         .def("attach", &scai::Intake::attach, "spool"_a, "slot"_a, nb::keep_alive<1, 2>())
         .def("expect_command", &scai::Intake::expect_command)
         .def("expect_data", &scai::Intake::expect_data, "context_id"_a)
-        .def(
-            "receive",
-            [](scai::Intake& self, int descriptor, std::size_t budget) {
-                return static_cast<int>(self.receive(descriptor, budget));
-            },
-            "descriptor"_a, "budget"_a, nb::call_guard<nb::gil_scoped_release>())
+        .def("receive", &receive, "source"_a, "budget"_a)
         .def(
             "feed",
             [](scai::Intake& self, const nb::bytes& data) {
@@ -261,6 +270,7 @@ NB_MODULE(_core, module) {
     bind_spool(module);
     bind_journal_reader(module);
     scai::bind_jpeg(module);
+    scai::bind_tls(module);
     scai::bind_sender(module);
     module.def("scan_tags", &scan_tags, "data"_a, "explicit_vr"_a, "wanted_tags"_a,
                "attribute_bytes_max"_a, "attributes_bytes_max"_a, "chunk_bytes"_a = 0);

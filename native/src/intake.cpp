@@ -30,6 +30,35 @@ std::uint32_t big_endian_32(const std::byte* at) {
            std::to_integer<std::uint32_t>(at[2]) << 8 | std::to_integer<std::uint32_t>(at[3]);
 }
 
+// All parts at once, so that the kernel itself puts each fragment into its place.
+class Socket final : public ByteSource {
+public:
+    explicit Socket(int descriptor) noexcept : descriptor_(descriptor) {}
+    void begin_turn(std::size_t) override {}
+    int descriptor() const noexcept override { return descriptor_; }
+    Reading read(std::span<const iovec> parts) override {
+        msghdr message{};
+        message.msg_iov = const_cast<iovec*>(parts.data());
+        message.msg_iovlen = parts.size();
+        while (true) {
+            const ssize_t got = ::recvmsg(descriptor_, &message, MSG_DONTWAIT);
+            if (got == 0) return {Reading::Kind::end};
+            if (got > 0) {
+                std::size_t wanted = 0;
+                for (const iovec& part : parts) wanted += part.iov_len;
+                const auto count = static_cast<std::size_t>(got);
+                // A short read says that the socket is empty: another call would only hear so.
+                return {Reading::Kind::bytes, count, count < wanted};
+            }
+            if (errno == EAGAIN) return {Reading::Kind::none};
+            if (errno != EINTR) throw SystemFailure(errno, "receiving");
+        }
+    }
+
+private:
+    int descriptor_;
+};
+
 }  // namespace
 
 std::optional<IntakeEvent> Intake::next_event() {
@@ -65,28 +94,33 @@ Received Intake::progress() {
 }
 
 Received Intake::receive(int descriptor, std::size_t budget) {
+    Socket socket(descriptor);
+    return receive(socket, budget);
+}
+
+Received Intake::receive(ByteSource& source, std::size_t budget) {
     if (event_) return Received::event;
     if (const Received state = progress(); state != Received::again) return state;
+    source.begin_turn(budget);
     while (budget > 0) {
         Plan destinations;
         if (!plan(destinations, budget)) return Received::full;
-        msghdr message{};
-        message.msg_iov = destinations.parts.data();
-        message.msg_iovlen = destinations.count;
-        const ssize_t got = ::recvmsg(descriptor, &message, MSG_DONTWAIT);
-        if (got < 0) {
-            if (errno == EINTR) continue;
-            if (errno == EAGAIN) return run_dry(descriptor);
-            throw SystemFailure(errno, "receiving");
+        const Reading got = source.read({destinations.parts.data(), destinations.count});
+        switch (got.kind) {
+            case Reading::Kind::none:
+                return run_dry(source.descriptor());
+            case Reading::Kind::end:
+                return Received::end;
+            case Reading::Kind::broken:
+                return Received::broken;
+            case Reading::Kind::bytes:
+                break;
         }
-        if (got == 0) return Received::end;
-        const auto count = static_cast<std::size_t>(got);
-        received_bytes_ += count;
-        budget -= std::min(budget, count);
-        take(destinations, count);
+        received_bytes_ += got.count;
+        budget -= std::min(budget, got.count);
+        take(destinations, got.count);
         if (const Received state = progress(); state != Received::again) return state;
-        // A short read says that the socket is empty: another call would only hear so.
-        if (count < destinations.bytes) return run_dry(descriptor);
+        if (got.dry) return run_dry(source.descriptor());
     }
     return Received::budget;
 }

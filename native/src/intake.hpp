@@ -22,12 +22,13 @@
 #include <vector>
 
 #include "base.hpp"
+#include "byte_source.hpp"
 #include "spool.hpp"
 #include "store_lane.hpp"
 
 namespace scai {
 
-enum class Received : int { event = 0, again = 1, budget = 2, full = 3, end = 4 };
+enum class Received : int { event = 0, again = 1, budget = 2, full = 3, end = 4, broken = 5 };
 
 // PS3.8 table 9-26: the reasons of a provider's abort that the stream itself can give.
 enum class StreamReason : int {
@@ -89,6 +90,7 @@ public:
     // The store begun without an event is durable: what the peer is to be told.
     std::optional<FinishedStore> finish_store();
 
+    Received receive(ByteSource& source, std::size_t budget);
     Received receive(int descriptor, std::size_t budget);
     Received feed(std::span<const std::byte> data);
     std::optional<IntakeEvent> next_event();
