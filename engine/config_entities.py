@@ -134,7 +134,11 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: Annotated[str, setting("Host name or IP address.", "host")]
     port: Annotated[int, setting("TCP port.", least=1, most=65535)]
     tls: Annotated[
-        bool, setting("Whether it is spoken to over TLS. True is refused: this release has no TLS.")
+        bool,
+        setting(
+            "Whether it is spoken to over TLS, with the settings of `[tls]`; never without, if it "
+            "cannot."
+        ),
     ] = False
     transfer_syntaxes: Annotated[
         tuple[str, ...],

@@ -129,12 +129,12 @@ def _check_remotes(config: Config) -> Iterator[Finding]:
                 "and case does not tell them apart",
                 ("remotes",),
             )
-        if remote.tls:
+        missing = [name for name in ("key_store", "trust_store") if not getattr(config.tls, name)]
+        if remote.tls and missing:
             yield Finding(
                 f"remotes[{index}].tls",
-                "this release opens no TLS connections: nothing would be secured, so it is "
-                "refused; leave it false",
-                ("remotes",),
+                f"needs {' and '.join(f'tls.{name}' for name in missing)}",
+                ("remotes", *(f"tls.{name}" for name in missing)),
             )
 
 
