@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from engine.conditions import compile_conditions, faults_of
 from engine.config_entities import StorageAe
 from engine.config_settings import Config
 from engine.config_tls import PASSWORD_VARIABLES, store_of
+from engine.config_values import suggestion
+from engine.elements import extra_tags
+from engine.limits import rule_attributes_max
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _check_ports(config)
     yield from _check_contexts(config)
     yield from _check_remotes(config)
+    yield from _check_rules(config)
     yield from _check_stats(config)
     yield from _check_tls(config)
 
@@ -129,6 +134,13 @@ def _check_remotes(config: Config) -> Iterator[Finding]:
                 "and case does not tell them apart",
                 ("remotes",),
             )
+        folder = remote.outgoing_directory
+        if folder and folder in [other.outgoing_directory for other in config.remotes[:index]]:
+            yield Finding(
+                f"remotes[{index}].outgoing_directory",
+                "is the folder of another remote AE too; nobody could say whom a file is for",
+                ("remotes",),
+            )
         missing = [name for name in ("key_store", "trust_store") if not getattr(config.tls, name)]
         if remote.tls and missing:
             yield Finding(
@@ -136,6 +148,51 @@ def _check_remotes(config: Config) -> Iterator[Finding]:
                 f"needs {' and '.join(f'tls.{name}' for name in missing)}",
                 ("remotes", *(f"tls.{name}" for name in missing)),
             )
+
+
+def _check_rules(config: Config) -> Iterator[Finding]:
+    """Rules have names of their own, name remote AEs that there are, and can be understood."""
+    remotes = {remote.name for remote in config.remotes}
+    seen: dict[str, int] = {}
+    for index, rule in enumerate(config.rules):
+        path = f"rules[{index}]"
+        earlier = seen.setdefault(rule.name.casefold(), index)
+        if earlier != index:
+            yield Finding(
+                f"{path}.name",
+                f"{rule.name!a} is already the name of rules[{earlier}]; names are unique, and "
+                "case does not tell them apart",
+                ("rules",),
+            )
+        if not rule.to:
+            yield Finding(f"{path}.to", "must name one remote AE or more", ("rules",))
+        for remote in rule.to:
+            if remote not in remotes:
+                near = suggestion(remote, remotes)
+                yield Finding(
+                    f"{path}.to",
+                    f"{remote!a} is no remote AE of this file{near}; add it as [[remotes]]",
+                    ("rules", "remotes"),
+                )
+        for fault in faults_of(rule.when, f"{path}.when"):
+            yield Finding(fault.where, fault.text, (f"{path}.when", "rules"))
+    yield from _check_rule_attributes(config)
+
+
+def _check_rule_attributes(config: Config) -> Iterator[Finding]:
+    """What rules ask for beyond the index's own attributes is bounded: all of it is carried along
+    with every instance."""
+    tags: set[int] = set()
+    for rule in config.rules:
+        if not faults_of(rule.when, ""):
+            tags |= compile_conditions(rule.when, "").tags
+    extra = len(extra_tags(tags))
+    if extra > rule_attributes_max:
+        yield Finding(
+            "rules",
+            f"ask for {extra} attributes that the index does not keep; at most "
+            f"{rule_attributes_max} are possible",
+        )
 
 
 def _check_stats(config: Config) -> Iterator[Finding]:

@@ -72,10 +72,10 @@ def date_key(value: str) -> str:
 
 def time_key(value: str) -> str:
     """A time as twelve digits (to the microsecond), "" when it is none."""
-    return _time_bounds(value)[0]
+    return time_bounds(value)[0]
 
 
-def _time_bounds(value: str) -> tuple[str, str]:
+def time_bounds(value: str) -> tuple[str, str]:
     """The first and the last microsecond that a time of limited precision may mean."""
     found = _TIME.fullmatch(value.strip(" \0").replace(":", ""))
     if found is None:
@@ -215,8 +215,8 @@ def date_matcher(pattern: str) -> Matcher:
 def time_matcher(pattern: str) -> Matcher:
     """Single time and range matching; a time without seconds means the whole minute."""
     low, dash, high = pattern.strip().partition("-")
-    first, end_of_first = _time_bounds(low)
-    last = _time_bounds(high)[1] if dash else end_of_first
+    first, end_of_first = time_bounds(low)
+    last = time_bounds(high)[1] if dash else end_of_first
     if (low and not first) or (high and not last) or not (first or last):
         raise OperatorError(f"{pattern!r} is no time; right would be 1030 or 103000-1145")
     last = last or "9" * 12
