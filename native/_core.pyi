@@ -277,13 +277,14 @@ SENDING_SENT: Final[int]  # all that was whole is with the kernel
 SENDING_INPUT: Final[int]  # the peer says something, or has closed, in the middle of the message
 SENDING_WOKEN: Final[int]  # the wake descriptor became readable
 SENDING_LATE: Final[int]  # the peer took no byte for the whole time
+SENDING_BROKEN: Final[int]  # the connection; socket_error says how
 
 class DataSetSender:
     """A C-STORE-RQ on its way out: lays command and data set into PDUs in one reused buffer.
 
     A file is read straight between the PDUs' headers. Whoever writes to a plain socket calls
     flush() whenever append() took less than all; whoever does not (TLS) writes staged() instead.
-    What cannot be read or written is an OSError: ENODATA, when the file ends too early.
+    A file that cannot be read is an OSError: ENODATA, when it ends too early.
     """
 
     def __init__(self, buffer_bytes: int) -> None: ...
@@ -314,6 +315,10 @@ class DataSetSender:
 
     def drop_staged(self) -> None:
         """It was written by somebody else."""
+
+    @property
+    def socket_error(self) -> int:
+        """The errno of the last SENDING_BROKEN."""
 
     @property
     def sent_bytes(self) -> int:

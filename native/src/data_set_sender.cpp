@@ -167,7 +167,7 @@ DataSetSender::Outcome DataSetSender::wait_for_room(const Way& way) const {
         if (count < 0) continue;
         if (waiting[1].revents != 0) return Outcome::woken;
         if ((waiting[0].revents & POLLIN) != 0) return Outcome::input;
-        if (waiting[0].revents != 0) return Outcome::sent;  // room, or an error that send() tells
+        if (waiting[0].revents != 0) return Outcome::sent;  // room, or an error, which send() tells
         if (left_ms == 0) return Outcome::late;
     }
 }
@@ -180,7 +180,10 @@ DataSetSender::Outcome DataSetSender::flush(const Way& way) {
         const ssize_t count =
             ::send(way.socket, left.data(), left.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
         if (count < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-        if (count < 0) fail("sending to the peer");
+        if (count < 0) {
+            socket_error_ = errno;
+            return Outcome::broken;
+        }
         left = left.subspan(static_cast<std::size_t>(count));
         gone_ += static_cast<std::size_t>(count);
         sent_bytes_ += static_cast<std::uint64_t>(count);

@@ -22,10 +22,11 @@ namespace scai {
 class DataSetSender {
 public:
     enum class Outcome : std::uint8_t {
-        sent,   // all that was whole
-        input,  // the peer says something, or has closed, in the middle
-        woken,  // the wake descriptor became readable
-        late,   // the peer took no byte for the whole time
+        sent,    // all that was whole
+        input,   // the peer says something, or has closed, in the middle
+        woken,   // the wake descriptor became readable
+        late,    // the peer took no byte for the whole time
+        broken,  // the connection: socket_error() says how
     };
 
     // Where to write, what cuts the waiting short (-1: nothing), and how long no progress may last.
@@ -52,6 +53,7 @@ public:
     std::span<const std::byte> staged();
     void drop_staged();
 
+    int socket_error() const noexcept { return socket_error_; }
     std::uint64_t sent_bytes() const noexcept { return sent_bytes_; }
 
 private:
@@ -75,6 +77,7 @@ private:
     std::size_t ready_ = 0;   // bytes of the buffer that may be sent
     std::size_t gone_ = 0;    // of them, sent
     bool finished_ = false;
+    int socket_error_ = 0;  // of the last call that answered `broken`
     std::uint64_t sent_bytes_ = 0;
 };
 

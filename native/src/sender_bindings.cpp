@@ -53,6 +53,7 @@ void bind_sender(nb::module_& module) {
     module.attr("SENDING_INPUT") = code_of(DataSetSender::Outcome::input);
     module.attr("SENDING_WOKEN") = code_of(DataSetSender::Outcome::woken);
     module.attr("SENDING_LATE") = code_of(DataSetSender::Outcome::late);
+    module.attr("SENDING_BROKEN") = code_of(DataSetSender::Outcome::broken);
     nb::class_<DataSetSender>(module, "DataSetSender")
         .def(nb::init<std::size_t>(), "buffer_bytes"_a)
         .def("begin", &begin, "context_id"_a, "pdu_bytes_max"_a, "command_set"_a)
@@ -65,6 +66,7 @@ void bind_sender(nb::module_& module) {
              "timeout_ms"_a)
         .def("staged", &staged)
         .def("drop_staged", &DataSetSender::drop_staged)
+        .def_prop_ro("socket_error", &DataSetSender::socket_error)
         .def_prop_ro("sent_bytes", &DataSetSender::sent_bytes);
 }
 
