@@ -136,10 +136,6 @@ send_buffer_bytes: Final = 256 * KIB
 # --- outbox -------------------------------------------------------------------------------------
 # A remote AE's name: 64 characters of at most four bytes.
 destination_bytes_max: Final = 256
-# A peer that restarts is back within minutes: ten retries reach over three quarters of an hour,
-# and one that stays away is asked every ten minutes at most.
-retry_backoff_s_first: Final = 5
-retry_backoff_s_max: Final = 600
 outbox_page_max: Final = 1000  # deliveries listed in one answer, unless more are asked for
 # Deliveries changed under one commit by what walks them all (retry all, pruning): some 10 ms, in
 # which the indexer may have to wait.

@@ -18,6 +18,7 @@ that a study begun is finished before the next. `delivery_ranks` has it only for
 """
 
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct as Packing
 from typing import Final, NamedTuple
 
@@ -28,8 +29,8 @@ from engine.errors import OperatorError
 from engine.limits import (
     destination_bytes_max,
     index_key_bytes_max,
-    retry_backoff_s_first,
-    retry_backoff_s_max,
+    retry_pause_s_default,
+    retry_pause_s_max,
 )
 
 NUMBER: Final = Packing(">Q")
@@ -101,6 +102,7 @@ decode_delivery: Final = msgspec.msgpack.Decoder(Delivery).decode
 
 
 # --- keys ----------------------------------------------------------------------------------------
+@lru_cache(maxsize=1024)
 def destination_key(destination: str) -> bytes:
     """The name as part of a key; it ends where no name goes on, so it serves as a prefix."""
     key = destination.encode("utf-8", "surrogatepass")
@@ -144,19 +146,25 @@ def count_key(state: State, destination: str) -> bytes:
 
 
 # --- trying again --------------------------------------------------------------------------------
-def retry_due_ns(attempt: int, now_ns: int, jitter: float) -> int:
+def retry_due_ns(
+    attempt: int, now_ns: int, jitter: float, pause_s: int = retry_pause_s_default
+) -> int:
     """When to try again after failed attempt number `attempt` (1 is the first).
 
-    The pause doubles each time, to a bound; `jitter`, evenly from [0, 1), takes up to half of it
-    away, so that what failed together is not tried again together.
+    `pause_s` is the first pause; it doubles each time, to a bound. `jitter`, evenly from [0, 1),
+    takes up to a quarter away, so that what failed together is not tried again together.
     """
     exponent = min(max(attempt, 1) - 1, 30)
-    pause_s = min(retry_backoff_s_first * 2**exponent, retry_backoff_s_max)
-    return now_ns + int(pause_s * (1 - jitter / 2) * _SECOND_NS)
+    pause = min(pause_s * 2**exponent, retry_pause_s_max) * (1 - jitter / 4)
+    return now_ns + int(pause * _SECOND_NS)
 
 
 def due_after_failure(
-    delivery: Delivery, retry_count: int, now_ns: int, jitter: float
+    delivery: Delivery,
+    retry_count: int,
+    now_ns: int,
+    jitter: float,
+    pause_s: int = retry_pause_s_default,
 ) -> int | None:
     """When to try a leased delivery again whose attempt just failed; None: no attempts are left.
 
@@ -164,4 +172,4 @@ def due_after_failure(
     """
     if delivery.attempts >= retry_count:
         return None
-    return retry_due_ns(delivery.attempts + 1, now_ns, jitter)
+    return retry_due_ns(delivery.attempts + 1, now_ns, jitter, pause_s)
