@@ -132,6 +132,18 @@ associations_sending_max: Final = 5  # Table 4.2-30: of STORAGE-SCU, to all remo
 # What is laid out for one write: sixteen full PDUs, so that a call's cost is lost among its bytes,
 # and little enough to stay in a core's own cache between reading the file and sending it.
 send_buffer_bytes: Final = 256 * KIB
+# Deliveries leased ahead for one destination: some 50 ms of small instances on five associations.
+# What is leased is as good as being sent: it can no longer be held.
+leases_ahead_max: Final = 64
+sending_poll_ms: Final = 50  # how long the sender may not know of a delivery that was queued
+sending_commit_interval_ms: Final = 20  # ends of attempts and new leases share a commit
+# A destination that takes this long for an instance comes after the others when lanes are scarce.
+sending_slow_s: Final = 2
+sending_idle_s: Final = 5  # a reused association is kept open this long without work
+# A destination that cannot be reached is asked again after this, twice as long each time: what
+# waits for it shall not use up its attempts while a peer restarts.
+trouble_pause_s_first: Final = 0.5
+trouble_pause_s_max: Final = 30
 
 # --- outbox -------------------------------------------------------------------------------------
 # A remote AE's name: 64 characters of at most four bytes.

@@ -125,18 +125,22 @@ class Outbox(OutboxView):
         self._give_back(delivery, state, now_ns)
         return True
 
-    def return_leases(self) -> int:
-        """Let everything that is being sent wait again; how many. For a sender that starts: its
-        predecessor's attempts do not count."""
-        numbers = [
-            number
-            for destination in self._destinations(State.SENDING)
-            for _, number in self._places(State.SENDING, destination)
-        ]
+    def return_leases(self, numbers: Iterable[int] | None = None) -> int:
+        """Let these, or everything that is being sent, wait again; how many. For what was leased
+        and not begun, and for a sender that starts: its predecessor's attempts do not count."""
+        if numbers is None:
+            numbers = [
+                number
+                for destination in self._destinations(State.SENDING)
+                for _, number in self._places(State.SENDING, destination)
+            ]
+        returned = 0
         for number in numbers:
-            delivery = self._load(number)
-            self._give_back(delivery, State.WAITING, delivery.changed_ns)
-        return len(numbers)
+            delivery = self._leased(number)
+            if delivery is not None:
+                self._give_back(delivery, State.WAITING, delivery.changed_ns)
+                returned += 1
+        return returned
 
     # --- the user's hand ---
     def hold(self, numbers: Iterable[int], now_ns: int) -> list[Delivery]:

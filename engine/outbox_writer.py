@@ -62,6 +62,12 @@ class OutboxWriter:
             finally:
                 self._holder = 0
 
+    def last_change(self) -> int:
+        """A number that grows with every commit of whichever process."""
+        with self._alone():
+            number: int = self._environment.lmdb.info()["last_txnid"]
+            return number
+
     def sync(self) -> None:
         """What was committed survives a power cut from here on; without it the last commit may
         not. Callers who promise something to a person or take a file away call it first."""
