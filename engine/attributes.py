@@ -215,7 +215,7 @@ def decode_text(raw: bytes, character_set: bytes) -> tuple[str, bool]:
 
 
 @lru_cache(maxsize=256)
-def _encodings(character_set: bytes) -> tuple[tuple[str, ...], bool]:
+def codecs_of(character_set: bytes) -> tuple[tuple[str, ...], bool]:
     """Python's codecs for (0008,0005), and whether a term was unknown.
 
     pydicom falls back to any codec Python knows; here only DICOM's terms count, in the spellings
@@ -250,7 +250,7 @@ def _decode_foreign(raw: bytes, character_set: bytes) -> tuple[str, bool]:
     from pydicom.charset import CODES_TO_ENCODINGS, decode_bytes
     from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
 
-    codecs, damaged = _encodings(character_set)
+    codecs, damaged = codecs_of(character_set)
     encodings = list(codecs)
     # An escape sequence that was not announced says nevertheless what follows it.
     for code, encoding in CODES_TO_ENCODINGS.items():

@@ -7,7 +7,7 @@ the work is bounded by the file.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -79,21 +79,31 @@ def frames_of(data: memoryview, pixel_data: PixelData) -> Iterator[bytes | memor
     """Each frame's compressed bytes. LocalError before the first one when they cannot be told
     apart; NotImplementedError, and no more frames, when one is too large to be put together."""
     table, *fragments = fragment_spans(data, pixel_data.start)
+    offsets = bytes(data[table[0] : table[1]])
+    for group in group_frames(
+        offsets, fragments, pixel_data.frames, lambda span: bytes(data[span[0] : span[1]][-3:])
+    ):
+        yield _joined(data, group)
+
+
+def group_frames(
+    offsets: bytes, fragments: Sequence[Span], count: int, last_bytes: Callable[[Span], bytes]
+) -> list[list[Span]]:
+    """The fragments of each of `count` frames, or LocalError. `offsets` is the basic offset table;
+    `last_bytes` gives three bytes or more of a fragment's end."""
     if not fragments:
         raise LocalError("pixel data have no fragment")
-    count = pixel_data.frames
-    if table[0] != table[1]:
-        groups = _by_table(bytes(data[table[0] : table[1]]), fragments)
+    if offsets:
+        groups = _by_table(offsets, fragments)
     elif count == 1:
-        groups = [fragments]
+        groups = [list(fragments)]
     elif len(fragments) == count:
         groups = [[fragment] for fragment in fragments]
     else:
-        groups = _by_end_of_image(data, fragments)
+        groups = _by_end_of_image(fragments, last_bytes)
     if len(groups) != count:
         raise LocalError(f"{len(groups)} frames are there, the data set says {count}")
-    for group in groups:
-        yield _joined(data, group)
+    return groups
 
 
 def fragment_spans(data: memoryview, start: int) -> list[Span]:
@@ -131,12 +141,14 @@ def _by_table(table: bytes, fragments: Sequence[Span]) -> list[list[Span]]:
     return groups
 
 
-def _by_end_of_image(data: memoryview, fragments: Sequence[Span]) -> list[list[Span]]:
+def _by_end_of_image(
+    fragments: Sequence[Span], last_bytes: Callable[[Span], bytes]
+) -> list[list[Span]]:
     """Without a table a frame ends with the fragment that ends with the marker EOI."""
     groups: list[list[Span]] = [[]]
-    for begin, end in fragments:
-        groups[-1].append((begin, end))
-        if bytes(data[max(begin, end - 3) : end]).rstrip(b"\0").endswith(_END_OF_IMAGE):
+    for fragment in fragments:
+        groups[-1].append(fragment)
+        if last_bytes(fragment).rstrip(b"\0").endswith(_END_OF_IMAGE):
             groups.append([])
     return [group for group in groups if group]
 

@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from engine.config_contexts import TRANSFER_SYNTAX_NAMES
 from engine.errors import LocalError
 from engine.limits import KIB, MIB
 from engine.outgoing_contexts import CannotSend, choose, proposals
+from engine.outgoing_pixels import PixelDecoder
 from engine.part10 import Part10Head, read_part10_head
+from engine.reencode import Reencoder
+from engine.reencode_edits import correct, edits_for
 from engine.reencode_pieces import FileRange, Piece
+from engine.reencode_reader import DataSetReader
+from engine.uids import explicit_vr_little_endian, implicit_vr_little_endian, is_explicit_vr
 
 __all__ = [
     "CannotSend",
@@ -111,11 +117,36 @@ def _head(descriptor: int, file_bytes: int) -> Part10Head:
 
 
 def pieces(
-    outgoing: Outgoing, target_syntax: str, corrections: Mapping[int, str]
+    outgoing: Outgoing, target_syntax: str, corrections: Mapping[int, str], threads: int = 1
 ) -> Iterator[Piece]:
     """The data set in `target_syntax`, with {tag: text} of the corrections in place of what the
-    file says. LocalError when that cannot be made, also after some pieces were given."""
-    if target_syntax == outgoing.transfer_syntax_uid and not corrections:
-        start = outgoing.data_set_offset
-        return iter((FileRange(start, outgoing.file_bytes - start),))
-    raise CannotSend("the file can only be sent as it is")
+    file says. `threads` bounds the processors that decode.
+
+    CannotSend at once when there is no way; LocalError when the file is broken, which may be seen
+    only after some pieces were given.
+    """
+    stored = outgoing.transfer_syntax_uid
+    reader = DataSetReader(outgoing.descriptor, outgoing.data_set_offset, outgoing.file_bytes)
+    if target_syntax == stored and not corrections:
+        return iter((FileRange(reader.start, reader.end - reader.start),))
+    if stored not in TRANSFER_SYNTAX_NAMES:
+        raise CannotSend(f"a data set in transfer syntax {stored} can only be sent as it is")
+    choose(stored, (target_syntax,))
+    return _made(reader, stored, target_syntax, corrections, threads)
+
+
+def _made(
+    reader: DataSetReader,
+    stored: str,
+    target: str,
+    corrections: Mapping[int, str],
+    threads: int,
+) -> Iterator[Piece]:
+    explicit, explicit_out = is_explicit_vr(stored), is_explicit_vr(target)
+    edits = edits_for(reader, corrections, explicit, explicit_out)
+    if target == stored:
+        yield from correct(reader, explicit, edits)
+        return
+    compressed = stored not in (implicit_vr_little_endian, explicit_vr_little_endian)
+    decoder = PixelDecoder(stored, threads) if compressed else None
+    yield from Reencoder(reader, explicit, explicit_out, edits, decoder).pieces()

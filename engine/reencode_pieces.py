@@ -51,10 +51,13 @@ class PieceWriter:
         self._join()
         self._pieces.append(piece)
 
+    @property
+    def due(self) -> bool:
+        """Whether it is worth to call ready()."""
+        return self._written_bytes >= _portion_bytes or len(self._pieces) > 1
+
     def ready(self) -> Iterator[Piece]:
-        """What is complete, once it is worth it. The last range may still grow, so it stays."""
-        if self._written_bytes < _portion_bytes and len(self._pieces) < 2:
-            return
+        """What is complete. The last range may still grow, so it stays."""
         if self._written_bytes >= _portion_bytes:
             self._join()
         grows = isinstance(self._pieces[-1], FileRange) and not self._written
