@@ -20,6 +20,7 @@ class Arrival(msgspec.Struct, frozen=True, array_like=True):
     peer: str
     received_ns: int  # Unix time in nanoseconds
     head_bytes: int = 0  # of preamble and file meta, ahead of the data set in the file
+    extra_tags: int = 0  # which attributes beyond the index's stand in its row (engine/elements.py)
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -28,6 +29,11 @@ _decoder: Final = msgspec.msgpack.Decoder(Arrival)
 
 def encode_arrival(arrival: Arrival) -> bytes:
     return _encoder.encode(arrival)
+
+
+def encode_number(number: int) -> bytes:
+    """A field of an arrival by itself, as it stands among the others."""
+    return _encoder.encode(number)
 
 
 def decode_arrival(prologue: bytes) -> Arrival:

@@ -92,6 +92,7 @@ BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in ATTRIBUTES}
 WANTED_TAGS: Final = tuple(sorted(BY_TAG))
 
 _INSTANCE_TAGS: Final = frozenset(a.tag for a in ATTRIBUTES if a.level is Level.INSTANCE)
+_UPPER_TAGS: Final = frozenset(BY_TAG) - _INSTANCE_TAGS
 _HEADER: Final = Struct("<HHH")
 # VRs to which Specific Character Set applies (PS3.5 6.1.2.3), of those in the table.
 _CHARACTER_SET_VRS: Final = frozenset({"LO", "SH", "PN"})
@@ -125,30 +126,41 @@ def write_row(values: dict[int, bytes]) -> bytes:
     )
 
 
-def split_row(row: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """(patient, study and series part, instance elements).
+class SplitRow(NamedTuple):
+    """A row taken apart.
 
-    The first part is the same, byte for byte, for all instances of a series, so it serves as the
-    key under which everything that follows from it is remembered.
+    `upper` is the patient, study and series part. It is the same, byte for byte, for all instances
+    of a series, so it serves as the key under which everything that follows from it is remembered.
+    `extra` are elements that only rules ask for: the index keeps none of them.
     """
-    unpack, instance_tags = _HEADER.unpack_from, _INSTANCE_TAGS
+
+    upper: bytes
+    instance: list[tuple[int, bytes]]
+    extra: list[tuple[int, bytes]]
+
+
+def split_row(row: bytes) -> SplitRow:
+    """A row of elements, by what they are for."""
+    unpack, upper_tags, instance_tags = _HEADER.unpack_from, _UPPER_TAGS, _INSTANCE_TAGS
     upper: list[bytes] = []
     instance: list[tuple[int, bytes]] = []
+    extra: list[tuple[int, bytes]] = []
     offset, end, upper_from = 0, len(row), 0
     while offset < end:
         group, element, length = unpack(row, offset)
         following = offset + 6 + length
         tag = group << 16 | element
-        if tag in instance_tags:
+        if tag not in upper_tags:
             if upper_from < offset:
                 upper.append(row[upper_from:offset])
             upper_from = following
-            instance.append((tag, row[offset + 6 : following]))
+            others = instance if tag in instance_tags else extra
+            others.append((tag, row[offset + 6 : following]))
         offset = following
     assert offset == end, "a row is covered by its record's checksum"
     if upper_from < end:
         upper.append(row[upper_from:])
-    return b"".join(upper), instance
+    return SplitRow(b"".join(upper), instance, extra)
 
 
 @lru_cache(maxsize=1024)

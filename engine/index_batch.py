@@ -28,6 +28,7 @@ class Entry:
         "arrival",
         "attributes",
         "crc32c",
+        "extra",
         "file_bytes",
         "head",
         "journal",
@@ -48,7 +49,7 @@ class Entry:
         sequence: int = 0,
     ) -> None:
         self.arrival = arrival
-        self.upper, elements = attributes.split_row(row)
+        self.upper, elements, self.extra = attributes.split_row(row)
         self.attributes = attributes.decode_instance(elements)
         self.head: DecodedHead = attributes.decode_head(self.upper)
         self.study_uid = self.head.study.get(attributes.STUDY_INSTANCE_UID, "")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from engine.arrival import decode_arrival
+from engine.dispatch import Dispatcher
 from engine.index_batch import Batch, Entry
 from engine.index_records import Position
 from engine.index_writer import IndexWriter
@@ -130,6 +131,8 @@ class Intake:
     """The journals of one data directory on their way into its tree and its index."""
 
     def __init__(self, data_directory: Path, writer: IndexWriter, durable: bool = True) -> None:
+        # What rules make of an instance; it may be exchanged between two steps.
+        self.dispatcher: Dispatcher | None = None
         self._data_directory = data_directory
         self._writer = writer
         self._reader = writer.reader()
@@ -253,6 +256,9 @@ class Intake:
 
         def apply(batch: Batch) -> tuple[int, list[str]]:
             puts = [batch.put_instance(entry) for entry in entries]
+            if self.dispatcher is not None:
+                for entry in entries:
+                    self.dispatcher.arrived(batch, entry, entry.arrival.received_ns)
             batch.forget_removals(self._removed)
             for (journal, _), position in zip(work, positions, strict=True):
                 batch.set_position(journal.name, position)

@@ -8,7 +8,7 @@ an association; whatever is not regular never takes this way.
 from typing import Final
 
 from engine import limits, uids
-from engine.arrival import Arrival, encode_arrival
+from engine.arrival import Arrival, encode_arrival, encode_number
 from engine.dimse import response_sop_class
 from engine.negotiation import AcceptedAssociation, AcceptedContext
 from engine.part10 import part10_head
@@ -21,13 +21,16 @@ _MARK: Final = "2.999.999999999999999999"
 _response_bytes_max: Final = 512
 
 
-def permit_stores(lane: _core.Intake, accepted: AcceptedAssociation, peer: str) -> None:
-    """Hand in the templates of every storage context of an association."""
+def permit_stores(
+    lane: _core.Intake, accepted: AcceptedAssociation, peer: str, extra_tags: int = 0
+) -> None:
+    """Hand in the templates of every storage context of an association. `extra_tags` is what its
+    arrivals shall say of the attributes that are cut out of the data sets."""
     if 0 < accepted.peer_maximum_length < _response_bytes_max:
         return
     for context_id, context in accepted.contexts.items():
         if context.abstract_syntax != uids.verification:
-            _permit(lane, context_id, context, accepted, peer)
+            _permit(lane, context_id, context, accepted, (peer, extra_tags))
 
 
 def _permit(
@@ -35,7 +38,7 @@ def _permit(
     context_id: int,
     context: AcceptedContext,
     accepted: AcceptedAssociation,
-    peer: str,
+    origin: tuple[str, int],
 ) -> None:
     mark = _MARK.encode()
     head = part10_head(
@@ -43,7 +46,7 @@ def _permit(
     )
     before, after = head.split(mark)
     length_at = _group_length_at
-    arrival_before, arrival_middle = _arrival_pieces(context, accepted, peer)
+    arrival_before, arrival_middle, arrival_after = _arrival_pieces(context, accepted, *origin)
     lane.permit_store(
         context_id,
         context.abstract_syntax.encode(),
@@ -54,6 +57,7 @@ def _permit(
         after,
         arrival_before,
         arrival_middle,
+        arrival_after,
         response_sop_class(context.abstract_syntax),
     )
 
@@ -63,9 +67,9 @@ _group_length_at: Final = 128 + 4 + 8
 
 
 def _arrival_pieces(
-    context: AcceptedContext, accepted: AcceptedAssociation, peer: str
-) -> tuple[bytes, bytes]:
-    """What stands before the instance UID, and between it and the time of arrival."""
+    context: AcceptedContext, accepted: AcceptedAssociation, peer: str, extra_tags: int
+) -> tuple[bytes, bytes, bytes]:
+    """What stands before the instance UID, between it and the time of arrival, and at the end."""
     encoded = encode_arrival(
         Arrival(
             context.abstract_syntax,
@@ -76,12 +80,15 @@ def _arrival_pieces(
             peer,
             0,
             0,
+            extra_tags,
         )
     )
     before, behind = encoded.split(_MARK.encode())
+    after = encode_number(extra_tags)
+    assert behind.endswith(b"\0\0" + after)
     # A string of up to 31 bytes has one byte of length ahead of it; both zeros have one byte.
     assert len(_MARK) < 32
-    return before[:-1], behind[:-2]
+    return before[:-1], behind[: -2 - len(after)], after
 
 
 assert limits.uid_characters_max < 256, "the lane writes the UID's length into one byte"

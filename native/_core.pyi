@@ -62,6 +62,7 @@ class Intake:
         head_after: bytes,
         arrival_before: bytes,
         arrival_middle: bytes,
+        arrival_after: bytes,
         response_sop_class: bytes,
     ) -> None:
         """Regular C-STORE-RQs on this context are begun without an event (engine/store_lane.py)."""

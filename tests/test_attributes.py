@@ -89,7 +89,8 @@ def test_row_is_split_into_what_a_series_shares_and_what_is_the_instances() -> N
     }
     row = attributes.write_row(values)
     assert dict(attributes.read_row(row)) == values
-    upper, instance = attributes.split_row(row)
+    upper, instance, extra = attributes.split_row(row)
+    assert extra == []
     other = attributes.write_row(values | {attributes.INSTANCE_NUMBER: b"8 "})
     assert attributes.split_row(other)[0] == upper
     head = attributes.decode_head(upper)
@@ -105,13 +106,13 @@ def test_row_is_split_into_what_a_series_shares_and_what_is_the_instances() -> N
 
 
 def test_empty_row() -> None:
-    assert attributes.split_row(b"") == (b"", [])
+    assert attributes.split_row(b"") == (b"", [], [])
     assert attributes.decode_head(b"") == attributes.DecodedHead({}, {}, {}, b"", False)
 
 
 def test_every_wanted_tag_has_a_level_that_decoding_fills() -> None:
     row = attributes.write_row(dict.fromkeys(attributes.WANTED_TAGS, b"1\x00"))
-    upper, instance = attributes.split_row(row)
+    upper, instance, _ = attributes.split_row(row)
     head = attributes.decode_head(upper)
     found = {**head.patient, **head.study, **head.series, **attributes.decode_instance(instance)}
     assert set(found) == set(attributes.WANTED_TAGS)

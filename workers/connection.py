@@ -288,7 +288,7 @@ class Connection:
             self.accepted = effect.accepted
             self.slot = self._receiver.establish(self)
             self._intake.attach(self._receiver.spool, self.slot)
-            permit_stores(self._intake, effect.accepted, self.peer)
+            permit_stores(self._intake, effect.accepted, self.peer, self._receiver.extra_tags)
         elif isinstance(effect, events.CancelStore):
             self._receiver.counters.add(Counter.CANCELLED_INSTANCES)
         elif isinstance(effect, events.CloseTransport):
@@ -326,6 +326,7 @@ class Connection:
                 self.peer,
                 self._receiver.now_ns(),
                 len(head),
+                self._receiver.extra_tags,
             )
         )
         self._receiver.spool.begin(self.slot, head, prologue, request.explicit_vr)

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from engine import limits
+from engine.dispatch import Dispatcher
 from engine.index import INDEX_FAULTS, IndexReader, fault_code
 from engine.index_intake import Intake, Step, journals_on_disk
 from engine.index_repair import serve_requests
 from engine.index_writer import IndexWriter, WriterBusyError
 from engine.metrics import Counter, Gauge, Histogram
+from engine.rules import Rules
 from native import _core
 from workers.child import Child
 from workers.spec import IndexerSpec, JournalSpec
@@ -51,6 +53,7 @@ class Indexer:
         self._writer: IndexWriter | None = None
         self._reader: IndexReader | None = None
         self._intake: Intake | None = None
+        self._dispatching: IndexerSpec | None = None  # whose rules the intake follows
         self._orphans: dict[str, int] = {}
         self._faults: dict[str, int] = {}  # by the work that failed
         self._retry_s = _retry_s_first
@@ -228,7 +231,7 @@ class Indexer:
         return self._intake
 
     def _close_now(self) -> None:
-        self._intake = self._reader = None
+        self._intake = self._reader = self._dispatching = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -245,6 +248,10 @@ class Indexer:
 
     def _step_now(self) -> Step:
         intake = self._open_now()
+        if self._dispatching is not self.child.spec:
+            self._dispatching = self.child.spec
+            rules = Rules.compile(self._dispatching.rules)
+            intake.dispatcher = Dispatcher.of(intake.tree, rules, self._dispatching.extra_tags)
         durable = dict(self._orphans)
         for journal in self.child.spec.journals:
             durable[journal.name] = self._durable_sequence(journal)

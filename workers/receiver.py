@@ -14,6 +14,7 @@ from typing import Final
 
 from engine import limits
 from engine.attributes import WANTED_TAGS
+from engine.elements import identity_of
 from engine.errors import LocalError
 from engine.metrics import Counter, Gauge, Histogram
 from engine.negotiation import AcceptorPolicy
@@ -53,6 +54,7 @@ class Receiver:
         self.spec = spec
         self.counters = child.counters
         self.policy: AcceptorPolicy = policy_of(spec)
+        self.extra_tags = identity_of(spec.extra_tags)
         self.now_ns = time.time_ns
         self._indexer = child.segment.block(spec.indexer_block)
         self.spool = _core.Spool(
@@ -66,7 +68,7 @@ class Receiver:
             limits.journal_segments_max,
             limits.journal_wait_ms_max,
             spec.durability == "sync",
-            WANTED_TAGS,
+            sorted({*WANTED_TAGS, *spec.extra_tags}),
             limits.attribute_bytes_max,
             limits.attributes_bytes_max,
         )

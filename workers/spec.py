@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from engine.config_send import Rule
+
 MODULES: Final = {
     "receiver": "workers.receiver",
     "indexer": "workers.indexer",
@@ -70,6 +72,7 @@ class ReceiverSpec(ProcessSpec, frozen=True, kw_only=True, tag="receiver"):
     application_timeout_s: float  # ARTIM: how long the association request may take
     idle_timeout_s: float
     log_instances: bool  # a line for each stored instance
+    extra_tags: tuple[int, ...] = ()  # cut out for rules, besides what the index keeps
 
 
 class IndexerSpec(ProcessSpec, frozen=True, kw_only=True, tag="indexer"):
@@ -79,6 +82,8 @@ class IndexerSpec(ProcessSpec, frozen=True, kw_only=True, tag="indexer"):
     durability: str
     reserve_bytes: int
     journals: tuple[JournalSpec, ...]
+    rules: tuple[Rule, ...] = ()
+    extra_tags: tuple[int, ...] = ()  # as the receivers are told
 
 
 class StatsSpec(ProcessSpec, frozen=True, kw_only=True, tag="stats"):
@@ -107,7 +112,7 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
             "log_instances",
         }
     ),
-    "indexer": frozenset(_common | {"journals", "reserve_bytes"}),
+    "indexer": frozenset(_common | {"journals", "reserve_bytes", "rules", "extra_tags"}),
     "stats": frozenset(_common),
 }
 

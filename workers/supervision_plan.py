@@ -13,7 +13,10 @@ import msgspec
 from engine import limits
 from engine.config import Config, StorageEntity
 from engine.counters import CounterSegment
+from engine.elements import extra_tags
 from engine.errors import OperatorError
+from engine.tls_material import material_of
+from engine.rules import Rules
 from workers.placement import Assignment, Seat, place
 from workers.spec import (
     AnySpec,
@@ -26,9 +29,11 @@ from workers.spec import (
 )
 from workers.supervision_machine import read_topology
 from workers.supervision_sockets import Listeners
+from workers.tls_handover import Handover
 
 INDEXER = "indexer"
 STATS = "stats"
+SECURED = "secured_scp"
 SUPERVISOR = "supervisor"
 
 
@@ -43,7 +48,19 @@ class Resources:
         self.doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.listeners = Listeners()
         self.journals: dict[str, JournalSpec] = {}  # all there ever were: they may hold records
+        self.handover = Handover()  # of key, certificates and suites
+        self.tls_digest = ""
+        self.tls_warnings: tuple[str, ...] = ()
         self._rings: dict[tuple[str, int], int] = {}
+
+    def secure(self, config: Config) -> None:
+        """Read the stores, if anything is secured, and have OpenSSL try what they hold.
+
+        OperatorError: something is wrong with it. Nothing running hears of it before
+        `handover.publish()`."""
+        material = material_of(config)
+        self.tls_digest = self.handover.stage(material) if material is not None else ""
+        self.tls_warnings = material.warnings if material is not None else ()
 
     def ring(self, name: str, size: int) -> int:
         """A memfd of this size for the rings of this receiver."""
@@ -92,6 +109,7 @@ def seat_everybody(config: Config) -> list[Assignment]:
 
 def plan(config: Config, resources: Resources) -> dict[str, Planned]:
     """What is to run, by process name. The places in `wanted_places` must be open."""
+    resources.secure(config)
     entities = config.storage_aes()
     counters = resources.counters
     blocks = {SUPERVISOR: resources.own_block, INDEXER: counters.claim(INDEXER, INDEXER)}
@@ -125,11 +143,16 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
         if len(msgspec.json.encode(spec)) > limits.letter_bytes_max - limits.KIB:
             raise OperatorError(
                 "its settings are too many for one message to its process: shorten `contexts`, "
-                "`allowed_hosts` or the lists of AE titles",
+                "`allowed_hosts`, the lists of AE titles or the rules",
                 name,
             )
         planned[name] = Planned(spec, sits.reason)
     return planned
+
+
+def wanted_extra_tags(config: Config) -> tuple[int, ...]:
+    """What rules look at that the index does not keep."""
+    return extra_tags(Rules.compile(config.rules).tags)
 
 
 def _wish(core: int | str) -> int | None:
@@ -146,6 +169,8 @@ def _specify(common: ProcessSpec, config: Config, resources: Resources) -> AnySp
             durability=config.durability,
             reserve_bytes=reserve_bytes,
             journals=tuple(resources.journals.values()),
+            rules=config.rules,
+            extra_tags=wanted_extra_tags(config),
         )
     if common.role == STATS:
         place_of_stats = (config.stats.address, config.stats.port)
@@ -193,4 +218,7 @@ def _receiver(
         application_timeout_s=config.application_timeout_s,
         idle_timeout_s=config.idle_timeout_s,
         log_instances=config.log.instances,
+        tls_descriptor=resources.handover.descriptor if entity.table == SECURED else -1,
+        tls_digest=resources.tls_digest if entity.table == SECURED else "",
+        extra_tags=wanted_extra_tags(config),
     )

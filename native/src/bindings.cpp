@@ -75,15 +75,16 @@ void bind_store_lane(nb::class_<scai::Intake>& intake) {
                bool explicit_vr, const nb::bytes& head_before, std::uint32_t head_group_length,
                const nb::bytes& head_between, const nb::bytes& head_after,
                const nb::bytes& arrival_before, const nb::bytes& arrival_middle,
-               const nb::bytes& response_sop_class) {
-                self.permit_store(context, {text_of(sop_class), explicit_vr, text_of(head_before),
-                                            head_group_length, text_of(head_between),
-                                            text_of(head_after), text_of(arrival_before),
-                                            text_of(arrival_middle), text_of(response_sop_class)});
+               const nb::bytes& arrival_after, const nb::bytes& response_sop_class) {
+                self.permit_store(
+                    context,
+                    {text_of(sop_class), explicit_vr, text_of(head_before), head_group_length,
+                     text_of(head_between), text_of(head_after), text_of(arrival_before),
+                     text_of(arrival_middle), text_of(arrival_after), text_of(response_sop_class)});
             },
             "context_id"_a, "sop_class"_a, "explicit_vr"_a, "head_before"_a, "head_group_length"_a,
             "head_between"_a, "head_after"_a, "arrival_before"_a, "arrival_middle"_a,
-            "response_sop_class"_a)
+            "arrival_after"_a, "response_sop_class"_a)
         .def("reveal_store",
              [](scai::Intake& self) -> nb::object {
                  const auto store = self.reveal_store();

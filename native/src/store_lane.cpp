@@ -150,6 +150,7 @@ StoreFile StoreLane::file_of(const StoreTemplate& pieces, const StoreUnderWay& s
     put_big(prologue, received_ns);
     prologue.push_back(static_cast<char>(0xCD));
     put_big(prologue, static_cast<std::uint16_t>(head.size()));
+    prologue += pieces.arrival_after;
     return file;
 }
 

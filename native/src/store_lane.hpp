@@ -27,9 +27,10 @@ struct StoreTemplate {
     std::uint32_t head_group_length = 0;  // without the UID
     std::string head_between;
     std::string head_after;
-    // Arrival, msgpack: before | UID | middle | received_ns, head_bytes
+    // Arrival, msgpack: before | UID | middle | received_ns, head_bytes | after
     std::string arrival_before;
     std::string arrival_middle;
+    std::string arrival_after;
     // C-STORE-RSP: the element (0000,0002) as it is given back.
     std::string response_sop_class;
 };

@@ -1,0 +1,111 @@
+"""What becomes of an instance that was received, besides being kept: rules queue its deliveries.
+
+Called by engine/index_intake.py inside the transaction that takes the instance into the index, once
+for each record of a journal: so whatever is acknowledged is queued, neither lost nor doubled by a
+crash. An instance that is received again is sent again, since its sender may have changed it.
+
+Rules may ask for attributes that the index does not keep. The receivers cut these out as well and
+say so in the record; one that was written before the rules changed lacks them, and then they are
+read from the head of the file, which has its place already.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
+
+from engine.attributes import read_row
+from engine.conditions import Subject
+from engine.elements import element_text, identity_of
+from engine.index_batch import Batch, Entry
+from engine.limits import attribute_bytes_max, attributes_bytes_max, rule_head_bytes_max
+from engine.outbox import Outbox
+from engine.outbox_records import NewDelivery
+from engine.part10 import read_part10_head
+from engine.rules import Rules
+from engine.storage import StoreTree
+from engine.uids import is_explicit_vr
+from native import _core
+
+_ns: Final = 1e9
+
+
+class Dispatcher:
+    """The rules of one configuration, at work on what arrives."""
+
+    def __init__(self, tree: StoreTree, rules: Rules, extra_tags: tuple[int, ...]) -> None:
+        self._tree = tree
+        self._rules = rules
+        self._extra_tags = extra_tags
+        self._identity = identity_of(extra_tags)
+        self._elements = {tag: rules.elements[tag] for tag in extra_tags if tag in rules.elements}
+
+    @classmethod
+    def of(cls, tree: StoreTree, rules: Rules, extra_tags: tuple[int, ...]) -> "Dispatcher | None":
+        """None without rules: nobody pays for what he does not use."""
+        return cls(tree, rules, extra_tags) if rules else None
+
+    def arrived(self, batch: Batch, entry: Entry, now_ns: int) -> None:
+        """Queue what the rules say of an instance that was just put into the index."""
+        destinations = self._rules.destinations(self.subject_of(entry))
+        if not destinations:
+            return
+        outbox = Outbox.within(batch)
+        arrival = entry.arrival
+        for destination, rule in destinations:
+            delivery = NewDelivery(
+                destination,
+                arrival.sop_instance_uid,
+                arrival.sop_class_uid,
+                entry.study_uid,
+                entry.series_uid,
+                arrival.transfer_syntax_uid,
+                entry.file_bytes,
+                rule,
+            )
+            outbox.enqueue(delivery, now_ns)
+
+    def subject_of(self, entry: Entry) -> Subject:
+        """What conditions look at. The journal has the name of the AE's table."""
+        head, arrival = entry.head, entry.arrival
+        values = {**head.patient, **head.study, **head.series, **entry.attributes}
+        if self._elements:
+            values |= self._extra_values(entry)
+        return Subject(
+            values,
+            arrival.sop_class_uid,
+            arrival.calling_ae_title,
+            arrival.called_ae_title,
+            entry.journal,
+            datetime.fromtimestamp(arrival.received_ns / _ns),
+        )
+
+    def _extra_values(self, entry: Entry) -> dict[int, str]:
+        elements: Iterable[tuple[int, bytes]] = entry.extra
+        if entry.arrival.extra_tags != self._identity:
+            with open(self._tree.absolute(entry.path), "rb") as file:
+                start = file.read(rule_head_bytes_max)
+            offset = read_part10_head(start).data_set_offset
+            elements = scan(start[offset:], entry.arrival.transfer_syntax_uid, self._extra_tags)
+        return texts_of(elements, self._elements, entry.head.character_set)
+
+
+def scan(data: bytes, transfer_syntax: str, tags: Iterable[int]) -> list[tuple[int, bytes]]:
+    """The raw values of these tags in the beginning of a data set, as the receivers cut them out.
+
+    A malformed data set tells what stands before the fault.
+    """
+    row, _ = _core.scan_tags(
+        data,
+        is_explicit_vr(transfer_syntax),
+        sorted(tags),
+        attribute_bytes_max,
+        attributes_bytes_max,
+    )
+    return list(read_row(row))
+
+
+def texts_of(
+    elements: Iterable[tuple[int, bytes]], vrs: Mapping[int, str], character_set: bytes
+) -> dict[int, str]:
+    """{tag: text} of raw values, by the VRs that rules read them by."""
+    return {tag: element_text(vrs[tag], raw, character_set) for tag, raw in elements if tag in vrs}
