@@ -34,6 +34,7 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _check_contexts(config)
     yield from _check_remotes(config)
     yield from _check_rules(config)
+    yield from _check_prefetch(config)
     yield from _check_stats(config)
     yield from _check_tls(config)
 
@@ -47,18 +48,18 @@ def _entities(config: Config) -> list[tuple[str, StorageAe]]:
 
 
 def _check_services(config: Config) -> Iterator[Finding]:
-    """Something must be served, and nothing that is not there."""
-    if config.secured_scp.enabled:
+    """Something must be served, and what is secured needs a key."""
+    if config.secured_scp.enabled and not config.tls.key_store:
         yield Finding(
             "secured_scp.enabled",
-            "this release has no TLS listener: nothing would be secured, so it is refused; "
-            "leave it false",
+            "needs tls.key_store: without a key and a certificate nothing is secured",
+            ("tls.key_store",),
         )
-    if not config.storage_scp.enabled and not config.prefetch_scp.enabled:
+    if not any(entity.enabled for _, entity in _entities(config)):
         yield Finding(
             "storage_scp.enabled",
-            "no AE is enabled, there is nothing to serve; enable it or prefetch_scp",
-            ("prefetch_scp.enabled",),
+            "no AE is enabled, there is nothing to serve; enable it, prefetch_scp or secured_scp",
+            ("prefetch_scp.enabled", "secured_scp.enabled"),
         )
 
 
@@ -179,13 +180,45 @@ def _check_rules(config: Config) -> Iterator[Finding]:
     yield from _check_rule_attributes(config)
 
 
+def _check_prefetch(config: Config) -> Iterator[Finding]:
+    """Prefetch rules have names of their own, name an archive that there is, and can be met."""
+    remotes = {remote.name for remote in config.remotes}
+    seen: dict[str, int] = {}
+    for index, rule in enumerate(config.prefetch):
+        path = f"prefetch[{index}]"
+        earlier = seen.setdefault(rule.name.casefold(), index)
+        if earlier != index:
+            yield Finding(
+                f"{path}.name",
+                f"{rule.name!a} is already the name of prefetch[{earlier}]; names are unique, and "
+                "case does not tell them apart",
+                ("prefetch",),
+            )
+        if rule.archive not in remotes:
+            near = suggestion(rule.archive, remotes)
+            yield Finding(
+                f"{path}.archive",
+                f"{rule.archive!a} is no remote AE of this file{near}; add it as [[remotes]]",
+                ("prefetch", "remotes"),
+            )
+        for fault in faults_of(rule.when, f"{path}.when"):
+            yield Finding(fault.where, fault.text, (f"{path}.when", "prefetch"))
+    if config.prefetch and not config.prefetch_scp.enabled:
+        yield Finding(
+            "prefetch_scp.enabled",
+            "must be true where there are prefetch rules: what is fetched arrives there",
+            ("prefetch",),
+        )
+
+
 def _check_rule_attributes(config: Config) -> Iterator[Finding]:
     """What rules ask for beyond the index's own attributes is bounded: all of it is carried along
     with every instance."""
     tags: set[int] = set()
-    for rule in config.rules:
-        if not faults_of(rule.when, ""):
-            tags |= compile_conditions(rule.when, "").tags
+    tables = [rule.when for rule in config.rules] + [rule.when for rule in config.prefetch]
+    for table in tables:
+        if not faults_of(table, ""):
+            tags |= compile_conditions(table, "").tags
     extra = len(extra_tags(tags))
     if extra > rule_attributes_max:
         yield Finding(

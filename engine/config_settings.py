@@ -12,16 +12,9 @@ from msgspec import Struct
 
 from engine import limits
 from engine.config_entities import Core, Remote, StorageAe, StorageEntity, setting
+from engine.config_prefetch import Prefetch, QueryRetrieveScu
 from engine.config_send import Rule, Send
 from engine.config_tls import Tls
-
-
-class QueryRetrieveScu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who queries and retrieves prior studies."""
-
-    ae_title: Annotated[
-        str, setting("Calling AE title of queries and retrievals.", "ae_title", "4.4-1")
-    ] = "PrefetchAP"
 
 
 class Stats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,8 +144,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     secured_scp: Annotated[
         StorageAe,
         setting(
-            "Secured ECHO-SCP and STORAGE-SCP. This release has no TLS listener: its settings are "
-            "checked, and enabling it is refused."
+            "Secured ECHO-SCP and STORAGE-SCP: the same over TLS, with the keys and the profile of "
+            "`[tls]`, in a process of its own."
         ),
     ] = StorageAe(enabled=False, port=2762)
     tls: Annotated[
@@ -160,7 +153,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         setting("Keys, trust and profile of secured connections, ours and those to remote AEs."),
     ] = Tls()
     query_retrieve_scu: Annotated[
-        QueryRetrieveScu, setting("QUERY-RETRIEVE-SCU. Unused in this release: it queries nobody.")
+        QueryRetrieveScu,
+        setting("QUERY-RETRIEVE-SCU, which asks archives for prior studies and has them moved."),
     ] = QueryRetrieveScu()
     stats: Annotated[Stats, setting("Metrics and health over HTTP.")] = Stats()
     log: Annotated[Log, setting("The log: one JSON object a line, on standard error.")] = Log()
@@ -171,6 +165,17 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Remote AEs, one `[[remotes]]` table each: whom instances are sent to.",
             "",
             "4.4",
+        ),
+    ] = ()
+    prefetch: Annotated[
+        tuple[Prefetch, ...],
+        setting(
+            "Prefetch rules, one `[[prefetch]]` table each: what arriving studies have which "
+            "archive asked for. All rules that match count. What is fetched arrives at "
+            "`prefetch_scp` and stays here; a routing rule with `receiving_ae = "
+            '"prefetch_scp"` sends it on.',
+            "",
+            "4.2-45",
         ),
     ] = ()
     rules: Annotated[
@@ -195,10 +200,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.ring_mib * limits.MIB
 
     def storage_aes(self) -> list[StorageEntity]:
-        """The storage AEs that are enabled and that this release can serve."""
+        """The storage AEs that are enabled."""
         kinds = (
             ("storage_scp", self.storage_scp, limits.associations_storage_max),
             ("prefetch_scp", self.prefetch_scp, limits.associations_prefetch_max),
+            ("secured_scp", self.secured_scp, limits.associations_storage_max),
         )
         return [
             StorageEntity(

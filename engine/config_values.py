@@ -26,6 +26,9 @@ _uid_pattern = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 _label_pattern = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _host_characters_max: Final = 253  # RFC 1035
 _name_characters_max: Final = 64
+# "90 days", "18 months", "5 years".
+PERIOD: Final = re.compile(r"([1-9]\d{0,3}) (day|month|year)s?")
+_modality_pattern = re.compile(r"[A-Z0-9_](?:[A-Z0-9_ ]{0,14}[A-Z0-9_])?")
 
 
 class Kind(NamedTuple):
@@ -157,6 +160,20 @@ def check_password(value: str) -> str:
     return value
 
 
+def check_period(value: str) -> str:
+    """A span of time as people say it; empty: none."""
+    if value and not PERIOD.fullmatch(value):
+        raise ValueError('must be a number of days, months or years, such as "5 years"')
+    return value
+
+
+def check_modality(value: str) -> str:
+    """PS3.5 6.2, VR CS: what may stand in Modality. No pattern: lists are matched by value."""
+    if not _modality_pattern.fullmatch(value):
+        raise ValueError('is no modality: 1 to 16 capital letters, digits, spaces, such as "CT"')
+    return value
+
+
 KINDS: Final[dict[str, Kind]] = {
     "text": Kind("text", str),
     "ae_title": Kind("an AE title (1 to 16 characters)", check_ae_title),
@@ -171,6 +188,8 @@ KINDS: Final[dict[str, Kind]] = {
     "path_or_nothing": Kind('a path, or "" for none', check_path_or_nothing),
     "name": Kind("1 to 64 printable characters", check_name),
     "password": Kind("printable ASCII text", check_password),
+    "period": Kind('a number of days, months or years, or "" for any time', check_period),
+    "modality": Kind("a modality, such as CT", check_modality),
 }
 
 
