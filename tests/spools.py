@@ -35,6 +35,10 @@ class SpoolBox:
         os.ftruncate(self.memory, _core.ring_segment_bytes(slots, RING_BYTES))
         self.spool = self.open()
 
+    def instances_under_way(self) -> list[str]:
+        """Names in the incoming directory but for the stock of empty files made ahead."""
+        return sorted(path.name for path in self.incoming.iterdir() if path.stat().st_size > 0)
+
     def open(self) -> _core.Spool:
         self.spool = _core.Spool(
             str(self.incoming),
@@ -46,7 +50,7 @@ class SpoolBox:
             durable=self.durable,
             wanted_tags=TAGS,
             attribute_bytes_max=1024,
-            attributes_bytes_max=16384,
+            attributes_bytes_max=65536,
             **self.more,
         )
         return self.spool

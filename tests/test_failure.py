@@ -84,8 +84,9 @@ class Bench:
 
 
 def left_over(gateway: Gateway) -> list[Path]:
-    """Files of instances under way; there are none when nothing is."""
-    return [path for path in (gateway.data / "incoming").rglob("*") if path.is_file()]
+    """Files of instances under way; there are none when nothing is. Empty: the stock of names."""
+    files = (path for path in (gateway.data / "incoming").rglob("*") if path.is_file())
+    return [path for path in files if path.stat().st_size > 0]
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """From the journal into tree and index: whatever is interrupted, nothing acknowledged is lost."""
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -144,10 +143,10 @@ def test_small_and_large_instances_are_placed_and_indexed(box: Box) -> None:
     assert box.content("1.2") == data_set("1.2", size=LARGE)
     box.check()
     assert box.intake.reached("scp") == 2
-    assert os.listdir(box.spools["scp"].incoming) != []
+    assert box.spools["scp"].instances_under_way() != []
     assert box.intake.checkpoint()
     assert not box.intake.checkpoint()
-    assert os.listdir(box.spools["scp"].incoming) == []
+    assert box.spools["scp"].instances_under_way() == []
     box.check()
 
 
@@ -209,7 +208,7 @@ def test_an_interrupted_checkpoint_is_no_loss(box: Box, monkeypatch: pytest.Monk
         patched.setattr(IndexWriter, "commit", fail)
         with pytest.raises(OSError, match="power went"):
             box.intake.checkpoint()
-    assert os.listdir(box.spools["scp"].incoming) == []
+    assert box.spools["scp"].instances_under_way() == []
     box.crash()
     assert box.index() == []
     assert box.content("1.1") == data_set("1.1", size=LARGE)
@@ -243,7 +242,7 @@ def test_bytes_that_are_nowhere_are_told(box: Box) -> None:
     assert box.index() == [Missing("scp", 1, "1.1")]
     assert box.content("1.2")
     box.intake.tree.remove(next(iter_paths(box)))
-    for name in os.listdir(box.spools["scp"].incoming):
+    for name in box.spools["scp"].instances_under_way():
         (box.spools["scp"].incoming / name).unlink()
     box.crash()
     assert box.index() == [Missing("scp", 1, "1.1"), Missing("scp", 2, "1.2")]

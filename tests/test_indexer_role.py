@@ -127,7 +127,7 @@ def test_it_follows_the_doorbell_and_ends_with_a_checkpoint(box: Box) -> None:
     assert child.counters.get(Gauge.DISK_FREE_BYTES) > 0
     assert child.counters.get(Gauge.DISK_LOW) == 0
     assert instances(box) == 4
-    assert os.listdir(box.spools["scp"].incoming) == []
+    assert box.spools["scp"].instances_under_way() == []
     assert child.log.events == []
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,12 +166,29 @@ def test_a_writer_too_far_ahead_waits_then_says_so(tmp_path: Path) -> None:
 
 def test_unnamed_incoming_files_are_swept_at_start(box: SpoolBox) -> None:
     box.store(data_set(1, 300_000))
-    (kept,) = [path.name for path in box.incoming.iterdir()]
+    (kept,) = box.instances_under_way()
     (box.incoming / "0000-0000.part").write_bytes(b"half an instance")
     box.spool.close()
     box.open()
     assert box.spool.recovery() == (1, 0, 1)
-    assert [path.name for path in box.incoming.iterdir()] == [kept]
+    assert box.instances_under_way() == [kept]
+
+
+def test_names_are_made_ahead_used_up_and_gone_at_the_end(box: SpoolBox) -> None:
+    for number in range(100):
+        assert box.store(data_set(number, 140_000))[0] == _core.COMPLETION_STORED
+    assert len(box.instances_under_way()) == 100
+    assert len({record[3] for record in box.reader().read(100, 100)}) == 100
+    deadline = time.monotonic() + 5
+    while len(list(box.incoming.iterdir())) == 100 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert 100 < len(list(box.incoming.iterdir())) <= 164
+    box.spool.close()
+    assert len(list(box.incoming.iterdir())) == 100
+    (box.incoming / "0000-0000.part").touch()
+    box.open()
+    assert box.spool.recovery() == (100, 0, 0), "an empty file is no instance"
+    assert len(list(box.incoming.iterdir())) == 100
 
 
 def test_a_cancelled_instance_leaves_nothing(box: SpoolBox) -> None:
@@ -187,7 +205,7 @@ def test_a_cancelled_instance_leaves_nothing(box: SpoolBox) -> None:
         intake.feed(b"")
         if not box.spool.cancel(0):
             assert box.wait()[0] == _core.COMPLETION_FREE
-        assert list(box.incoming.iterdir()) == []
+        assert box.instances_under_way() == []
     assert sequences(box) == []
     assert box.store(data_set(3))[0] == _core.COMPLETION_STORED
 

@@ -40,11 +40,12 @@ FileWriter::~FileWriter() {
     thread_.join();
 }
 
-void FileWriter::start(std::string name) {
+void FileWriter::start(std::string name, bool made) {
     {
         const std::lock_guard guard(mutex_);
         SCAI_ASSERT(order_ == Order::none);
         name_ = std::move(name);
+        made_ = made;
         order_ = Order::write;
     }
     changed_.notify_one();
@@ -109,10 +110,11 @@ void FileWriter::write_instance() {
     {
         const std::lock_guard guard(mutex_);
         file.name = name_;
+        file.name_durable = made_;
     }
     Descriptor descriptor;
-    file.code = open_file(file.name, descriptor);
-    const bool created = file.code == 0;
+    file.code = open_file(file, descriptor);
+    const bool created = file.code == 0 || file.name_durable;
     Order order = Order::write;
     while (order == Order::write) {
         order = wait_for_work();
@@ -198,14 +200,14 @@ int FileWriter::write_chunk(int descriptor, std::size_t count, std::uint64_t off
     return 0;
 }
 
-int FileWriter::open_file(const std::string& name, Descriptor& descriptor) {
-    constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+int FileWriter::open_file(const SealedFile& file, Descriptor& descriptor) {
+    const int flags = O_WRONLY | O_CLOEXEC | (file.name_durable ? 0 : O_CREAT | O_EXCL);
     if (direct_) {
-        descriptor = Descriptor(::openat(directory_, name.c_str(), flags | O_DIRECT, 0600));
+        descriptor = Descriptor(::openat(directory_, file.name.c_str(), flags | O_DIRECT, 0600));
         if (descriptor || errno != EINVAL) return descriptor ? 0 : errno;
         direct_ = false;
     }
-    descriptor = Descriptor(::openat(directory_, name.c_str(), flags, 0600));
+    descriptor = Descriptor(::openat(directory_, file.name.c_str(), flags, 0600));
     return descriptor ? 0 : errno;
 }
 

@@ -24,6 +24,7 @@ namespace scai {
 
 struct SealedFile {
     std::string name;
+    bool name_durable = false;
     std::uint64_t bytes = 0;
     std::uint32_t crc = 0;
     int code = 0;
@@ -43,7 +44,8 @@ public:
     FileWriter(const FileWriter&) = delete;
     FileWriter& operator=(const FileWriter&) = delete;
 
-    void start(std::string name);
+    // `made`: the file is there already, empty, its name durable.
+    void start(std::string name, bool made);
     void wake() noexcept;
     void finish();
     void abandon();
@@ -59,7 +61,7 @@ private:
     Order wait_for_work();
     void write_available(Order order, SealedFile& file, Descriptor& descriptor);
     int write_chunk(int descriptor, std::size_t count, std::uint64_t offset, bool last);
-    int open_file(const std::string& name, Descriptor& descriptor);
+    int open_file(const SealedFile& file, Descriptor& descriptor);
     void tell_space();
 
     Ring& ring_;
@@ -73,6 +75,7 @@ private:
     std::condition_variable changed_;
     Order order_ = Order::none;
     std::string name_;
+    bool made_ = false;
     std::atomic<bool> space_wanted_{false};
     std::thread thread_;
 };

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <algorithm>
 #include <cstring>
 #include <unordered_set>
@@ -25,7 +26,7 @@ Spool::Spool(SpoolSettings settings)
       wanted_(settings_.wanted_tags),
       incoming_(::open(settings_.incoming_directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
       journal_(settings_.journal),
-      boot_(realtime_ns()),
+      names_(incoming_.get(), realtime_ns(), settings_.journal.durable),
       dropped_(64u << 10) {
     if (!incoming_) fail("opening " + settings_.incoming_directory);
     durable_sequence_.store(journal_.last_sequence(), std::memory_order_release);
@@ -65,6 +66,7 @@ void Spool::close() {
     flush();
     // The writers first: what they seal is still committed.
     for (auto& slot : slots_) slot->writer.reset();
+    names_.close();
     {
         const std::lock_guard guard(mutex_);
         leaving_ = true;
@@ -84,21 +86,18 @@ void Spool::sweep_incoming() {
     while (const dirent* entry = ::readdir(entries.get())) {
         const std::string name = entry->d_name;
         if (!name.ends_with(".part") || wanted.contains(name)) continue;
+        struct stat status {};
+        const bool begun =
+            ::fstatat(incoming_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            status.st_size > 0;
         if (::unlinkat(incoming_.get(), name.c_str(), 0) != 0) fail("removing " + name);
-        ++recovery_.removed;
+        if (begun) ++recovery_.removed;
     }
 }
 
 Spool::Slot& Spool::at(std::size_t slot) {
     if (slot >= slots_.size()) throw SystemFailure(EINVAL, "no such slot");
     return *slots_[slot];
-}
-
-std::string Spool::new_name() {
-    char text[48];
-    std::snprintf(text, sizeof text, "%016llx-%08llx.part", static_cast<unsigned long long>(boot_),
-                  static_cast<unsigned long long>(names_++));
-    return text;
 }
 
 void Spool::begin(std::size_t number, std::string_view head, std::string prologue,
@@ -139,7 +138,8 @@ void Spool::land(std::size_t number, std::size_t count) {
         slot.writer->wake();
     } else if (slot.ring.produced() > settings_.inline_bytes_max) {
         slot.mode = Mode::streamed;
-        slot.writer->start(new_name());
+        NameStock::Name name = names_.take();
+        slot.writer->start(std::move(name.text), name.made);
     }
 }
 
@@ -238,14 +238,16 @@ JournalEntry Spool::entry_of(const Waiting& waiting) {
 
 void Spool::commit(std::vector<Waiting>& group) {
     std::vector<JournalEntry> entries;
-    bool files = false;
+    bool fresh_names = false;
     for (const Waiting& waiting : group) {
         entries.push_back(entry_of(waiting));
-        files = files || !waiting.file.name.empty();
+        const SealedFile& file = waiting.file;
+        fresh_names = fresh_names || (!file.name.empty() && !file.name_durable);
     }
     int code = 0;
-    // 1. The large instances' data is synced by their writers; here their names.
-    if (files && settings_.journal.durable && ::fsync(incoming_.get()) != 0) code = errno;
+    // 1. The large instances' data is synced by their writers; here those of their names that did
+    // not come from the stock.
+    if (fresh_names && settings_.journal.durable && ::fsync(incoming_.get()) != 0) code = errno;
     // 2. The records of all, under one sync.
     Journal::Appended appended{0, code};
     if (code == 0) appended = journal_.append(entries);

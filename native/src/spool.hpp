@@ -20,6 +20,7 @@
 #include "completions.hpp"
 #include "file_writer.hpp"
 #include "journal.hpp"
+#include "name_stock.hpp"
 #include "ring.hpp"
 #include "tag_scanner.hpp"
 
@@ -108,15 +109,13 @@ private:
     void commit_forever();
     void commit(std::vector<Waiting>& group);
     JournalEntry entry_of(const Waiting& waiting);
-    std::string new_name();
 
     SpoolSettings settings_;
     WantedTags wanted_;
     Descriptor incoming_;
     Journal journal_;
     Recovery recovery_{};
-    std::uint64_t boot_ = 0;
-    std::uint64_t names_ = 0;
+    NameStock names_;
     std::atomic<std::uint64_t> durable_sequence_{0};
     Completions completions_;
     std::vector<std::byte> dropped_;

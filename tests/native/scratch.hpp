@@ -2,12 +2,12 @@
 // the stress programs stand on.
 #pragma once
 
-#include <filesystem>
-#include <memory>
 #include <poll.h>
-#include <string>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <filesystem>
+#include <memory>
+#include <string>
 
 #include "fuzzing.hpp"
 #include "journal_reader.hpp"
@@ -34,6 +34,15 @@ public:
     Directory& operator=(const Directory&) = delete;
 
     std::string incoming() const { return path_ + "/incoming"; }
+    // Whether an instance left bytes there; empty files are the stock of names.
+    bool anything_incoming() const {
+        for (const auto& entry : std::filesystem::directory_iterator(incoming())) {
+            std::error_code gone;
+            const auto bytes = std::filesystem::file_size(entry.path(), gone);
+            if (!gone && bytes > 0) return true;
+        }
+        return false;
+    }
     std::string journal() const { return path_ + "/journal"; }
 
 private:
