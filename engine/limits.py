@@ -207,6 +207,13 @@ tls_password_bytes_max: Final = 1024
 tls_chain_certificates_max: Final = 10
 # An authority needs days for a new certificate, and hospitals have change windows.
 certificate_expiry_warning_days: Final = 30
+# Two round trips and a signature: who needs longer is not there, or holds a place on purpose.
+tls_handshake_s: Final = 5
+# After a refusal, for the peer to read the alert before the connection is gone.
+tls_linger_s: Final = 1
+# Of an association, so that many records cost one system call; handshakes do with one record.
+tls_read_ahead_bytes: Final = 256 * KIB
+tls_expiry_check_s: Final = 86_400  # how often a running service looks at its certificate
 
 # --- rules and sending --------------------------------------------------------------------------
 # Attributes beyond the index's own that rules may ask for: with them every value at its longest

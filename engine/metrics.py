@@ -92,6 +92,29 @@ class Counter(IntEnum):
     INDEX_CHECKPOINTS = "index_checkpoints_total", "Checkpoints of the index."
     INDEX_MISSING = "index_missing_total", "Journal records whose file was nowhere to be found."
     LOG_LINES_DROPPED = "log_lines_dropped_total", "Log lines dropped, the reader being slow."
+    HANDSHAKES_DONE = "tls_handshakes_total", "TLS handshakes by result.", "result=done"
+    HANDSHAKES_NOT_TLS = "tls_handshakes_total", "", "result=not_tls"
+    HANDSHAKES_VERSION = "tls_handshakes_total", "", "result=version"
+    HANDSHAKES_SUITE = "tls_handshakes_total", "", "result=suite"
+    HANDSHAKES_NO_CERTIFICATE = "tls_handshakes_total", "", "result=no_certificate"
+    HANDSHAKES_UNTRUSTED = "tls_handshakes_total", "", "result=untrusted"
+    HANDSHAKES_EXPIRED = "tls_handshakes_total", "", "result=expired"
+    HANDSHAKES_WEAK = "tls_handshakes_total", "", "result=weak"
+    HANDSHAKES_PURPOSE = "tls_handshakes_total", "", "result=purpose"
+    HANDSHAKES_PEER_ALERT = "tls_handshakes_total", "", "result=peer_alert"
+    HANDSHAKES_CLOSED = "tls_handshakes_total", "", "result=closed"
+    HANDSHAKES_PROTOCOL = "tls_handshakes_total", "", "result=protocol"
+    HANDSHAKES_TIMEOUT = "tls_handshakes_total", "", "result=timeout"
+    HANDSHAKES_CROWDED_OUT = "tls_handshakes_total", "", "result=crowded_out"
+    BROKEN_INTEGRITY = (
+        "tls_sessions_broken_total",
+        "Secured connections ended for what came over them, by cause.",
+        "cause=integrity",
+    )
+    BROKEN_RENEGOTIATION = "tls_sessions_broken_total", "", "cause=renegotiation"
+    BROKEN_PEER_ALERT = "tls_sessions_broken_total", "", "cause=peer_alert"
+    BROKEN_PROTOCOL = "tls_sessions_broken_total", "", "cause=protocol"
+    TLS_ON_PLAIN = "tls_on_plain_port_total", "Connections that began TLS on a port without it."
 
 
 class Gauge(IntEnum):
@@ -127,6 +150,10 @@ class Gauge(IntEnum):
     PATIENTS = "patients", "Patients in the index."
     DISK_FREE_BYTES = "disk_free_bytes", "Free space where the data lies."
     DISK_LOW = "disk_low", "1 while new instances are refused for want of space."
+    CERTIFICATE_END = (
+        "certificate_expiry_timestamp_seconds",
+        "When the first certificate of our own chain expires.",
+    )
 
 
 _fast = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)

@@ -338,7 +338,7 @@ def test_nothing_to_serve_is_refused() -> None:
 
 
 def test_protection_that_is_not_there_is_refused() -> None:
-    assert "no TLS listener" in only_problem("secured_scp.enabled = true")
+    assert "needs tls.key_store" in only_problem("secured_scp.enabled = true")
 
 
 def test_a_remote_with_tls_needs_both_stores() -> None:

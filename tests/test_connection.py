@@ -9,6 +9,7 @@ from engine.negotiation import AcceptorPolicy
 from native import _core
 from workers.connection import Connection
 from workers.receiver import Receiver
+from workers.transport import Transport
 
 
 class SilentIntake:
@@ -50,7 +51,8 @@ def test_room_in_the_ring_is_used_though_the_socket_is_silent() -> None:
     async def scene() -> list[int]:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        connection = Connection(receiver(asyncio.get_running_loop()), ours, "192.0.2.1", "1-1")
+        loop = asyncio.get_running_loop()
+        connection = Connection(receiver(loop), Transport(ours), "192.0.2.1", "1-1")
         intake = SilentIntake([_core.RECEIVED_FULL])
         connection._intake = cast(_core.Intake, intake)
         theirs.send(b"x")  # wakes the reader once; it is never read, so it is taken away here

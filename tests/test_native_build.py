@@ -114,6 +114,8 @@ def test_a_drifting_stub_is_noticed(said: str, real: str) -> None:
         ("file_writer.cpp", "write_bytes", limits.write_bytes),
         ("spool.cpp", "group_max", limits.journal_group_max),
         ("tag_scanner.hpp", "sequence_depth_max", limits.sequence_depth_max),
+        ("tls_server.cpp", "security_level", limits.tls_security_level),
+        ("tls_server.cpp", "chain_certificates_max", limits.tls_chain_certificates_max),
     ],
 )
 def test_native_constants_are_the_limits(file: str, constant: str, value: int) -> None:

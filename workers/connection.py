@@ -6,7 +6,6 @@ response waits for the socket, both within a time limit. Nothing of a data set p
 """
 
 import asyncio
-import socket
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from engine import events, limits
 from engine.arrival import Arrival, encode_arrival
 from engine.association import Association
-from engine.errors import LocalError
+from engine.errors import AbortSource, LocalError
 from engine.machine import State
 from engine.metrics import Counter, Histogram
 from engine.negotiation import AcceptedAssociation
@@ -22,19 +21,24 @@ from engine.part10 import part10_head
 from engine.store_lane import permit_stores
 from native import _core
 from workers.admission import counter_of
+from workers.transport import Transport
 
 if TYPE_CHECKING:
     from workers.receiver import Receiver
 
-_discard_bytes: Final = 64 * limits.KIB
+_client_hello: Final = 0x16  # RFC 8446 5.1: the type of TLS's first record, read as a PDU's
+# By the kinds of TlsSession.fault that a session which stood can have.
+_broken: Final = {
+    "integrity": Counter.BROKEN_INTEGRITY,
+    "renegotiation": Counter.BROKEN_RENEGOTIATION,
+    "peer_alert": Counter.BROKEN_PEER_ALERT,
+}
 
 
 class Connection:
     """From accept() to close(); `slot` is its ring while it has an association."""
 
-    def __init__(
-        self, receiver: "Receiver", connection: socket.socket, peer: str, number: str
-    ) -> None:
+    def __init__(self, receiver: "Receiver", transport: Transport, peer: str, number: str) -> None:
         now = receiver.loop.time()
         self.peer = peer
         self.slot: int | None = None
@@ -42,8 +46,9 @@ class Connection:
         self.opened = now
         self.closed = False
         self._receiver = receiver
-        self._socket = connection
-        self._descriptor = connection.fileno()
+        self._transport = transport
+        self._descriptor = transport.descriptor
+        self._source = transport.source
         self._number = number
         self._intake = _core.Intake(
             limits.associate_bytes_max,
@@ -85,7 +90,7 @@ class Connection:
         left = limits.receive_bytes_per_turn
         while True:
             try:
-                code = intake.receive(self._descriptor, left)
+                code = intake.receive(self._source, left)
             except OSError:  # reset by the peer, or timed out by TCP
                 code = _core.RECEIVED_END
             received = intake.received_bytes - self._counted_bytes
@@ -105,10 +110,30 @@ class Connection:
             elif code == _core.RECEIVED_FULL:
                 self._receiver.counters.add(Counter.RING_FULL)
                 self._pause()
+                return
             elif code == _core.RECEIVED_END:
                 self._catch_up()
                 self._handle(events.TransportClosed())
+                return
+            elif code == _core.RECEIVED_BROKEN:
+                self._note_broken()
+                self._catch_up()
+                self._handle(events.TransportClosed())
+                return
+            elif code == _core.RECEIVED_AGAIN:
+                return
+            # It is the turn of others. What was taken from the socket already wakes nobody.
+            if self._transport.holds_bytes:
+                self._receiver.loop.call_soon(self._go_on)
             return
+
+    def _note_broken(self) -> None:
+        """PS3.15 B.9 to B.11: the connection is dropped, and both sides indicate an A-P-ABORT. Ours
+        is this line; its provider reason is the kind of the fault. No A-ABORT can be sent."""
+        kind, text = self._transport.fault
+        self._receiver.counters.add(_broken.get(kind, Counter.BROKEN_PROTOCOL))
+        source = int(AbortSource.SERVICE_PROVIDER)
+        self.note("error", "tls_broken", {"source": source, "provider_reason": kind, "text": text})
 
     def _take_event(self) -> None:
         event = self._intake.next_event()
@@ -127,6 +152,8 @@ class Connection:
                 refusal, self._refusal = self._refusal, None
                 self._finish_store(refusal.status, refusal.comment, 0)
         elif kind == _core.EVENT_PDU:
+            if number == _client_hello and self.accepted is None:
+                self._receiver.counters.add(Counter.TLS_ON_PLAIN)
             self._handle(events.PduReceived(number, rest))  # type: ignore[arg-type]
         else:
             self._handle(events.StreamFault(number, rest))  # type: ignore[arg-type]
@@ -140,15 +167,8 @@ class Connection:
             self._receiver.counters.add(Counter.PDUS_OVERSIZED, oversized)
 
     def _drop_input(self) -> None:
-        try:
-            while data := self._socket.recv(_discard_bytes):
-                if len(data) < _discard_bytes:
-                    return
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        self._handle(events.TransportClosed())
+        if self._transport.drop_input():
+            self._handle(events.TransportClosed())
 
     # --- from the spool, by way of the receiver
 
@@ -288,6 +308,7 @@ class Connection:
             self.accepted = effect.accepted
             self.slot = self._receiver.establish(self)
             self._intake.attach(self._receiver.spool, self.slot)
+            self._transport.widen()
             permit_stores(self._intake, effect.accepted, self.peer, self._receiver.extra_tags)
         elif isinstance(effect, events.CancelStore):
             self._receiver.counters.add(Counter.CANCELLED_INSTANCES)
@@ -342,9 +363,7 @@ class Connection:
     def _send(self, data: bytes) -> None:
         if not self._unsent:
             try:
-                sent = self._socket.send(data, socket.MSG_NOSIGNAL)
-            except BlockingIOError:
-                sent = 0
+                sent = self._transport.send(data)
             except OSError:
                 # The peer is gone; reading will say so, and the core will be told then.
                 return
@@ -359,9 +378,7 @@ class Connection:
 
     def _writable(self) -> None:
         try:
-            sent = self._socket.send(self._unsent, socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            return
+            sent = self._transport.send(self._unsent)
         except OSError:
             sent = len(self._unsent)
         del self._unsent[:sent]
@@ -369,7 +386,7 @@ class Connection:
             self._receiver.loop.remove_writer(self._descriptor)
             self._resume()
             if self._deaf:
-                self._shut_down()
+                self._transport.say_end()
 
     def _stop_listening(self) -> None:
         """Sta13: our last word is said; the peer hears the end of the stream behind it."""
@@ -377,13 +394,11 @@ class Connection:
         if self._paused:
             self._resume()  # the peer's close must be seen
         if not self._unsent:
-            self._shut_down()
+            self._transport.say_end()
 
-    def _shut_down(self) -> None:
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            return  # already gone; the reader finds the end
+    def crowd_out(self) -> None:
+        """Make room for a newer one."""
+        self.close()
 
     def close(self) -> None:
         """Give everything back, at once."""
@@ -394,7 +409,7 @@ class Connection:
         self._receiver.loop.remove_writer(self._descriptor)
         if self._timer is not None:
             self._timer.cancel()
-        self._socket.close()
+        self._transport.close()
         self._note_oversized()
         cancels = self._association.cancels_ignored
         if cancels:

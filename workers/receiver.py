@@ -22,7 +22,9 @@ from native import _core
 from workers.admission import policy_of
 from workers.child import Child
 from workers.connection import Connection
+from workers.secured_listener import Handshake, SecuredListener
 from workers.spec import ReceiverSpec
+from workers.transport import Transport
 
 _accepts_per_turn: Final = 64
 _accept_pause_s: Final = 0.1  # when the process has no descriptor left
@@ -75,7 +77,8 @@ class Receiver:
         self._listeners = [socket.socket(fileno=fd) for fd in spec.listen_descriptors]
         self._free_slots = list(range(spec.ring_slots))
         self._by_slot: dict[int, Connection] = {}
-        self._pending: dict[Connection, None] = {}  # in the order of their arrival
+        # In the order of their arrival: a handshake that ends begins anew as a connection.
+        self._pending: dict[Connection | Handshake, None] = {}
         self._active: set[Connection] = set()
         self._serial = 0
         self._doorbell_due = False
@@ -83,6 +86,7 @@ class Receiver:
         self._idle = asyncio.Event()
         self._report_recovery()
         loop.add_reader(self.spool.completion_descriptor, self._take_completions)
+        self._secured = SecuredListener(self) if spec.tls_descriptor >= 0 else None
         child.reconfigured(self._reconfigure)
         self._refresh_admission()
 
@@ -102,6 +106,8 @@ class Receiver:
         """Associations that are open keep the policy they were accepted under."""
         self.spec = spec
         self.policy = policy_of(spec)
+        if self._secured is not None:
+            self._secured.reload()
 
     # --- connections
 
@@ -144,7 +150,7 @@ class Receiver:
             oldest = next(iter(self._pending))
             self.counters.add(Counter.CONNECTIONS_CROWDED_OUT)
             oldest.note("warning", "connection_crowded_out", {})
-            oldest.close()
+            oldest.crowd_out()
         connection.setblocking(False)
         # One small response a request: it must not wait for the peer's delayed acknowledgement.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -152,10 +158,23 @@ class Receiver:
         self._serial += 1
         self.counters.add(Counter.CONNECTIONS)
         peer = peer.removeprefix("::ffff:")
-        opened = Connection(self, connection, peer, f"{os.getpid()}-{self._serial}")
-        if not opened.closed:
-            self._pending[opened] = None
+        number = f"{os.getpid()}-{self._serial}"
+        if self._secured is None:
+            self.await_request(Connection(self, Transport(connection), peer, number))
+        else:
+            self._pending[self._secured.open(connection, peer, number)] = None
             self._count_connections()
+
+    def await_request(self, connection: Connection) -> None:
+        """Its transport stands; it has no association yet."""
+        if not connection.closed:
+            self._pending[connection] = None
+            self._count_connections()
+
+    def forget(self, handshake: Handshake) -> None:
+        """It is over; what became of it is a connection, or nothing."""
+        self._pending.pop(handshake, None)
+        self._count_connections()
 
     def has_room(self) -> bool:
         """Whether one more association may be accepted."""
@@ -279,6 +298,8 @@ class Receiver:
                 await asyncio.wait_for(self._idle.wait(), seconds)
             except TimeoutError:
                 await self._end_associations()
+        if self._secured is not None:
+            self._secured.farewells.close()
         self.loop.remove_reader(self.spool.completion_descriptor)
         self.spool.close()
         self._publish_durable()

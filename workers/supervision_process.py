@@ -251,6 +251,7 @@ def _descriptors(spec: AnySpec) -> list[int]:
     descriptors = [spec.counters_descriptor]
     if isinstance(spec, ReceiverSpec):
         descriptors += [spec.ring_descriptor, spec.doorbell_descriptor, *spec.listen_descriptors]
+        descriptors += [spec.tls_descriptor] if spec.tls_descriptor >= 0 else []
     elif isinstance(spec, IndexerSpec):
         descriptors.append(spec.doorbell_descriptor)
     else:

@@ -200,7 +200,8 @@ class Supervisor:
         for process in self._processes.values():
             spec = process.spec
             if isinstance(spec, ReceiverSpec):
-                pieces.append(f"{spec.ae_title} on port {spec.port}")
+                secured = " (TLS)" if spec.tls_descriptor >= 0 else ""
+                pieces.append(f"{spec.ae_title} on port {spec.port}{secured}")
             elif isinstance(spec, StatsSpec):
                 host = f"[{spec.address}]" if ":" in spec.address else spec.address
                 pieces.append(f"http://{host}:{spec.port}/metrics")
@@ -241,6 +242,9 @@ class Supervisor:
     def _apply(self, planned: Mapping[str, Planned]) -> None:
         """Start, change or end processes so that those run that are planned."""
         drain_s = self._config.drain_timeout_s
+        self._resources.handover.publish()
+        for text in self._resources.tls_warnings:
+            self._log.warning("tls_warning", text=text)
         for name in set(self._processes) - set(planned):
             process = self._processes.pop(name)
             process.end(drain_s)

@@ -226,7 +226,11 @@ Handshake TlsSession::handshake() {
     begin_turn(handshake_bytes_per_turn);
     ERR_clear_error();
     const int result = SSL_do_handshake(session_.get());
-    if (result == 1) return Handshake::done;
+    if (result == 1) {
+        // Behind its last message of the handshake the peer may hold back its request.
+        acknowledge();
+        return Handshake::done;
+    }
     const int error = SSL_get_error(session_.get(), result);
     if (stranger_ < 0 && !ended_) {
         if (error == SSL_ERROR_WANT_READ) return Handshake::wants_read;
@@ -269,12 +273,8 @@ Reading TlsSession::after_failed_read(int result) {
     const int error = SSL_get_error(session_.get(), result);
     if (error == SSL_ERROR_ZERO_RETURN || ended_) return {Reading::Kind::end};
     if (error == SSL_ERROR_WANT_READ) {
-        if (holds_bytes()) {
-            // In the middle of a record the peer may hold back its last segment until the one
-            // before is acknowledged; see Intake::run_dry.
-            const int on = 1;
-            static_cast<void>(::setsockopt(descriptor_, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on));
-        }
+        // The peer may hold back the rest of a record; see Intake::run_dry.
+        if (holds_bytes()) acknowledge();
         return {Reading::Kind::none};
     }
     if (error == SSL_ERROR_WANT_WRITE) {
@@ -284,6 +284,12 @@ Reading TlsSession::after_failed_read(int result) {
     }
     set_fault(error);
     return {Reading::Kind::broken};
+}
+
+void TlsSession::acknowledge() const noexcept {
+    const int on = 1;
+    // Not a TCP socket, or one that is gone: then there is nothing to hasten.
+    static_cast<void>(::setsockopt(descriptor_, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on));
 }
 
 std::size_t TlsSession::send(std::span<const std::byte> data) {

@@ -94,6 +94,7 @@ public:
 
 private:
     Reading after_failed_read(int result);
+    void acknowledge() const noexcept;
     void set_fault(int result);
     void classify();
 
