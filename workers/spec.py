@@ -72,6 +72,8 @@ class ReceiverSpec(ProcessSpec, frozen=True, kw_only=True, tag="receiver"):
     application_timeout_s: float  # ARTIM: how long the association request may take
     idle_timeout_s: float
     log_instances: bool  # a line for each stored instance
+    tls_descriptor: int = -1  # a memfd with what TLS is made of (tls_handover.py); -1: plain
+    tls_digest: str = ""  # of its content: a new one says that it is to be read again
     extra_tags: tuple[int, ...] = ()  # cut out for rules, besides what the index keeps
 
 
@@ -110,6 +112,7 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
             "application_timeout_s",
             "idle_timeout_s",
             "log_instances",
+            "tls_digest",
         }
     ),
     "indexer": frozenset(_common | {"journals", "reserve_bytes", "rules", "extra_tags"}),
