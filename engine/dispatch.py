@@ -1,4 +1,5 @@
-"""What becomes of an instance that was received, besides being kept: rules queue its deliveries.
+"""What becomes of an instance that was received, besides being kept: rules queue its deliveries,
+and have its patient's earlier studies fetched.
 
 Called by engine/index_intake.py inside the transaction that takes the instance into the index, once
 for each record of a journal: so whatever is acknowledged is queued, neither lost nor doubled by a
@@ -21,32 +22,59 @@ from engine.limits import attribute_bytes_max, attributes_bytes_max, rule_head_b
 from engine.outbox import Outbox
 from engine.outbox_records import NewDelivery
 from engine.part10 import read_part10_head
+from engine.prefetch_jobs import PrefetchJobs
+from engine.prefetch_rules import PrefetchRules
 from engine.rules import Rules
 from engine.storage import StoreTree
 from engine.uids import is_explicit_vr
 from native import _core
 
 _ns: Final = 1e9
+NO_PREFETCH: Final = PrefetchRules(())
 
 
 class Dispatcher:
     """The rules of one configuration, at work on what arrives."""
 
-    def __init__(self, tree: StoreTree, rules: Rules, extra_tags: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        tree: StoreTree,
+        rules: Rules,
+        extra_tags: tuple[int, ...],
+        prefetch: PrefetchRules,
+    ) -> None:
         self._tree = tree
         self._rules = rules
+        self._prefetch = prefetch
         self._extra_tags = extra_tags
         self._identity = identity_of(extra_tags)
-        self._elements = {tag: rules.elements[tag] for tag in extra_tags if tag in rules.elements}
+        elements = rules.elements | prefetch.elements
+        self._elements = {tag: elements[tag] for tag in extra_tags if tag in elements}
 
     @classmethod
-    def of(cls, tree: StoreTree, rules: Rules, extra_tags: tuple[int, ...]) -> "Dispatcher | None":
+    def of(
+        cls,
+        tree: StoreTree,
+        rules: Rules,
+        extra_tags: tuple[int, ...],
+        prefetch: PrefetchRules = NO_PREFETCH,
+    ) -> "Dispatcher | None":
         """None without rules: nobody pays for what he does not use."""
-        return cls(tree, rules, extra_tags) if rules else None
+        return cls(tree, rules, extra_tags, prefetch) if rules or prefetch else None
 
     def arrived(self, batch: Batch, entry: Entry, now_ns: int) -> None:
         """Queue what the rules say of an instance that was just put into the index."""
-        destinations = self._rules.destinations(self.subject_of(entry))
+        subject = self.subject_of(entry)
+        self._enqueue(batch, entry, self._rules.destinations(subject), now_ns)
+        if self._prefetch:
+            character_set = entry.head.character_set.decode("latin-1")
+            uid = entry.arrival.sop_instance_uid
+            for trigger in self._prefetch.triggered(subject, uid, character_set):
+                PrefetchJobs.within(batch).trigger(trigger, now_ns)
+
+    def _enqueue(
+        self, batch: Batch, entry: Entry, destinations: list[tuple[str, str]], now_ns: int
+    ) -> None:
         if not destinations:
             return
         outbox = Outbox.within(batch)

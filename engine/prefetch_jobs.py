@@ -6,13 +6,11 @@ come. Nothing here reads a clock, opens a table or commits.
 """
 
 from collections.abc import Container, Iterator
-from typing import Final, NamedTuple, cast
-
-import lmdb
+from typing import Final, NamedTuple, Self, cast
 
 from engine import index_records
 from engine import prefetch_records as records
-from engine.index import Tables
+from engine.index import View
 from engine.limits import prefetch_interruptions_max
 from engine.prefetch_records import ENDED, Ask, Fetched, Job, State, Totals
 
@@ -36,12 +34,13 @@ class Trigger(NamedTuple):
     refusal: str = ""
 
 
-class PrefetchJobs:
-    """The jobs as one transaction sees them; a write transaction for all that changes."""
+class PrefetchJobs(View):
+    """The jobs, and the index, as one transaction sees them; a write transaction to change jobs."""
 
-    def __init__(self, transaction: lmdb.Transaction, tables: Tables) -> None:
-        self._transaction = transaction
-        self._tables = tables
+    @classmethod
+    def within(cls, view: View) -> Self:
+        """The jobs in the transaction of a view of the index, or of a batch of changes to it."""
+        return cls(view._transaction, view._tables)
 
     # --- making ---
     def trigger(self, trigger: Trigger, now_ns: int) -> int | None:
@@ -271,9 +270,6 @@ class PrefetchJobs:
     def _total(self, key: bytes) -> int:
         value = self._get("prefetch_totals", key)
         return 0 if value is None else records.NUMBER.unpack(value)[0]
-
-    def _get(self, table: str, key: bytes) -> bytes | None:
-        return cast(bytes | None, self._transaction.get(key, db=self._tables[table]))
 
     def _put(self, table: str, key: bytes, value: bytes) -> None:
         self._transaction.put(key, value, db=self._tables[table])

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import lmdb
 
-from engine.index import INDEX_DIRECTORY, Environment, View
+from engine.index import INDEX_DIRECTORY, Environment
 from engine.limits import index_map_growth_factor
 from engine.prefetch_jobs import PrefetchJobs
 from engine.storage import sync_directory
@@ -43,11 +43,10 @@ class PrefetchStore:
                 self._environment.lmdb.set_mapsize(size * index_map_growth_factor)
 
     @contextmanager
-    def view(self) -> Iterator[tuple[PrefetchJobs, View]]:
+    def view(self) -> Iterator[PrefetchJobs]:
         """One consistent state of jobs and index, to look at briefly."""
         with self._environment.begin() as transaction:
-            tables = self._environment.tables
-            yield PrefetchJobs(transaction, tables), View(transaction, tables)
+            yield PrefetchJobs(transaction, self._environment.tables)
 
     def close(self) -> None:
         self._environment.close()

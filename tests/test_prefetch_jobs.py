@@ -38,7 +38,7 @@ def made(store: PrefetchStore, it: Trigger, now_s: float) -> int | None:
 
 def job_of(store: PrefetchStore, number: int | None) -> Job:
     assert number is not None
-    with store.view() as (jobs, _):
+    with store.view() as jobs:
         job = jobs.job(number)
     assert job is not None
     return job
@@ -49,7 +49,7 @@ def begun(store: PrefetchStore, now_s: float, without: tuple[str, ...] = ()) -> 
 
 
 def looked(store: PrefetchStore, look: Callable[[PrefetchJobs], T]) -> T:
-    with store.view() as (jobs, _):
+    with store.view() as jobs:
         return look(jobs)
 
 

@@ -21,6 +21,7 @@ from engine.index_intake import Intake, Step, journals_on_disk
 from engine.index_repair import serve_requests
 from engine.index_writer import IndexWriter, WriterBusyError
 from engine.metrics import Counter, Gauge, Histogram
+from engine.prefetch_rules import PrefetchRules
 from engine.rules import Rules
 from native import _core
 from workers.child import Child
@@ -249,9 +250,13 @@ class Indexer:
     def _step_now(self) -> Step:
         intake = self._open_now()
         if self._dispatching is not self.child.spec:
-            self._dispatching = self.child.spec
-            rules = Rules.compile(self._dispatching.rules)
-            intake.dispatcher = Dispatcher.of(intake.tree, rules, self._dispatching.extra_tags)
+            spec = self._dispatching = self.child.spec
+            intake.dispatcher = Dispatcher.of(
+                intake.tree,
+                Rules.compile(spec.rules),
+                spec.extra_tags,
+                PrefetchRules(spec.prefetch),
+            )
         durable = dict(self._orphans)
         for journal in self.child.spec.journals:
             durable[journal.name] = self._durable_sequence(journal)

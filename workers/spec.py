@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from engine.config_prefetch import Prefetch
 from engine.config_send import Rule
 
 MODULES: Final = {
@@ -85,6 +86,7 @@ class IndexerSpec(ProcessSpec, frozen=True, kw_only=True, tag="indexer"):
     reserve_bytes: int
     journals: tuple[JournalSpec, ...]
     rules: tuple[Rule, ...] = ()
+    prefetch: tuple[Prefetch, ...] = ()
     extra_tags: tuple[int, ...] = ()  # as the receivers are told
 
 
@@ -115,7 +117,9 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
             "tls_digest",
         }
     ),
-    "indexer": frozenset(_common | {"journals", "reserve_bytes", "rules", "extra_tags"}),
+    "indexer": frozenset(
+        _common | {"journals", "reserve_bytes", "rules", "prefetch", "extra_tags"}
+    ),
     "stats": frozenset(_common),
 }
 

@@ -15,8 +15,9 @@ from engine.config import Config, StorageEntity
 from engine.counters import CounterSegment
 from engine.elements import extra_tags
 from engine.errors import OperatorError
-from engine.tls_material import material_of
+from engine.prefetch_rules import PrefetchRules
 from engine.rules import Rules
+from engine.tls_material import material_of
 from workers.placement import Assignment, Seat, place
 from workers.spec import (
     AnySpec,
@@ -152,7 +153,7 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
 
 def wanted_extra_tags(config: Config) -> tuple[int, ...]:
     """What rules look at that the index does not keep."""
-    return extra_tags(Rules.compile(config.rules).tags)
+    return extra_tags(Rules.compile(config.rules).tags | PrefetchRules(config.prefetch).tags)
 
 
 def _wish(core: int | str) -> int | None:
@@ -170,6 +171,7 @@ def _specify(common: ProcessSpec, config: Config, resources: Resources) -> AnySp
             reserve_bytes=reserve_bytes,
             journals=tuple(resources.journals.values()),
             rules=config.rules,
+            prefetch=config.prefetch,
             extra_tags=wanted_extra_tags(config),
         )
     if common.role == STATS:
