@@ -77,6 +77,7 @@ class Reencoder:
         self._levels = [_Level(reader.end, items=False)]
         self._at = reader.start
         self._surveyed = False
+        self._stops = _KEPT | edits.tags  # plain runs end there
 
     def pieces(self) -> Iterator[Piece]:
         """The whole data set. LocalError where it is broken, after what came before."""
@@ -136,6 +137,13 @@ class Reencoder:
     def _element(self, level: _Level) -> Iterator[Piece] | None:
         """Pass on the element that is next. Frames to be decoded are given back as an iterator."""
         at = self._at
+        if self._explicit and self._explicit_out:
+            below = self._edits.next_tag if len(self._levels) == 1 else UNDEFINED
+            run = self._reader.plain_run(at, level.end, below, self._stops)
+            if run:
+                self._writer.put(run)
+                self._at = at + len(run)
+                return None
         tag, vr, length, start = self._reader.header(at, self._explicit)
         if tag >> 16 == 0xFFFE:
             if tag != ITEM_END or level.end != _OPEN or len(self._levels) == 1:

@@ -22,6 +22,13 @@ _IMPLICIT: Final = Struct("<HHI").unpack_from
 _EXPLICIT: Final = Struct("<HH2sH").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
 _header_bytes_max: Final = 12
+# PS3.5 7.1.2: all other VRs have a length of 32 bits.
+SHORT_VRS: Final = frozenset(
+    {
+        *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO"),
+        *(b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
+    }
+)
 _window_bytes: Final = 64 * limits.KIB
 # More fragments than the longest runs have; their places take 50 MB of memory.
 _fragments_max: Final = 256 * limits.KIB
@@ -72,6 +79,26 @@ class DataSetReader:
                 return self._read(at, length)
             offset = self._load(at)
         return self._window[offset : offset + length]
+
+    def plain_run(self, at: int, end: int, below: int, stops: frozenset[int]) -> bytes:
+        """The explicit elements from `at` on that are of a short VR, no group length, not in
+        `stops` and below the tag `below`; as many as are at hand."""
+        offset = at - self._base
+        if not 0 <= offset <= self._whole:
+            offset = self._load(at)
+        window = self._window
+        first = offset
+        last = min(self._whole, end - self._base)
+        while offset <= self._whole:
+            group, element, vr, length = _EXPLICIT(window, offset)
+            tag = group << 16 | element
+            following: int = offset + 8 + length
+            if vr not in SHORT_VRS or tag >= below or tag in stops or not element:
+                break
+            if following > last:
+                break
+            offset = following
+        return window[first:offset]
 
     def skip(self, at: int, vr: bytes, length: int, explicit: bool) -> int:
         """Where the element behind a value of this length begins."""
