@@ -113,12 +113,13 @@ class Dispatcher:
             with open(self._tree.absolute(entry.path), "rb") as file:
                 start = file.read(rule_head_bytes_max)
             offset = read_part10_head(start).data_set_offset
-            elements = scan(start[offset:], entry.arrival.transfer_syntax_uid, self._extra_tags)
+            row = scan_row(start[offset:], entry.arrival.transfer_syntax_uid, self._extra_tags)
+            elements = read_row(row)
         return texts_of(elements, self._elements, entry.head.character_set)
 
 
-def scan(data: bytes, transfer_syntax: str, tags: Iterable[int]) -> list[tuple[int, bytes]]:
-    """The raw values of these tags in the beginning of a data set, as the receivers cut them out.
+def scan_row(data: bytes, transfer_syntax: str, tags: Iterable[int]) -> bytes:
+    """The row of these tags in the beginning of a data set, as the receivers cut it out.
 
     A malformed data set tells what stands before the fault.
     """
@@ -129,7 +130,7 @@ def scan(data: bytes, transfer_syntax: str, tags: Iterable[int]) -> list[tuple[i
         attribute_bytes_max,
         attributes_bytes_max,
     )
-    return list(read_row(row))
+    return row
 
 
 def texts_of(

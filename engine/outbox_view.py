@@ -51,6 +51,18 @@ class OutboxView(View):
         first = next(self._places(State.WAITING, destination), None)
         return None if first is None else self._load(first[1])
 
+    def last_in_line(self, state: State, destination: str) -> Delivery | None:
+        """The last in the queue's order; of delivered ones, the one that was delivered last."""
+        prefix = records.queue_prefix(state, destination)
+        cursor = self._transaction.cursor(db=self._tables["delivery_queue"])
+        behind = prefix[:-1] + b"\1"  # the name ends with a NUL
+        if not (cursor.set_range(behind) and cursor.prev()) and not cursor.last():
+            return None
+        key = bytes(cursor.key())
+        if not key.startswith(prefix):
+            return None
+        return self._load(PAIR.unpack_from(key, len(prefix))[1])
+
     def deliveries(
         self,
         state: State | None = None,

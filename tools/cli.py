@@ -31,6 +31,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "find": Entry("tools.find_command", "Find studies, series and instances."),
     "edit": Entry("tools.edit_command", "Correct patient, study and series information."),
     "verify": Entry("tools.verify_command", "Check that files and index agree, and repair them."),
+    "rules": Entry("tools.rules_command", "List the routing rules, or try them on a file."),
+    "remotes": Entry("tools.remotes_command", "List the remote AEs and what waits for them."),
     "config": Entry("tools.config_command", "Check and show the configuration."),
 }
 

@@ -1,0 +1,127 @@
+"""`scai remotes`: the remote AEs of the configuration, and how sending to each of them goes.
+
+Reads the configuration and the outbox, asks nobody: `scai echo` finds out who answers. What a peer
+said when it refused is shown as it was recorded, escaped.
+"""
+
+import json
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from engine.config import Remote
+from engine.index import NoIndexError, open_index_reader
+from engine.outbox_records import Delivery, State
+from engine.outbox_view import OutboxView
+from tools.options import config_option, load
+from tools.terminal import Exit, printable
+
+_piped_width: Final = 250  # nobody's window sets a bound
+_ns: Final = 1e9
+
+
+@click.command(name="remotes")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each remote AE.")
+def command(config_path: Path | None, as_json: bool) -> int:
+    """List the remote AEs with their state and what waits for them.
+
+    Exit code 1 when there are none.
+    """
+    config = load(config_path).config
+    rows = _rows(config.remotes, config.data_path)
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row))
+    elif rows:
+        _print_table(rows)
+    if not rows:
+        click.echo("no remote AEs: add [[remotes]] to the configuration", err=True)
+    return Exit.OK if rows else Exit.NEGATIVE
+
+
+def _rows(remotes: tuple[Remote, ...], data_directory: Path) -> list[dict[str, Any]]:
+    try:
+        if not data_directory.exists():
+            raise NoIndexError("the service has never run", str(data_directory))
+        reader = open_index_reader(data_directory)
+    except NoIndexError:
+        return [_row(remote, None) for remote in remotes]
+    with closing(reader), reader.view() as view:
+        outbox = OutboxView.within(view)
+        return [_row(remote, outbox) for remote in remotes]
+
+
+def _row(remote: Remote, outbox: OutboxView | None) -> dict[str, Any]:
+    """One remote AE. Without an outbox nothing was ever sent."""
+    counts: dict[tuple[str, State], int] = {}
+    succeeded = failed = None
+    is_paused = False
+    if outbox is not None:
+        counts = outbox.counts()
+        is_paused = remote.name in outbox.paused()
+        succeeded = outbox.last_in_line(State.DELIVERED, remote.name)
+        failures = [
+            outbox.last_in_line(state, remote.name) for state in (State.FAILED, State.RETRYING)
+        ]
+        failed = max(filter(None, failures), key=lambda each: each.changed_ns, default=None)
+    return {
+        "name": remote.name,
+        "ae_title": remote.ae_title,
+        "host": remote.host,
+        "port": remote.port,
+        "tls": remote.tls,
+        "associations": remote.associations,
+        "transfer_syntaxes": list(remote.transfer_syntaxes),
+        "outgoing_directory": remote.outgoing_directory,
+        "state": _state(remote.paused, is_paused),
+        **{state.name.lower(): counts.get((remote.name, state), 0) for state in State},
+        "last_success": _moment(succeeded),
+        "last_failure": _moment(failed),
+        "last_failure_reason": "" if failed is None else failed.reason,
+    }
+
+
+def _state(by_file: bool, by_hand: bool) -> str:
+    if by_file:
+        return "paused by the configuration"
+    return "paused" if by_hand else "open"
+
+
+def _moment(delivery: Delivery | None) -> str | None:
+    if delivery is None:
+        return None
+    moment = datetime.fromtimestamp(delivery.changed_ns / _ns, UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = ("Name", "AE title", "Address", "TLS", "State", "Waiting", "Sending", "Failed")
+    for heading in (*columns, "Last success", "Last failure"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        host = f"[{row['host']}]" if ":" in row["host"] else row["host"]
+        failure = " ".join(filter(None, (row["last_failure"], row["last_failure_reason"])))
+        cells = (
+            row["name"],
+            row["ae_title"],
+            f"{host}:{row['port']}",
+            "yes" if row["tls"] else "no",
+            row["state"] + (", held: " + str(row["held"]) if row["held"] else ""),
+            row["waiting"] + row["retrying"],
+            row["sending"],
+            row["failed"],
+            row["last_success"] or "never",
+            failure or "none",
+        )
+        table.add_row(*(Text(printable(str(cell)).replace("\n", "\\n")) for cell in cells))
+    Console(width=None if sys.stdout.isatty() else _piped_width).print(table)
