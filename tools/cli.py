@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "run": Entry("tools.run_command", "Run the gateway in the foreground."),
     "status": Entry("tools.status_command", "Show processes, associations, rates and disk."),
     "find": Entry("tools.find_command", "Find studies, series and instances."),
+    "echo": Entry("tools.echo_command", "Verify remote AEs (C-ECHO), and tell what fails."),
     "edit": Entry("tools.edit_command", "Correct patient, study and series information."),
     "verify": Entry("tools.verify_command", "Check that files and index agree, and repair them."),
     "rules": Entry("tools.rules_command", "List the routing rules, or try them on a file."),
