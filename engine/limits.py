@@ -139,6 +139,7 @@ sending_poll_ms: Final = 50  # how long the sender may not know of a delivery th
 sending_commit_interval_ms: Final = 20  # ends of attempts and new leases share a commit
 # A destination that takes this long for an instance comes after the others when lanes are scarce.
 sending_slow_s: Final = 2
+sender_drain_s_min: Final = 1  # receivers have used up the drain's time: what is sent is cut off
 sending_idle_s: Final = 5  # a reused association is kept open this long without work
 # A destination that cannot be reached is asked again after this, twice as long each time: what
 # waits for it shall not use up its attempts while a peer restarts.

@@ -114,6 +114,17 @@ class Counter(IntEnum):
     BROKEN_RENEGOTIATION = "tls_sessions_broken_total", "", "cause=renegotiation"
     BROKEN_PEER_ALERT = "tls_sessions_broken_total", "", "cause=peer_alert"
     BROKEN_PROTOCOL = "tls_sessions_broken_total", "", "cause=protocol"
+    SENT_SUCCESS = "sent_attempts_total", "Attempts to deliver, by outcome.", "outcome=success"
+    SENT_WARNING = "sent_attempts_total", "", "outcome=warning"
+    SENT_REFUSED = "sent_attempts_total", "", "outcome=refused"
+    SENT_BROKEN = "sent_attempts_total", "", "outcome=no_answer"
+    SENT_IMPOSSIBLE = "sent_attempts_total", "", "outcome=impossible"
+    SENT_RETURNED = "sent_attempts_total", "", "outcome=interrupted"
+    SENT_GIVEN_UP = "sent_given_up_total", "Deliveries that failed for good."
+    SENT_BYTES = "sent_bytes_total", "Bytes of P-DATA-TF PDUs sent to remote AEs."
+    SENT_ASSOCIATIONS = "sent_associations_total", "Associations asked for to deliver."
+    OUTBOX_COLLECTED = "outbox_collected_total", "Files taken from watched folders."
+    OUTBOX_REJECTED = "outbox_rejected_total", "Files of watched folders that cannot be sent."
     TLS_ON_PLAIN = "tls_on_plain_port_total", "Connections that began TLS on a port without it."
 
 
@@ -150,6 +161,13 @@ class Gauge(IntEnum):
     PATIENTS = "patients", "Patients in the index."
     DISK_FREE_BYTES = "disk_free_bytes", "Free space where the data lies."
     DISK_LOW = "disk_low", "1 while new instances are refused for want of space."
+    OUTBOX_WAITING = "outbox_deliveries", "Deliveries by state.", "state=waiting"
+    OUTBOX_SENDING = "outbox_deliveries", "", "state=sending"
+    OUTBOX_RETRYING = "outbox_deliveries", "", "state=retrying"
+    OUTBOX_FAILED = "outbox_deliveries", "", "state=failed"
+    OUTBOX_HELD = "outbox_deliveries", "", "state=held"
+    OUTBOX_DELIVERED = "outbox_deliveries", "", "state=delivered"
+    OUTBOX_FAULT = "outbox_fault_errno", "Error that keeps the outbox from being written, or 0."
     CERTIFICATE_END = (
         "certificate_expiry_timestamp_seconds",
         "When the first certificate of our own chain expires.",
@@ -177,6 +195,7 @@ class Histogram(IntEnum):
 
     STORE_DURATION = "store_duration_seconds", "From C-STORE-RQ to its response.", _slow
     COMMIT_DURATION = "commit_duration_seconds", "From a data set's end to durability.", _fast
+    SENT_DURATION = "sent_duration_seconds", "One attempt that was delivered.", _slow
     INDEX_BATCH_DURATION = "index_batch_duration_seconds", "Placing and indexing a batch.", _fast
     ASSOCIATION_DURATION = (
         "association_duration_seconds",

@@ -40,6 +40,7 @@ def segment() -> CounterSegment:
         ("supervisor", "supervisor", ""),
         ("storage_scp", "receiver", 'A"\\B'),
         ("indexer", "indexer", ""),
+        ("sender", "sender", "SCP_AE"),
     ):
         index = segment.claim(name, role, title)
         segment.note_state(index, ProcessState.READY)

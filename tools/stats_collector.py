@@ -4,9 +4,9 @@ no sum ever falls; their gauges are left out.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, groupby
-from typing import Final
+from typing import Final, TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -32,6 +32,7 @@ from engine.metrics import (
 
 PREFIX: Final = "scai_"
 _own: Final = ("process", "ae")
+_Item = TypeVar("_Item", Counter, Gauge)
 
 # Which roles have which numbers; every other one would be a row of zeros.
 _index_families: Final = (
@@ -43,12 +44,18 @@ _index_families: Final = (
     "studies",
     "patients",
 )
+_sender_families: Final = ("sent_", "outbox_")
+_association_families: Final = ("associations_active", "associations_limit")
 _shared_families: Final = ("process_state", "log_lines_dropped_total")
 
 
 def _belongs(row: Row, role: str) -> bool:
     if row.family in _shared_families:
         return True
+    if row.family in _association_families and role == "sender":
+        return True
+    if row.family.startswith(_sender_families):
+        return role == "sender"
     return role == ("indexer" if row.family.startswith(_index_families) else "receiver")
 
 
@@ -68,7 +75,7 @@ class SegmentCollector(Collector):
         yield from self._derived(heads, present)
 
     def _counters(self, heads: list[BlockHead]) -> Iterator[Metric]:
-        for rows in _counter_families():
+        for rows in _families(Counter):
             first = rows[0].row
             names = (*_own, *labels_of(first))
             family = CounterMetricFamily(PREFIX + first.family, first.text, labels=names)
@@ -81,15 +88,17 @@ class SegmentCollector(Collector):
             yield family
 
     def _gauges(self, heads: list[BlockHead]) -> Iterator[Metric]:
-        for item in Gauge:
-            row = item.row
-            if not row.family:
-                continue
-            family = GaugeMetricFamily(PREFIX + row.family, row.text, labels=_own)
+        for items in _families([item for item in Gauge if item.row.family]):
+            first = items[0].row
+            names = (*_own, *labels_of(first))
+            family = GaugeMetricFamily(PREFIX + first.family, first.text, labels=names)
             for head in heads:
-                if _belongs(row, head.role):
+                for item in items:
+                    if not _belongs(item.row, head.role):
+                        continue
                     value = self._segment.block(head.index).get(item)
-                    family.add_metric(_labels(head), value / 1e9 if row.in_nanoseconds else value)
+                    labels = [*_labels(head), *labels_of(item.row).values()]
+                    family.add_metric(labels, value / 1e9 if first.in_nanoseconds else value)
             yield family
 
     def _histograms(self, heads: list[BlockHead]) -> Iterator[Metric]:
@@ -138,6 +147,6 @@ def _labels(head: BlockHead) -> list[str]:
     return [head.name, head.ae_title]
 
 
-def _counter_families() -> list[list[Counter]]:
+def _families(items: Iterable[_Item]) -> list[list[_Item]]:
     """Neighbours in the table that share a name."""
-    return [list(group) for _, group in groupby(Counter, key=lambda item: item.row.family)]
+    return [list(group) for _, group in groupby(items, key=lambda item: item.row.family)]

@@ -54,7 +54,8 @@ def place(
         if seat.wish is not None:
             placed[seat.name] = _as_wished(seat, allowed)
         elif seat.role not in ("receiver", "indexer"):
-            placed[seat.name] = Assignment(seat.name, (), "not pinned: it only watches")
+            why = "it only watches" if seat.role == "stats" else "it runs where others leave room"
+            placed[seat.name] = Assignment(seat.name, (), f"not pinned: {why}")
     waiting = [seat for seat in seats if seat.name not in placed]
     if len(usable) == 1:
         only = usable[0].number

@@ -10,12 +10,14 @@ from typing import Final
 
 import msgspec
 
+from engine.config_entities import Remote
 from engine.config_prefetch import Prefetch
 from engine.config_send import Rule
 
 MODULES: Final = {
     "receiver": "workers.receiver",
     "indexer": "workers.indexer",
+    "sender": "workers.sender",
     "stats": "tools.stats",
 }
 
@@ -90,6 +92,20 @@ class IndexerSpec(ProcessSpec, frozen=True, kw_only=True, tag="indexer"):
     extra_tags: tuple[int, ...] = ()  # as the receivers are told
 
 
+class SenderSpec(ProcessSpec, frozen=True, kw_only=True, tag="sender"):
+    """STORAGE-SCU: the process that delivers what stands in the outbox."""
+
+    calling_ae_title: str
+    application_timeout_s: float  # of each step of an association
+    retry_count: int
+    retry_pause_s: int
+    delivered_days: int
+    remotes: tuple[Remote, ...]
+    log_instances: bool  # a line for each instance that was sent
+    tls_descriptor: int = -1  # as the receivers'; -1: no remote AE is spoken to over TLS
+    tls_digest: str = ""
+
+
 class StatsSpec(ProcessSpec, frozen=True, kw_only=True, tag="stats"):
     """The HTTP endpoint of metrics and health; reads counters, owns nothing."""
 
@@ -98,7 +114,7 @@ class StatsSpec(ProcessSpec, frozen=True, kw_only=True, tag="stats"):
     port: int
 
 
-AnySpec = ReceiverSpec | IndexerSpec | StatsSpec
+AnySpec = ReceiverSpec | IndexerSpec | SenderSpec | StatsSpec
 
 _common: Final = {"log_level", "counters_blocks", "version"}
 CHANGEABLE: Final[dict[str, frozenset[str]]] = {
@@ -119,6 +135,19 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
     ),
     "indexer": frozenset(
         _common | {"journals", "reserve_bytes", "rules", "prefetch", "extra_tags"}
+    ),
+    "sender": frozenset(
+        _common
+        | {
+            "calling_ae_title",
+            "application_timeout_s",
+            "retry_count",
+            "retry_pause_s",
+            "delivered_days",
+            "remotes",
+            "log_instances",
+            "tls_digest",
+        }
     ),
     "stats": frozenset(_common),
 }

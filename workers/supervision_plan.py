@@ -26,6 +26,7 @@ from workers.spec import (
     JournalSpec,
     ProcessSpec,
     ReceiverSpec,
+    SenderSpec,
     StatsSpec,
 )
 from workers.supervision_machine import read_topology
@@ -33,6 +34,7 @@ from workers.supervision_sockets import Listeners
 from workers.tls_handover import Handover
 
 INDEXER = "indexer"
+SENDER = "sender"
 STATS = "stats"
 SECURED = "secured_scp"
 SUPERVISOR = "supervisor"
@@ -103,6 +105,8 @@ def seat_everybody(config: Config) -> list[Assignment]:
         for entity in entities
     ]
     seats.append(Seat(INDEXER, "indexer", 0, _wish(config.index.core)))
+    if config.remotes:
+        seats.append(Seat(SENDER, SENDER))
     if config.stats.enabled:
         seats.append(Seat(STATS, STATS))
     return place(os.sched_getaffinity(0), read_topology(), seats)
@@ -116,6 +120,8 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
     blocks = {SUPERVISOR: resources.own_block, INDEXER: counters.claim(INDEXER, INDEXER)}
     for entity in entities:
         blocks[entity.table] = counters.claim(entity.table, "receiver", entity.settings.ae_title)
+    if config.remotes:
+        blocks[SENDER] = counters.claim(SENDER, SENDER, config.calling_ae_title)
     if config.stats.enabled:
         blocks[STATS] = counters.claim(STATS, STATS)
     for entity in entities:
@@ -127,7 +133,7 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
     planned = {}
     for sits in seat_everybody(config):
         name = sits.name
-        role = name if name in (INDEXER, STATS) else "receiver"
+        role = name if name in (INDEXER, SENDER, STATS) else "receiver"
         common = ProcessSpec(
             name=name,
             role=role,
@@ -174,6 +180,8 @@ def _specify(common: ProcessSpec, config: Config, resources: Resources) -> AnySp
             prefetch=config.prefetch,
             extra_tags=wanted_extra_tags(config),
         )
+    if common.role == SENDER:
+        return _sender(fields, config, resources)
     if common.role == STATS:
         place_of_stats = (config.stats.address, config.stats.port)
         return StatsSpec(
@@ -184,6 +192,22 @@ def _specify(common: ProcessSpec, config: Config, resources: Resources) -> AnySp
         )
     entity = next(entity for entity in config.storage_aes() if entity.table == common.name)
     return _receiver(fields, entity, config, resources)
+
+
+def _sender(fields: dict[str, object], config: Config, resources: Resources) -> SenderSpec:
+    secured = any(remote.tls for remote in config.remotes)
+    return SenderSpec(
+        **fields,  # type: ignore[arg-type]  # as in _receiver()
+        calling_ae_title=config.calling_ae_title,
+        application_timeout_s=config.application_timeout_s,
+        retry_count=config.retry_count,
+        retry_pause_s=config.send.retry_pause_s,
+        delivered_days=config.send.delivered_days,
+        remotes=config.remotes,
+        log_instances=config.log.instances,
+        tls_descriptor=resources.handover.descriptor if secured else -1,
+        tls_digest=resources.tls_digest if secured else "",
+    )
 
 
 def _receiver(

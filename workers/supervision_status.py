@@ -17,7 +17,7 @@ from engine import limits
 from engine.counters import CounterSegment
 from engine.errors import OperatorError
 from engine.metrics import Gauge
-from workers.spec import IndexerSpec, ReceiverSpec, StatsSpec
+from workers.spec import AnySpec, ReceiverSpec, SenderSpec, StatsSpec
 from workers.supervision_process import Supervised
 
 SOCKET_NAME: Final = "control.sock"
@@ -58,6 +58,7 @@ def status_of(process: Supervised, counters: CounterSegment, now: float) -> Proc
     spec = process.spec
     block = counters.block(spec.counters_block)
     receives = isinstance(spec, ReceiverSpec)
+    sends = isinstance(spec, SenderSpec)
     return ProcessStatus(
         name=spec.name,
         role=spec.role,
@@ -71,10 +72,16 @@ def status_of(process: Supervised, counters: CounterSegment, now: float) -> Proc
         counters_block=spec.counters_block,
         ae_title=spec.ae_title if isinstance(spec, ReceiverSpec) else "",
         address=spec.address if isinstance(spec, StatsSpec) else "",
-        port=0 if isinstance(spec, IndexerSpec) else spec.port,
-        associations=block.get(Gauge.ASSOCIATIONS_ACTIVE) if receives else 0,
-        association_limit=spec.association_limit if isinstance(spec, ReceiverSpec) else 0,
+        port=spec.port if isinstance(spec, ReceiverSpec | StatsSpec) else 0,
+        associations=block.get(Gauge.ASSOCIATIONS_ACTIVE) if receives or sends else 0,
+        association_limit=_association_limit(spec),
     )
+
+
+def _association_limit(spec: AnySpec) -> int:
+    if isinstance(spec, ReceiverSpec):
+        return spec.association_limit
+    return limits.associations_sending_max if isinstance(spec, SenderSpec) else 0
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -261,14 +261,23 @@ class Supervisor:
     # --- the end ---------------------------------------------------------------------------------
 
     async def _stop(self) -> None:
-        """Receivers first, then the indexer, which takes in what they left, then the rest."""
+        """Receivers first, then the sender, which finishes what it sends (both within the one
+        time), then the indexer, which takes in what they left, then the rest."""
         self._note_state(ProcessState.DRAINING)
         drain_s = self._config.drain_timeout_s
         self._notifier.stopping(f"draining, at most {drain_s} s")
         self._log.info("service_draining", seconds=drain_s)
         everybody = self._everybody()
-        stages = (("receiver", drain_s), ("indexer", limits.index_drain_s), ("stats", 1))
+        drain_end = time.monotonic() + drain_s
+        stages: tuple[tuple[str, float], ...] = (
+            ("receiver", drain_s),
+            ("sender", drain_s),
+            ("indexer", limits.index_drain_s),
+            ("stats", 1),
+        )
         for role, seconds in stages:
+            if role == "sender":
+                seconds = max(limits.sender_drain_s_min, drain_end - time.monotonic())
             group = [process for process in everybody if process.spec.role == role]
             for process in group:
                 process.end(seconds if self._stop_signals < 2 else 0)

@@ -8,7 +8,7 @@ it, and whoever reads always gets one whole version.
 import hashlib
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -32,13 +32,30 @@ class Secured(msgspec.Struct, frozen=True):
     trust: tuple[bytes, ...]
     tls12: tuple[str, ...]
     tls13: tuple[str, ...]
-    client_authentication: str
+    client_authentication: Literal["need", "want", "none"]
     profile: str
     ends_ns: int  # when our chain's first certificate expires; since 1970
 
     def __repr__(self) -> str:
         """Without the key."""
         return f"Secured(profile={self.profile!r}, ...)"
+
+    def material(self) -> "TlsMaterial":
+        """The same for our own connections to remote AEs (engine/tls.py)."""
+        from datetime import UTC, datetime
+
+        from engine.tls_material import TlsMaterial
+        from engine.tls_profiles import PROFILES
+
+        return TlsMaterial(
+            key=self.key,
+            chain=self.chain,
+            trust=self.trust,
+            not_after=datetime.fromtimestamp(self.ends_ns // 10**9, UTC),
+            profile=PROFILES[self.profile],
+            client_authentication=self.client_authentication,
+            warnings=(),
+        )
 
     def server(self) -> _core.TlsServer:
         """The context; ValueError if OpenSSL would do anything else than asked."""

@@ -1,0 +1,253 @@
+"""Who may send next, and what an attempt's end means: the sender's decisions, without its threads.
+
+`Schedule` shares a few lanes (one association each) among destinations so that none waits for
+another one's slowness: each destination with work keeps a lane, one is kept for whoever comes next,
+and one that is in trouble has a single lane and is asked with growing pauses, so that a peer that
+is restarted for a minute does not use up the attempts of everything that waits for it.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from engine import limits
+from engine.dimse_requests import Outcome, outcome_of, status_words
+from engine.scu_failure import FailureKind, ScuFailure
+
+T = TypeVar("T")
+
+NO_STATUS: Final = -1
+_OUT_OF_RESOURCES: Final = 0xA7
+
+
+class Ending(Enum):
+    """How an attempt ended."""
+
+    DELIVERED = "delivered"
+    WARNING = "delivered with a warning"
+    REFUSED = "answered with a failure status"
+    BROKEN = "no answer"  # rejected, aborted, timed out, lost, not reached
+    IMPOSSIBLE = "cannot be sent"  # no retry can mend it
+    RETURNED = "not attempted"  # we were asked to stop: it waits again
+
+
+class Verdict(NamedTuple):
+    """An attempt's end. `reason` may hold a peer's words, to be escaped where they are shown;
+    `status` -1: none came. `is_trouble`: the next instance would fare no better just now."""
+
+    ending: Ending
+    status: int = NO_STATUS
+    reason: str = ""
+    is_permanent: bool = False
+    is_trouble: bool = False
+
+    @property
+    def words(self) -> str:
+        """What happened in words that are not the peer's own: a response's comment is left out."""
+        return self.reason if self.status == NO_STATUS else status_words(self.status)
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.ending in (Ending.DELIVERED, Ending.WARNING)
+
+
+def answered(status: int, comment: str) -> Verdict:
+    """The peer's C-STORE response. Section 4.2.4: what is no success and no warning is a failed
+    attempt, whichever it is."""
+    outcome = outcome_of(status)
+    if outcome is Outcome.SUCCESS:
+        return Verdict(Ending.DELIVERED, status)
+    words = status_words(status)
+    reason = f"{words}: {comment}" if comment else words
+    if outcome is Outcome.WARNING:
+        return Verdict(Ending.WARNING, status, reason)
+    is_trouble = status >> 8 == _OUT_OF_RESOURCES
+    return Verdict(Ending.REFUSED, status, reason, is_trouble=is_trouble)
+
+
+def unanswered(failure: ScuFailure) -> Verdict:
+    """The association failed."""
+    if failure.kind is FailureKind.INTERRUPTED:
+        return Verdict(Ending.RETURNED, reason=failure.text)
+    if failure.kind is FailureKind.NO_CONTEXT:  # of this instance: others may have one
+        return Verdict(Ending.IMPOSSIBLE, reason=failure.text, is_permanent=True)
+    return Verdict(
+        Ending.BROKEN, reason=failure.text, is_permanent=failure.permanent, is_trouble=True
+    )
+
+
+def impossible(reason: str) -> Verdict:
+    """It cannot be sent at all, however often it is tried."""
+    return Verdict(Ending.IMPOSSIBLE, reason=reason, is_permanent=True)
+
+
+@dataclass(slots=True)
+class _Standing(Generic[T]):
+    """One destination."""
+
+    ready: deque[T] = field(default_factory=deque)  # leased, not begun
+    active: int = 0  # lanes that send to it
+    failures: int = 0  # in a row
+    is_slow: bool = False
+    not_before: float = 0.0
+    last_turn: int = 0
+    taken: int = 0  # since work was last asked for
+
+    @property
+    def in_work(self) -> bool:
+        return bool(self.ready) or self.active > 0
+
+    @property
+    def is_late(self) -> bool:
+        """Others should not wait for it."""
+        return self.is_slow or self.failures > 0
+
+
+class Schedule(Generic[T]):
+    """Which of the things that are leased is sent next. Times are seconds of a monotonic clock."""
+
+    def __init__(self, lanes: int = limits.associations_sending_max) -> None:
+        self._lanes = lanes
+        self._turn = 0
+        self._standings: dict[str, _Standing[T]] = {}
+        self._open: frozenset[str] = frozenset()
+        self._returned: list[T] = []
+
+    def open_for(self, destinations: Collection[str]) -> None:
+        """Only these are sent to from now on."""
+        self._open = frozenset(destinations)
+        for name in self._open:
+            self._standings.setdefault(name, _Standing())
+        for name in [*self._standings]:
+            if name in self._open:
+                continue
+            standing = self._standings[name]
+            self._return(standing)
+            if not standing.active:
+                del self._standings[name]
+
+    def put(self, destination: str, leased: Iterable[T]) -> None:
+        """These may be sent to it."""
+        if destination in self._open:
+            self._standings[destination].ready.extend(leased)
+        else:
+            self._returned.extend(leased)
+
+    def returned(self) -> list[T]:
+        """What was leased and is not begun after all, to be given back; once."""
+        returned, self._returned = self._returned, []
+        return returned
+
+    def _return(self, standing: _Standing[T]) -> None:
+        self._returned.extend(standing.ready)
+        standing.ready.clear()
+
+    @property
+    def active(self) -> int:
+        """Lanes that send now."""
+        return sum(standing.active for standing in self._standings.values())
+
+    def ready(self, destination: str) -> int:
+        """How much is leased for a destination and not begun."""
+        standing = self._standings.get(destination)
+        return 0 if standing is None else len(standing.ready)
+
+    # --- asking for work -----------------------------------------------------------------------
+    def wanted(self, now: float) -> dict[str, int]:
+        """How many more to lease for each destination: about what it takes until the next time, so
+        that little is leased that waits, and leases are few commits."""
+        wanted = {}
+        for name in self._open:
+            standing = self._standings[name]
+            taken, standing.taken = standing.taken, 0
+            if now < standing.not_before:
+                continue
+            if standing.is_late:
+                if not standing.ready and not (standing.failures and standing.active):
+                    wanted[name] = 1
+                continue
+            target = min(max(2 * taken, self._lanes), limits.leases_ahead_max)
+            if len(standing.ready) <= target // 2:
+                wanted[name] = target - len(standing.ready)
+        return wanted
+
+    # --- lanes ---------------------------------------------------------------------------------
+    def take(self, now: float, keep: str = "") -> tuple[str, T] | None:
+        """What a free lane sends next, and to whom. `keep`: whom it has an association with; it
+        stays with that one where nobody waits for a turn."""
+        if self.active >= self._lanes:
+            return None
+        in_work = sum(standing.in_work for standing in self._standings.values())
+        may = {
+            name: standing
+            for name, standing in self._standings.items()
+            if self._may_begin(standing, in_work, now)
+        }
+        if not may:
+            return None
+        if keep in may and in_work <= self._lanes:
+            chosen = keep
+        else:
+            chosen = min(
+                may,
+                key=lambda name: (
+                    may[name].is_late,
+                    may[name].active,
+                    may[name].last_turn,
+                    name,
+                ),
+            )
+        standing = may[chosen]
+        self._turn += 1
+        standing.last_turn = self._turn
+        standing.active += 1
+        standing.taken += 1
+        return chosen, standing.ready.popleft()
+
+    def _may_begin(self, standing: _Standing[T], in_work: int, now: float) -> bool:
+        if not standing.ready or now < standing.not_before:
+            return False
+        if standing.is_late:
+            # All that are slow or in trouble together leave a lane to the others.
+            late = sum(one.active for one in self._standings.values() if one.is_late)
+            if late >= max(1, self._lanes - 1):
+                return False
+        return standing.active < self._share(standing, in_work)
+
+    def _share(self, standing: _Standing[T], in_work: int) -> int:
+        """The lanes one destination may have: a lane is left for each other one with work, and one
+        for whoever has none yet."""
+        if standing.failures:
+            return 1
+        newcomer = 1 if len(self._open) > in_work else 0
+        return max(1, self._lanes - (in_work - 1) - newcomer)
+
+    def ended(self, destination: str, verdict: Verdict, seconds: float, now: float) -> None:
+        """An attempt that take() began is over."""
+        standing = self._standings[destination]
+        standing.active -= 1
+        if verdict.ending is Ending.RETURNED:
+            return
+        standing.is_slow = seconds > limits.sending_slow_s
+        if verdict.is_trouble:
+            standing.failures += 1
+            step = min(standing.failures - 1, 16)
+            pause = min(limits.trouble_pause_s_first * 2**step, limits.trouble_pause_s_max)
+            standing.not_before = now + pause
+            self._return(standing)
+        elif verdict.ending is not Ending.IMPOSSIBLE:
+            standing.failures = 0
+            standing.not_before = 0.0
+        if destination not in self._open and not standing.in_work:
+            del self._standings[destination]
+
+    def next_try(self) -> float | None:
+        """When the first destination in trouble is asked again; None: none is."""
+        times = [
+            standing.not_before
+            for name, standing in self._standings.items()
+            if standing.failures and not standing.active and name in self._open
+        ]
+        return min(times, default=None)

@@ -1,0 +1,302 @@
+"""The sender: STORAGE-SCU in a process of its own, delivering what stands in the outbox.
+
+Its loop only keeps time. Lanes (`workers/sender_lanes.py`) send, each in a thread; one more thread
+beside the loop keeps the outbox (`workers/sender_ledger.py`). A fault of the disk or the index is
+logged once and tried again: what was sent meanwhile is not forgotten. At the end nothing more is
+begun, what runs may finish within the time, and what does not waits again.
+"""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from engine import limits
+from engine.config_entities import Remote
+from engine.index import INDEX_FAULTS, fault_code
+from engine.metrics import Counter, Gauge, Histogram
+from engine.outbox_records import State
+from engine.sending import Ending
+from workers.child import Child
+from workers.scu import Peer
+from workers.sender_attempt import Destination
+from workers.sender_lanes import Lanes
+from workers.sender_ledger import Ledger, Policy, Settled
+from workers.spec import SenderSpec
+from workers.tls_handover import read_secured
+
+T = TypeVar("T")
+
+_poll_s: Final = limits.sending_poll_ms / 1000
+_pause_s: Final = limits.sending_commit_interval_ms / 1000
+_tidy_s: Final = 10.0
+_sweep_s: Final = 1800.0
+_retry_s: Final = 1.0
+_lanes: Final = limits.associations_sending_max
+# Before the deadline, so that what was interrupted can still be written down.
+_interrupt_early_s: Final = 0.5
+
+_OUTCOMES: Final = {
+    Ending.DELIVERED: Counter.SENT_SUCCESS,
+    Ending.WARNING: Counter.SENT_WARNING,
+    Ending.REFUSED: Counter.SENT_REFUSED,
+    Ending.BROKEN: Counter.SENT_BROKEN,
+    Ending.IMPOSSIBLE: Counter.SENT_IMPOSSIBLE,
+    Ending.RETURNED: Counter.SENT_RETURNED,
+}
+_STATES: Final = {
+    State.WAITING: Gauge.OUTBOX_WAITING,
+    State.SENDING: Gauge.OUTBOX_SENDING,
+    State.RETRYING: Gauge.OUTBOX_RETRYING,
+    State.FAILED: Gauge.OUTBOX_FAILED,
+    State.HELD: Gauge.OUTBOX_HELD,
+    State.DELIVERED: Gauge.OUTBOX_DELIVERED,
+}
+
+
+class SenderRole:
+    """The state of the process. Methods that end in `_now` run in the outbox's thread."""
+
+    def __init__(self, child: Child[SenderSpec]) -> None:
+        self.child = child
+        self._loop = asyncio.get_running_loop()
+        self._reported = asyncio.Event()
+        self._lanes = Lanes(self._ring, _lanes)
+        self._threads = ThreadPoolExecutor(_lanes, thread_name_prefix="scai-send")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="scai-outbox")
+        self._ledger: Ledger | None = None
+        self._fault = 0
+        self._tidied = self._swept = self._loop.time()
+        self._destinations: dict[str, Destination] = {}
+        self._unknown: set[str] = set()
+        self._context: ssl.SSLContext | None = None
+        self._tls_digest = ""
+        child.counters.set(Gauge.ASSOCIATIONS_LIMIT, _lanes)
+
+    async def run(self) -> None:
+        """Until the draining is over."""
+        self._configure()
+        self.child.reconfigured(lambda _: self._configure())
+        running = [
+            self._loop.run_in_executor(self._threads, self._lanes.run, number)
+            for number in range(_lanes)
+        ]
+        try:
+            while self._ledger is None and not self.child.draining.is_set():
+                if await self._attempt(self._open_now) is None:
+                    await asyncio.sleep(_retry_s)
+            self.child.ready()
+            while not self.child.draining.is_set():
+                await self._turn()
+                for lane in running:
+                    if lane.done():
+                        lane.result()  # a fault of ours ends us all
+        finally:
+            self._lanes.close()
+            await self._drain()
+            await asyncio.gather(*running)
+            self._threads.shutdown()
+            await self._attempt(self._settle_now)
+            await self._loop.run_in_executor(self._thread, self._close_now)
+            self._thread.shutdown()
+
+    async def _turn(self) -> None:
+        """Write down what ended, lease what is next, and wait until there is either."""
+        self._reported.clear()
+        worked = await self._attempt(self._settle_now)
+        now = self._loop.time()
+        if worked is None:
+            await asyncio.sleep(_retry_s)
+            return
+        if now - self._tidied > _tidy_s:
+            self._tidied = now
+            await self._attempt(self._tidy_now)
+        if now - self._swept > _sweep_s:
+            self._swept = now
+            await self._attempt(self._sweep_now)
+        self._publish()
+        if worked:
+            await asyncio.sleep(_pause_s)
+            return
+        waits = (self._reported.wait(), self.child.draining.wait())
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        await asyncio.wait(tasks, timeout=_poll_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+    async def _drain(self) -> None:
+        """What runs may finish; then it is cut off, and counts for nothing."""
+        deadline = self.child.drain_deadline - _interrupt_early_s
+        while self._lanes.active:
+            if self._loop.time() >= min(deadline, self.child.drain_deadline - _interrupt_early_s):
+                self._lanes.interrupt()
+                return
+            await asyncio.sleep(_poll_s)
+
+    def _ring(self) -> None:
+        """From a lane's thread."""
+        self._loop.call_soon_threadsafe(self._reported.set)
+
+    # --- configuration -------------------------------------------------------------------------
+    def _configure(self) -> None:
+        spec = self.child.spec
+        if spec.tls_digest != self._tls_digest:
+            self._tls_digest = spec.tls_digest
+            self._context = _tls_context(spec) if spec.tls_digest else None
+        self._destinations = {
+            remote.name: self._destination(remote, spec)
+            for remote in spec.remotes
+            if not remote.paused
+        }
+        self._reopen()
+
+    def _destination(self, remote: Remote, spec: SenderSpec) -> Destination:
+        context = self._context if remote.tls else None
+        assert context is not None or not remote.tls, "never without TLS where it is asked for"
+        return Destination(
+            Peer(remote.name, remote.ae_title, remote.host, remote.port, context),
+            spec.calling_ae_title,
+            spec.application_timeout_s,
+            remote.transfer_syntaxes,
+            remote.associations == "reuse",
+        )
+
+    def _reopen(self) -> None:
+        """Send to all that neither the configuration nor the user has paused."""
+        paused = frozenset() if self._ledger is None else self._ledger.paused
+        self._lanes.open_for(
+            {
+                name: destination
+                for name, destination in self._destinations.items()
+                if name not in paused
+            }
+        )
+
+    @property
+    def _policy(self) -> Policy:
+        spec = self.child.spec
+        return Policy(spec.retry_count, spec.retry_pause_s, spec.delivered_days)
+
+    # --- in the thread -------------------------------------------------------------------------
+    async def _attempt(self, work: Callable[[], T]) -> T | None:
+        """Run `work` in the thread. A fault of disk or index: logged once, None is returned."""
+        try:
+            result = await self._loop.run_in_executor(self._thread, work)
+        except INDEX_FAULTS as error:
+            code = fault_code(error)
+            if code != self._fault:
+                self._fault = code
+                self.child.counters.set(Gauge.OUTBOX_FAULT, code)
+                self.child.log.error(
+                    "outbox_fault", errno=code, kind=type(error).__name__, text=str(error)
+                )
+            return None
+        if self._fault:
+            self._fault = 0
+            self.child.counters.set(Gauge.OUTBOX_FAULT, 0)
+            self.child.log.info("outbox_recovered")
+        return result
+
+    def _open_now(self) -> Ledger:
+        self._ledger = Ledger(Path(self.child.spec.data_directory))
+        returned = self._ledger.returned_at_start
+        if returned:
+            self.child.log.info("deliveries_returned", deliveries=returned)
+        return self._ledger
+
+    def _close_now(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
+
+    def _settle_now(self) -> bool:
+        """Whether anything was done."""
+        ledger = self._ledger
+        if ledger is None:
+            return False
+        paused = ledger.paused
+        ledger.look()
+        if ledger.paused != paused:
+            self._reopen()
+        ledger.keep(*self._lanes.collect())
+        leased, settled = ledger.settle(self._lanes.wanted(), self._policy)
+        self._lanes.put(leased)
+        for one in settled:
+            self._note(one)
+        return bool(settled) or any(leased.values())
+
+    def _tidy_now(self) -> int:
+        return 0 if self._ledger is None else self._ledger.tidy(self._policy)
+
+    def _sweep_now(self) -> int:
+        swept = [] if self._ledger is None else self._ledger.sweep()
+        if swept:
+            self.child.log.warning("outbox_swept", files=len(swept))
+        return len(swept)
+
+    # --- what others see -----------------------------------------------------------------------
+    def _note(self, settled: Settled) -> None:
+        """Count and log an attempt. A peer's own words stay in the queue: what they hold is its
+        secret."""
+        report, counters, log = settled.report, self.child.counters, self.child.log
+        delivery, verdict = report.errand.delivery, report.verdict
+        counters.add(_OUTCOMES[verdict.ending])
+        counters.add(Counter.SENT_BYTES, report.sent_bytes)
+        counters.add(Counter.SENT_ASSOCIATIONS, report.associations)
+        fields: dict[str, object] = {
+            "destination": delivery.destination,
+            "sop_instance_uid": delivery.sop_instance_uid,
+            "study_uid": delivery.study_uid,
+            "delivery": delivery.number,
+            "seconds": round(report.seconds, 6),
+        }
+        if verdict.is_delivered:
+            counters.observe(Histogram.SENT_DURATION, report.seconds)
+            if self.child.spec.log_instances:
+                log.info("instance_sent", bytes=report.sent_bytes, status=verdict.status, **fields)
+            return
+        fields |= {"outcome": verdict.ending.value, "text": verdict.words, "status": verdict.status}
+        if settled.state is State.FAILED:
+            counters.add(Counter.SENT_GIVEN_UP)
+            log.error("delivery_failed", attempts=delivery.attempts + 1, **fields)
+        elif settled.state is State.RETRYING:
+            log.warning("attempt_failed", attempts=delivery.attempts + 1, **fields)
+
+    def _publish(self) -> None:
+        ledger, counters = self._ledger, self.child.counters
+        if ledger is None:
+            return
+        totals = dict.fromkeys(State, 0)
+        for (_, state), count in ledger.counts.items():
+            totals[state] += count
+        for state, gauge in _STATES.items():
+            counters.set(gauge, totals[state])
+        counters.set(Gauge.ASSOCIATIONS_ACTIVE, self._lanes.active)
+        known = {remote.name for remote in self.child.spec.remotes}
+        unknown = {
+            name
+            for (name, state) in ledger.counts
+            if name not in known and state is not State.DELIVERED
+        }
+        for name in sorted(unknown - self._unknown):
+            self.child.log.warning(
+                "destination_unknown",
+                destination=name,
+                text="deliveries wait for a remote AE that is not configured any more",
+            )
+        self._unknown = unknown
+
+
+def _tls_context(spec: SenderSpec) -> ssl.SSLContext:
+    """From the material that the supervisor has read and checked."""
+    from engine.tls import context_of  # cryptography is not imported where nothing is secured
+
+    return context_of(read_secured(spec.tls_descriptor).material())
+
+
+async def run(child: Child[SenderSpec]) -> None:
+    """The role `sender`."""
+    os.umask(0o077)
+    await SenderRole(child).run()

@@ -1,0 +1,298 @@
+"""One attempt to deliver one instance: its file, an association, a C-STORE, the peer's answer.
+
+Every attempt ends in a `Verdict`; only a fault of ours is an exception. The data set goes from the
+file to the socket in the native sender, or through OpenSSL where TLS is spoken. By default each
+instance has an association of its own (section 4.2.4); an association that is reused is tried once
+more anew when it turns out to have ended while nobody used it.
+"""
+
+import contextlib
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from engine import limits
+from engine.associate import ProposedContext
+from engine.dimse import CommandField
+from engine.dimse_requests import Response, encode_store_request, status_words
+from engine.errors import LocalError
+from engine.outbox_records import Delivery
+from engine.outgoing import (
+    CannotSend,
+    FileRange,
+    Outgoing,
+    choose,
+    open_outgoing,
+    pieces,
+    proposals,
+)
+from engine.outgoing_contexts import SENT
+from engine.scu_failure import FailureKind, ScuFailure
+from engine.sending import Ending, Verdict, answered, impossible, unanswered
+from native import _core
+from workers.scu import Peer, ScuAssociation
+
+
+class Destination(NamedTuple):
+    """A remote AE, and how it is sent to."""
+
+    peer: Peer
+    calling_ae_title: str
+    timeout_s: float
+    transfer_syntaxes: tuple[str, ...]  # beyond the conformance statement's
+    reuses: bool
+
+
+class Errand(NamedTuple):
+    """A delivery that is leased, and where what it sends lies. `problem`: why it cannot be sent."""
+
+    delivery: Delivery
+    path: str
+    corrections: Mapping[int, str]
+    problem: str = ""
+
+
+class Sender:
+    """What one lane sends with: a buffer, and at most one association. One thread's own, but for
+    interrupt()."""
+
+    def __init__(self) -> None:
+        self._native = _core.DataSetSender(limits.send_buffer_bytes)
+        self._association: ScuAssociation | None = None
+        self._destination: Destination | None = None
+        self._interrupted = False
+        self.associations = 0  # opened so far
+
+    @property
+    def held(self) -> str:
+        """Whom there is an association with; "": nobody."""
+        return "" if self._destination is None else self._destination.peer.name
+
+    @property
+    def sent_bytes(self) -> int:
+        """So far, with all headers of the P-DATA-TF PDUs."""
+        return self._native.sent_bytes
+
+    def attempt(self, destination: Destination, errand: Errand) -> Verdict:
+        """Send it now, once."""
+        if errand.problem:
+            return impossible(errand.problem)
+        try:
+            with open_outgoing(errand.path) as outgoing:
+                return self._send(destination, errand, outgoing)
+        except CannotSend as error:
+            return impossible(error.reason)
+        except ScuFailure as failure:
+            return unanswered(failure)
+        except LocalError as error:
+            if isinstance(error.__cause__, OSError):  # the disk's: another day it may be read
+                return Verdict(Ending.REFUSED, reason=error.comment)
+            return impossible(error.comment)
+        except OSError as error:
+            return Verdict(Ending.REFUSED, reason=f"the file cannot be read: {error.strerror}")
+
+    def interrupt(self) -> None:
+        """From another thread: what is under way ends at once."""
+        self._interrupted = True
+        association = self._association
+        if association is not None:
+            association.interrupt()
+
+    # --- associations --------------------------------------------------------------------------
+    def release(self) -> None:
+        """End an association that was kept."""
+        association, self._association, self._destination = self._association, None, None
+        if association is not None:
+            with contextlib.suppress(ScuFailure):  # what was answered before stands
+                association.release()
+
+    def _send(self, destination: Destination, errand: Errand, outgoing: Outgoing) -> Verdict:
+        offered = proposals(
+            outgoing.sop_class_uid, outgoing.transfer_syntax_uid, destination.transfer_syntaxes
+        )
+        if self._destination is not None:
+            if self._destination == destination and self._may_go_on(outgoing, offered):
+                try:
+                    return self._store(errand, outgoing, offered)
+                except ScuFailure as failure:
+                    if failure.kind not in (FailureKind.LOST, FailureKind.ABORTED):
+                        raise
+                    # Most likely the peer had ended what was idle; a new one will tell.
+            else:
+                self.release()
+        self._open(destination, outgoing.sop_class_uid, offered)
+        verdict = self._store(errand, outgoing, offered)
+        if not destination.reuses:
+            self.release()
+        return verdict
+
+    def _may_go_on(self, outgoing: Outgoing, offered: list[tuple[str, ...]]) -> bool:
+        """Whether the association that is kept lives, and has a context for the instance."""
+        association = self._association
+        assert association is not None
+        if not association.still_open():
+            self._association = self._destination = None
+            return False
+        return any(
+            association.context(outgoing.sop_class_uid, syntax) is not None
+            for syntaxes in offered
+            for syntax in syntaxes
+        )
+
+    def _open(
+        self, destination: Destination, sop_class_uid: str, offered: list[tuple[str, ...]]
+    ) -> None:
+        if self._interrupted:
+            raise ScuFailure(FailureKind.INTERRUPTED, "interrupted by us")
+        wanted = [(sop_class_uid, syntaxes) for syntaxes in offered]
+        if destination.reuses:
+            wanted = _with_the_table(wanted, destination.transfer_syntaxes)
+        contexts = [
+            ProposedContext(2 * index + 1, abstract, syntaxes)
+            for index, (abstract, syntaxes) in enumerate(wanted)
+        ]
+        self.associations += 1
+        self._association = ScuAssociation.open(
+            destination.peer, destination.calling_ae_title, contexts, destination.timeout_s
+        )
+        self._destination = destination
+        if self._interrupted:  # it came while the association was not there to be interrupted
+            self._association.interrupt()
+
+    # --- one C-STORE ---------------------------------------------------------------------------
+    def _store(self, errand: Errand, outgoing: Outgoing, offered: list[tuple[str, ...]]) -> Verdict:
+        association = self._association
+        assert association is not None
+        try:
+            with _abort_on_error(association):
+                return self._exchange(association, errand, outgoing, offered)
+        except BaseException:
+            self._association = self._destination = None
+            raise
+
+    def _exchange(
+        self,
+        association: ScuAssociation,
+        errand: Errand,
+        outgoing: Outgoing,
+        offered: list[tuple[str, ...]],
+    ) -> Verdict:
+        by_syntax = {
+            syntax: association.context(outgoing.sop_class_uid, syntax)
+            for syntaxes in offered
+            for syntax in syntaxes
+        }
+        accepted = {syntax for syntax, context in by_syntax.items() if context is not None}
+        syntax = choose(outgoing.transfer_syntax_uid, accepted)
+        context_id = by_syntax[syntax]
+        assert context_id is not None
+        message_id = association.next_message_id()
+        command = encode_store_request(
+            message_id, outgoing.sop_class_uid, outgoing.sop_instance_uid
+        )
+        association.announce_data()
+        self._native.begin(context_id, association.pdu_bytes_max, command)
+        flush = self._flush_tls if isinstance(association.socket, ssl.SSLSocket) else self._flush
+        complete = True
+        for piece in pieces(outgoing, syntax, errand.corrections):
+            if isinstance(piece, FileRange):
+                complete = self._send_range(association, outgoing.descriptor, piece)
+            else:
+                left = memoryview(piece)
+                while complete and (left := left[self._native.append(left) :]):
+                    complete = flush(association)
+            if not complete:
+                break
+        if complete:
+            self._native.finish()
+            complete = flush(association)
+        response = association.receive_response(CommandField.C_STORE, message_id)
+        return self._judge(association, response, complete)
+
+    def _judge(self, association: ScuAssociation, response: Response, complete: bool) -> Verdict:
+        verdict = answered(response.status, response.comment)
+        if not complete:
+            # Answered in the middle of the data set: whatever it says, it does not have it all.
+            association.abort()
+            self._association = self._destination = None
+            reason = f"answered before it had the whole data set: {status_words(response.status)}"
+            return verdict._replace(ending=Ending.REFUSED, reason=reason)
+        return verdict
+
+    def _send_range(self, association: ScuAssociation, descriptor: int, piece: FileRange) -> bool:
+        """False: the peer answered already, or is gone."""
+        if not isinstance(association.socket, ssl.SSLSocket):
+            outcome = self._native.send_file(
+                descriptor,
+                piece.offset,
+                piece.length,
+                association.socket.fileno(),
+                -1,
+                int(association.timeout_s * 1000),
+            )
+            return self._heed(association, outcome)
+        done = self._native.append_file(descriptor, piece.offset, piece.length)
+        while done < piece.length:
+            if not self._flush_tls(association):
+                return False
+            done += self._native.append_file(descriptor, piece.offset + done, piece.length - done)
+        return True
+
+    def _flush(self, association: ScuAssociation) -> bool:
+        outcome = self._native.flush(
+            association.socket.fileno(), -1, int(association.timeout_s * 1000)
+        )
+        return self._heed(association, outcome)
+
+    def _heed(self, association: ScuAssociation, outcome: int) -> bool:
+        """Whether the data set may go on. False: the peer has answered already, or is gone."""
+        if outcome == _core.SENDING_SENT:
+            return True
+        if outcome == _core.SENDING_LATE:
+            raise self._late(association)
+        if outcome == _core.SENDING_BROKEN:
+            association.fault(OSError(self._native.socket_error, ""))
+        return False  # what the peer said, or how it left, is read next
+
+    def _flush_tls(self, association: ScuAssociation) -> bool:
+        try:
+            with self._native.staged() as staged:
+                association.socket.settimeout(association.timeout_s)
+                association.socket.sendall(staged)
+        except TimeoutError:
+            raise self._late(association) from None
+        except OSError as error:
+            association.fault(error)
+            return False
+        self._native.drop_staged()
+        return True
+
+    def _late(self, association: ScuAssociation) -> ScuFailure:
+        association.abort()
+        text = f"the peer takes no data for {association.timeout_s:g} s"
+        return ScuFailure(FailureKind.TIMEOUT, text)
+
+
+@contextlib.contextmanager
+def _abort_on_error(association: ScuAssociation) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        association.abort()
+        raise
+
+
+_first_contexts: Final = limits.presentation_contexts_max
+
+
+def _with_the_table(
+    wanted: list[tuple[str, tuple[str, ...]]], wider: tuple[str, ...]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """What an association is opened for, and all that it may be used for later (Table 4.2-33), in
+    an order that does not depend on the first instance."""
+    table = [
+        (abstract, (syntax,))
+        for abstract, syntaxes in SENT.items()
+        for syntax in dict.fromkeys((*syntaxes, *wider))
+    ]
+    return [*dict.fromkeys((*wanted, *table))][:_first_contexts]
