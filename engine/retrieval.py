@@ -63,7 +63,10 @@ class Archive(Protocol):
         """As here(), once all came or nothing comes any more."""
 
     def record(self) -> None:
-        """The progress has changed."""
+        """The progress has changed, so that it matters after a crash."""
+
+    def show(self) -> None:
+        """The progress has changed for those who look."""
 
 
 class Retrieval:
@@ -224,7 +227,7 @@ class Retrieval:
 
     def _step(self, text: str) -> None:
         self._progress.step = text
-        self._archive.record()
+        self._archive.show()
 
     def _ignore(self, note: str) -> None:
         self._progress.ignored += 1

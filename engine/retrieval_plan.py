@@ -23,12 +23,23 @@ _UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
 
 
 class AskFailure(Exception):  # noqa: N818 - an outcome, more than an error
-    """A query or a retrieval that failed, in words. `permanent`: no retry can mend it. `ends`: the
-    rest of the job need not be tried now."""
+    """A query or a retrieval that failed, in words. `comment`: the archive's own, which may say
+    anything, a patient's name too. `permanent`: no retry can mend it. `ends`: the rest of the job
+    need not be tried now. `unreachable`: nor any other job of this archive."""
 
-    def __init__(self, text: str, *, permanent: bool = False, ends: bool = True) -> None:
-        super().__init__(text)
+    def __init__(
+        self,
+        text: str,
+        *,
+        comment: str = "",
+        permanent: bool = False,
+        ends: bool = True,
+        unreachable: bool = False,
+    ) -> None:
+        super().__init__(f"{text} ({comment})" if comment else text)
         self.text = text
+        self.comment = comment
+        self.unreachable = unreachable
         self.permanent = permanent
         self.ends = ends
 
@@ -49,11 +60,9 @@ def status_failure(operation: str, level: QueryLevel, status: int, comment: str)
     text = f"{operation} on {level.name.lower()} level answered {status_words(status)}"
     if status == 0xA801:
         text += "; enter PrefetchAP with its host and port at the archive"
-    if comment:
-        text += f" ({comment})"
     permanent = status == 0xA801 or status & 0xFF00 == 0xA900
     ends = status == 0xA801 or (operation == "C-FIND" and level is QueryLevel.STUDY)
-    return AskFailure(text, permanent=permanent, ends=ends)
+    return AskFailure(text, comment=comment, permanent=permanent, ends=ends)
 
 
 def study_keys(ask: Ask) -> dict[int, str]:

@@ -151,6 +151,13 @@ class ScuAssociation:
             self._raise()
         self._requestor.data_request()
 
+    @property
+    def has_input(self) -> bool:
+        """Whether there is something for receive_message() although `socket` may have nothing to
+        read: a message that came with the one before it, or what TLS has deciphered already."""
+        deciphered = isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
+        return bool(self._requestor.messages) or deciphered
+
     def receive_message(self, timeout_s: float | None = None) -> Message:
         """The next message, whole within this time (None: the association's time-out)."""
         requestor = self._requestor
