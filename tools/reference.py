@@ -17,6 +17,7 @@ from engine.config import Config, StorageAe, data_variable
 from engine.config_contexts import DEFAULT_CONTEXTS, TRANSFER_SYNTAX_NAMES, syntax_name
 from engine.config_reader import allowed_text, default_of, leaf_of
 from tools.options import config_variable
+from tools.reference_conditions import CONDITIONS
 from tools.toml_text import list_of_tables, toml_text, toml_value
 
 reference_file: Final = Path(__file__).parent.parent / "docs" / "configuration.md"
@@ -64,7 +65,7 @@ def reference() -> str:
         if model is not None:
             description = leaf_of(info.type).meta.description
             parts += [f"\n## `[[{info.name}]]`\n\n{description}\n", _table(model, None)]
-    parts += [_contexts(), _fixed(), _sample(defaults)]
+    parts += [CONDITIONS, _contexts(), _fixed(), _sample(defaults)]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
