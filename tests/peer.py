@@ -198,8 +198,10 @@ class Sender(threading.Thread):
         make: Callable[[int], tuple[str, bytes]],
         deadline: float,
         per_association: int = 200,
+        connect: "Callable[[Address, float], Peer]" = Peer,
     ) -> None:
         super().__init__(daemon=True)
+        self.connect = connect
         self.address = address
         self.waiting = list(numbers)[::-1]
         self.make = make
@@ -221,7 +223,7 @@ class Sender(threading.Thread):
 
     def _one_association(self) -> None:
         try:
-            with Peer(self.address, timeout=15) as peer:
+            with self.connect(self.address, 15.0) as peer:
                 if peer.associate().kind != wire.ASSOCIATE_AC:
                     time.sleep(0.02)
                     return

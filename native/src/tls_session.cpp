@@ -337,9 +337,12 @@ void TlsSession::set_fault(int error) {
 }
 
 void TlsSession::classify() {
-    const unsigned long code = ERR_peek_error();  // the first one is the cause
-    const int reason = ERR_GET_REASON(code);
-    const char* words = ERR_reason_error_string(code);
+    // The first error of TLS itself is the cause; those of the libraries below it came before.
+    unsigned long code = ERR_get_error();
+    const unsigned long first = code;
+    while (code != 0 && ERR_GET_LIB(code) != ERR_LIB_SSL) code = ERR_get_error();
+    const int reason = code != 0 ? ERR_GET_REASON(code) : 0;
+    const char* words = ERR_reason_error_string(code != 0 ? code : first);
     fault_ = {kind_of_reason(reason), words != nullptr ? words : "error of the TLS library"};
     if (verification_ != X509_V_OK && fault_.kind != TlsFaultKind::peer_alert) {
         fault_ = {kind_of_verification(verification_), verification_text_};
