@@ -125,6 +125,13 @@ class Counter(IntEnum):
     SENT_ASSOCIATIONS = "sent_associations_total", "Associations asked for to deliver."
     OUTBOX_COLLECTED = "outbox_collected_total", "Files taken from watched folders."
     OUTBOX_REJECTED = "outbox_rejected_total", "Files of watched folders that cannot be sent."
+    PREFETCH_MOVED = (
+        "prefetch_instances_total",
+        "Instances of related studies: moved here, here before, and promised in vain.",
+        "result=moved",
+    )
+    PREFETCH_HERE = "prefetch_instances_total", "", "result=here"
+    PREFETCH_MISSING = "prefetch_instances_total", "", "result=missing"
     TLS_ON_PLAIN = "tls_on_plain_port_total", "Connections that began TLS on a port without it."
 
 
@@ -168,6 +175,14 @@ class Gauge(IntEnum):
     OUTBOX_HELD = "outbox_deliveries", "", "state=held"
     OUTBOX_DELIVERED = "outbox_deliveries", "", "state=delivered"
     OUTBOX_FAULT = "outbox_fault_errno", "Error that keeps the outbox from being written, or 0."
+    PREFETCH_WAITING = "prefetch_jobs", "Prefetches by state.", "state=waiting"
+    PREFETCH_RUNNING = "prefetch_jobs", "", "state=running"
+    PREFETCH_RETRYING = "prefetch_jobs", "", "state=retrying"
+    PREFETCH_FAILED = "prefetch_jobs", "", "state=failed"
+    PREFETCH_INCOMPLETE = "prefetch_jobs", "", "state=incomplete"
+    PREFETCH_DONE = "prefetch_jobs", "", "state=done"
+    PREFETCH_FETCHED = "prefetch_studies", "Studies fetched, and those used since.", "state=fetched"
+    PREFETCH_USED = "prefetch_studies", "", "state=used"
     CERTIFICATE_END = (
         "certificate_expiry_timestamp_seconds",
         "When the first certificate of our own chain expires.",
@@ -196,6 +211,11 @@ class Histogram(IntEnum):
     STORE_DURATION = "store_duration_seconds", "From C-STORE-RQ to its response.", _slow
     COMMIT_DURATION = "commit_duration_seconds", "From a data set's end to durability.", _fast
     SENT_DURATION = "sent_duration_seconds", "One attempt that was delivered.", _slow
+    PREFETCH_DURATION = (
+        "prefetch_duration_seconds",
+        "One attempt at a prefetch.",
+        (0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0),
+    )
     INDEX_BATCH_DURATION = "index_batch_duration_seconds", "Placing and indexing a batch.", _fast
     ASSOCIATION_DURATION = (
         "association_duration_seconds",

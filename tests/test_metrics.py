@@ -35,12 +35,13 @@ def _scrape(segment: CounterSegment) -> dict[tuple[str, tuple[tuple[str, str], .
 
 @pytest.fixture
 def segment() -> CounterSegment:
-    segment = CounterSegment.create(blocks=4)
+    segment = CounterSegment.create(blocks=5)
     for name, role, title in (
         ("supervisor", "supervisor", ""),
         ("storage_scp", "receiver", 'A"\\B'),
         ("indexer", "indexer", ""),
         ("sender", "sender", "SCP_AE"),
+        ("retriever", "retriever", "PrefetchAP"),
     ):
         index = segment.claim(name, role, title)
         segment.note_state(index, ProcessState.READY)

@@ -18,6 +18,7 @@ MODULES: Final = {
     "receiver": "workers.receiver",
     "indexer": "workers.indexer",
     "sender": "workers.sender",
+    "retriever": "workers.retriever",
     "stats": "tools.stats",
 }
 
@@ -106,6 +107,22 @@ class SenderSpec(ProcessSpec, frozen=True, kw_only=True, tag="sender"):
     tls_digest: str = ""
 
 
+class RetrieverSpec(ProcessSpec, frozen=True, kw_only=True, tag="retriever"):
+    """QUERY-RETRIEVE-SCU: the process that has prior studies moved here."""
+
+    calling_ae_title: str
+    destination_ae_title: str  # PrefetchAP's
+    receiving_block: int  # whose numbers tell what arrives there
+    application_timeout_s: float  # of each step of an association
+    query_timeout_s: float
+    retrieve_timeout_s: float
+    retry_count: int
+    retry_pause_s: int
+    remotes: tuple[Remote, ...]
+    tls_descriptor: int = -1  # as the sender's
+    tls_digest: str = ""
+
+
 class StatsSpec(ProcessSpec, frozen=True, kw_only=True, tag="stats"):
     """The HTTP endpoint of metrics and health; reads counters, owns nothing."""
 
@@ -114,7 +131,7 @@ class StatsSpec(ProcessSpec, frozen=True, kw_only=True, tag="stats"):
     port: int
 
 
-AnySpec = ReceiverSpec | IndexerSpec | SenderSpec | StatsSpec
+AnySpec = ReceiverSpec | IndexerSpec | SenderSpec | RetrieverSpec | StatsSpec
 
 _common: Final = {"log_level", "counters_blocks", "version"}
 CHANGEABLE: Final[dict[str, frozenset[str]]] = {
@@ -146,6 +163,20 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
             "delivered_days",
             "remotes",
             "log_instances",
+            "tls_digest",
+        }
+    ),
+    "retriever": frozenset(
+        _common
+        | {
+            "calling_ae_title",
+            "destination_ae_title",
+            "application_timeout_s",
+            "query_timeout_s",
+            "retrieve_timeout_s",
+            "retry_count",
+            "retry_pause_s",
+            "remotes",
             "tls_digest",
         }
     ),

@@ -26,6 +26,7 @@ from workers.spec import (
     JournalSpec,
     ProcessSpec,
     ReceiverSpec,
+    RetrieverSpec,
     SenderSpec,
     StatsSpec,
 )
@@ -35,6 +36,7 @@ from workers.tls_handover import Handover
 
 INDEXER = "indexer"
 SENDER = "sender"
+RETRIEVER = "retriever"
 STATS = "stats"
 SECURED = "secured_scp"
 SUPERVISOR = "supervisor"
@@ -107,6 +109,8 @@ def seat_everybody(config: Config) -> list[Assignment]:
     seats.append(Seat(INDEXER, "indexer", 0, _wish(config.index.core)))
     if config.remotes:
         seats.append(Seat(SENDER, SENDER))
+    if config.prefetch:
+        seats.append(Seat(RETRIEVER, RETRIEVER))
     if config.stats.enabled:
         seats.append(Seat(STATS, STATS))
     return place(os.sched_getaffinity(0), read_topology(), seats)
@@ -122,6 +126,9 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
         blocks[entity.table] = counters.claim(entity.table, "receiver", entity.settings.ae_title)
     if config.remotes:
         blocks[SENDER] = counters.claim(SENDER, SENDER, config.calling_ae_title)
+    if config.prefetch:
+        title = config.query_retrieve_scu.ae_title
+        blocks[RETRIEVER] = counters.claim(RETRIEVER, RETRIEVER, title)
     if config.stats.enabled:
         blocks[STATS] = counters.claim(STATS, STATS)
     for entity in entities:
@@ -133,7 +140,7 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
     planned = {}
     for sits in seat_everybody(config):
         name = sits.name
-        role = name if name in (INDEXER, SENDER, STATS) else "receiver"
+        role = name if name in (INDEXER, SENDER, RETRIEVER, STATS) else "receiver"
         common = ProcessSpec(
             name=name,
             role=role,
@@ -182,6 +189,8 @@ def _specify(common: ProcessSpec, config: Config, resources: Resources) -> AnySp
         )
     if common.role == SENDER:
         return _sender(fields, config, resources)
+    if common.role == RETRIEVER:
+        return _retriever(fields, config, resources)
     if common.role == STATS:
         place_of_stats = (config.stats.address, config.stats.port)
         return StatsSpec(
@@ -205,6 +214,26 @@ def _sender(fields: dict[str, object], config: Config, resources: Resources) -> 
         delivered_days=config.send.delivered_days,
         remotes=config.remotes,
         log_instances=config.log.instances,
+        tls_descriptor=resources.handover.descriptor if secured else -1,
+        tls_digest=resources.tls_digest if secured else "",
+    )
+
+
+def _retriever(fields: dict[str, object], config: Config, resources: Resources) -> RetrieverSpec:
+    secured = any(remote.tls for remote in config.remotes)
+    blocks = fields["counters_blocks"]
+    assert isinstance(blocks, dict)
+    return RetrieverSpec(
+        **fields,  # type: ignore[arg-type]  # as in _receiver()
+        calling_ae_title=config.query_retrieve_scu.ae_title,
+        destination_ae_title=config.prefetch_scp.ae_title,
+        receiving_block=blocks["prefetch_scp"],
+        application_timeout_s=config.application_timeout_s,
+        query_timeout_s=config.query_retrieve_scu.query_timeout_s,
+        retrieve_timeout_s=config.query_retrieve_scu.retrieve_timeout_s,
+        retry_count=config.retry_count,
+        retry_pause_s=config.send.retry_pause_s,
+        remotes=config.remotes,
         tls_descriptor=resources.handover.descriptor if secured else -1,
         tls_digest=resources.tls_digest if secured else "",
     )

@@ -21,7 +21,14 @@ from engine.logs import Log
 from engine.metrics import Gauge, ProcessState
 from workers.child import EXIT_BOOT, EXIT_DRAINED
 from workers.control import Begin, Change, Drain, Failed, Gone, Letterbox, Ready
-from workers.spec import AnySpec, IndexerSpec, ReceiverSpec, SenderSpec, may_change_to
+from workers.spec import (
+    AnySpec,
+    IndexerSpec,
+    ReceiverSpec,
+    RetrieverSpec,
+    SenderSpec,
+    may_change_to,
+)
 from workers.supervision_machine import Pulse, Verdict, read_activity
 
 _boot_s: Final = limits.worker_boot_ms_max / 1000
@@ -254,7 +261,7 @@ def _descriptors(spec: AnySpec) -> list[int]:
         descriptors += [spec.tls_descriptor] if spec.tls_descriptor >= 0 else []
     elif isinstance(spec, IndexerSpec):
         descriptors.append(spec.doorbell_descriptor)
-    elif isinstance(spec, SenderSpec):
+    elif isinstance(spec, SenderSpec | RetrieverSpec):
         descriptors += [spec.tls_descriptor] if spec.tls_descriptor >= 0 else []
     else:
         descriptors += spec.listen_descriptors

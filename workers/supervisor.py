@@ -261,8 +261,9 @@ class Supervisor:
     # --- the end ---------------------------------------------------------------------------------
 
     async def _stop(self) -> None:
-        """Receivers first, then the sender, which finishes what it sends (both within the one
-        time), then the indexer, which takes in what they left, then the rest."""
+        """What the retriever has moved here is called off. Then receivers, then the sender, which
+        finishes what it sends (both within the one time), then the indexer, which takes in what
+        they left, then the rest."""
         self._note_state(ProcessState.DRAINING)
         drain_s = self._config.drain_timeout_s
         self._notifier.stopping(f"draining, at most {drain_s} s")
@@ -270,6 +271,7 @@ class Supervisor:
         everybody = self._everybody()
         drain_end = time.monotonic() + drain_s
         stages: tuple[tuple[str, float], ...] = (
+            ("retriever", limits.retriever_drain_s),
             ("receiver", drain_s),
             ("sender", drain_s),
             ("indexer", limits.index_drain_s),
