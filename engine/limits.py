@@ -141,6 +141,8 @@ sending_commit_interval_ms: Final = 20  # ends of attempts and new leases share 
 sending_slow_s: Final = 2
 sender_drain_s_min: Final = 1  # receivers have used up the drain's time: what is sent is cut off
 sending_idle_s: Final = 5  # a reused association is kept open this long without work
+# A destination that let no more associations in is offered one more after this.
+crowding_forgotten_s: Final = 60
 # A destination that cannot be reached is asked again after this, twice as long each time: what
 # waits for it shall not use up its attempts while a peer restarts.
 trouble_pause_s_first: Final = 0.5

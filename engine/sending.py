@@ -42,6 +42,7 @@ class Verdict(NamedTuple):
     reason: str = ""
     is_permanent: bool = False
     is_trouble: bool = False
+    is_crowding: bool = False  # not let in: perhaps only since others of ours are
 
     @property
     def words(self) -> str:
@@ -67,14 +68,18 @@ def answered(status: int, comment: str) -> Verdict:
     return Verdict(Ending.REFUSED, status, reason, is_trouble=is_trouble)
 
 
-def unanswered(failure: ScuFailure) -> Verdict:
-    """The association failed."""
+def unanswered(failure: ScuFailure, was_established: bool) -> Verdict:
+    """The association failed, before or after it was established."""
     if failure.kind is FailureKind.INTERRUPTED:
         return Verdict(Ending.RETURNED, reason=failure.text)
     if failure.kind is FailureKind.NO_CONTEXT:  # of this instance: others may have one
         return Verdict(Ending.IMPOSSIBLE, reason=failure.text, is_permanent=True)
     return Verdict(
-        Ending.BROKEN, reason=failure.text, is_permanent=failure.permanent, is_trouble=True
+        Ending.BROKEN,
+        reason=failure.text,
+        is_permanent=failure.permanent,
+        is_trouble=True,
+        is_crowding=not was_established and not failure.permanent,
     )
 
 
@@ -94,6 +99,8 @@ class _Standing(Generic[T]):
     not_before: float = 0.0
     last_turn: int = 0
     taken: int = 0  # since work was last asked for
+    lanes_max: int = limits.associations_sending_max  # as many as it was seen to let in
+    lanes_learnt: float = 0.0
 
     @property
     def in_work(self) -> bool:
@@ -222,14 +229,25 @@ class Schedule(Generic[T]):
         if standing.failures:
             return 1
         newcomer = 1 if len(self._open) > in_work else 0
-        return max(1, self._lanes - (in_work - 1) - newcomer)
+        return max(1, min(standing.lanes_max, self._lanes - (in_work - 1) - newcomer))
 
-    def ended(self, destination: str, verdict: Verdict, seconds: float, now: float) -> None:
-        """An attempt that take() began is over."""
+    def ended(self, destination: str, verdict: Verdict, seconds: float, now: float) -> Verdict:
+        """An attempt that take() began is over; what it counts for.
+
+        Peers let only so many associations in. One too many is our doing and no attempt: fewer are
+        asked for, and one more again after a while. The last one that is not let in either counts.
+        """
         standing = self._standings[destination]
         standing.active -= 1
+        if verdict.is_crowding and standing.active:
+            standing.lanes_max = min(standing.lanes_max, standing.active)
+            standing.lanes_learnt = now
+            return verdict._replace(ending=Ending.RETURNED)
         if verdict.ending is Ending.RETURNED:
-            return
+            return verdict
+        if now - standing.lanes_learnt > limits.crowding_forgotten_s:
+            standing.lanes_max = min(standing.lanes_max + 1, self._lanes)
+            standing.lanes_learnt = now
         standing.is_slow = seconds > limits.sending_slow_s
         if verdict.is_trouble:
             standing.failures += 1
@@ -242,6 +260,7 @@ class Schedule(Generic[T]):
             standing.not_before = 0.0
         if destination not in self._open and not standing.in_work:
             del self._standings[destination]
+        return verdict
 
     def next_try(self) -> float | None:
         """When the first destination in trouble is asked again; None: none is."""

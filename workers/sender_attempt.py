@@ -61,6 +61,7 @@ class Sender:
         self._association: ScuAssociation | None = None
         self._destination: Destination | None = None
         self._interrupted = False
+        self._was_established = False  # in this attempt
         self.associations = 0  # opened so far
 
     @property
@@ -75,6 +76,7 @@ class Sender:
 
     def attempt(self, destination: Destination, errand: Errand) -> Verdict:
         """Send it now, once."""
+        self._was_established = False
         if errand.problem:
             return impossible(errand.problem)
         try:
@@ -83,7 +85,7 @@ class Sender:
         except CannotSend as error:
             return impossible(error.reason)
         except ScuFailure as failure:
-            return unanswered(failure)
+            return unanswered(failure, self._was_established)
         except LocalError as error:
             if isinstance(error.__cause__, OSError):  # the disk's: another day it may be read
                 return Verdict(Ending.REFUSED, reason=error.comment)
@@ -112,12 +114,14 @@ class Sender:
         )
         if self._destination is not None:
             if self._destination == destination and self._may_go_on(outgoing, offered):
+                self._was_established = True
                 try:
                     return self._store(errand, outgoing, offered)
                 except ScuFailure as failure:
                     if failure.kind not in (FailureKind.LOST, FailureKind.ABORTED):
                         raise
                     # Most likely the peer had ended what was idle; a new one will tell.
+                    self._was_established = False
             else:
                 self.release()
         self._open(destination, outgoing.sop_class_uid, offered)
@@ -156,6 +160,7 @@ class Sender:
             destination.peer, destination.calling_ae_title, contexts, destination.timeout_s
         )
         self._destination = destination
+        self._was_established = True
         if self._interrupted:  # it came while the association was not there to be interrupted
             self._association.interrupt()
 

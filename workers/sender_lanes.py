@@ -117,16 +117,10 @@ class Lanes:
         began, bytes_before, opened = time.monotonic(), sender.sent_bytes, sender.associations
         verdict = sender.attempt(destination, errand)
         now = time.monotonic()
-        report = Report(
-            errand,
-            verdict,
-            now - began,
-            sender.sent_bytes - bytes_before,
-            sender.associations - opened,
-        )
+        sent_bytes, opened = sender.sent_bytes - bytes_before, sender.associations - opened
         with self._changed:
-            self._schedule.ended(destination.peer.name, verdict, now - began, now)
-            self._reports.append(report)
+            counts = self._schedule.ended(destination.peer.name, verdict, now - began, now)
+            self._reports.append(Report(errand, counts, now - began, sent_bytes, opened))
             first = len(self._reports) == 1
             # A lane that waits may be allowed now what it was not.
             self._changed.notify()
