@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "verify": Entry("tools.verify_command", "Check that files and index agree, and repair them."),
     "rules": Entry("tools.rules_command", "List the routing rules, or try them on a file."),
     "remotes": Entry("tools.remotes_command", "List the remote AEs and what waits for them."),
+    "tls": Entry("tools.tls_command", "Show what TLS is made of, or make a set to try."),
     "config": Entry("tools.config_command", "Check and show the configuration."),
 }
 

@@ -26,8 +26,10 @@ def check(file: Path | None, config_path: Path | None) -> None:
     path = file or config_path
     if path is None:
         raise click.UsageError("which file? scai config check FILE")
-    loaded = load(path)
-    click.echo(printable(f"{path}: ok\n{summary(loaded.config)}"))
+    config = load(path).config
+    secured = _secured_text(config)
+    text = f"{path}: ok\n{summary(config)}"
+    click.echo(printable(f"{text}\n  TLS: {secured}" if secured else text))
 
 
 @command.command()
@@ -54,6 +56,18 @@ def summary(config: Config) -> str:
     rows.append(("remotes", ", ".join(remote.name for remote in config.remotes) or "none"))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"  {name:<{width}}  {text}" for name, text in rows)
+
+
+def _secured_text(config: Config) -> str:
+    """What TLS amounts to, its stores opened and tried; empty: nothing is secured."""
+    if not config.secured_scp.enabled and not any(remote.tls for remote in config.remotes):
+        return ""
+    from tools.tls_command import tried_material  # what it imports takes longer than all the rest
+
+    material = tried_material(config)
+    for warning in material.warnings:
+        click.echo(printable(f"warning: {warning}"), err=True)
+    return f"profile {material.profile.name}, certificates until {material.not_after:%Y-%m-%d}"
 
 
 def _entity_text(entity: StorageEntity) -> str:
