@@ -7,7 +7,7 @@ from typing import Final, Self
 from engine import outbox_records as records
 from engine.index import View
 from engine.limits import outbox_page_max
-from engine.outbox_records import NUMBER, PAIR, Delivery, State
+from engine.outbox_records import BLOCKED, NUMBER, PAIR, Delivery, State
 
 # States whose places say nothing: there the queue is ordered by number within a destination.
 _BY_NUMBER: Final = (State.SENDING, State.FAILED, State.HELD)
@@ -48,8 +48,9 @@ class OutboxView(View):
 
     def first_in_line(self, destination: str) -> Delivery | None:
         """The waiting delivery that would be leased first: its `queued_ns` tells the lag."""
-        first = next(self._places(State.WAITING, destination), None)
-        return None if first is None else self._load(first[1])
+        for place, number in self._places(State.WAITING, destination):
+            return None if place == BLOCKED else self._load(number)
+        return None
 
     def last_in_line(self, state: State, destination: str) -> Delivery | None:
         """The last in the queue's order; of delivered ones, the one that was delivered last."""
