@@ -151,11 +151,14 @@ class Requestor:
         del buffer[:at]
         return self._answer
 
-    def lost(self, words: str = "the peer closed the connection") -> None:
+    def lost(
+        self,
+        words: str = "the peer closed the connection",
+        kind: FailureKind = FailureKind.LOST,
+    ) -> None:
         """The transport ended, and this is how."""
         if not self.over:
-            awaited = _AWAITED[self.state]
-            self._fail(ScuFailure(FailureKind.LOST, f"{words} where the {awaited} was due"))
+            self._fail(ScuFailure(kind, f"{words} where the {_AWAITED[self.state]} was due"))
         if self.state is not State.Sta1:
             self._act(Event.Evt17)
 

@@ -205,7 +205,7 @@ class ScuAssociation:
             self.fault(error)
             return False
         if not data:
-            self._lose("the peer closed the connection")
+            self._lose(None)
             return False
         answer = requestor.receive(data, time.monotonic())
         if requestor.messages and not requestor.over:
@@ -247,9 +247,9 @@ class ScuAssociation:
         """
         requestor = self._requestor
         if not requestor.over:
-            self._hear_last_words()
+            error = self._hear_last_words(error)
         if not requestor.over:
-            self._lose(self._words_of(error))
+            self._lose(error)
         assert requestor.failure is not None, "an association that broke has a failure"
         return requestor.failure
 
@@ -284,10 +284,10 @@ class ScuAssociation:
             self._end(requestor.expired(time.monotonic()))
             self._raise()
         except OSError as error:
-            self._lose(self._words_of(error))
+            self._lose(error)
             self._raise()
         if not data:
-            self._lose("the peer closed the connection")
+            self._lose(None)
             self._raise()
         answer = requestor.receive(data, time.monotonic())
         if requestor.failure is not None:
@@ -303,36 +303,40 @@ class ScuAssociation:
             failure = ScuFailure(FailureKind.LOST, "the association has been released")
         raise failure
 
-    def _words_of(self, error: OSError | None) -> str:
-        if error is None:
-            return "the peer closed the connection"
-        if isinstance(error, ssl.SSLError):
-            return f"TLS failed: {tls_words(error)},"
-        if isinstance(error, ConnectionResetError | BrokenPipeError):
-            return "the peer broke the connection"
-        words = os.strerror(error.errno) if error.errno else str(error)
-        return f"the connection broke ({words})"
-
-    def _lose(self, words: str) -> None:
-        """The transport ended: no word of the peer's, or ours (interrupt)."""
-        requestor = self._requestor
+    def _lose(self, error: OSError | None) -> None:
+        """The transport ended: without a word (None), with an error, or by interrupt()."""
+        kind, words = FailureKind.LOST, "the peer closed the connection"
         if self._interrupted:
-            requestor.abort(ScuFailure(FailureKind.INTERRUPTED, "interrupted by us"))
-        requestor.lost(words)
+            kind, words = FailureKind.INTERRUPTED, "interrupted by us"
+        elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            # With TLS 1.3 this is where the peer's verdict on our certificate arrives.
+            kind, words = FailureKind.TLS, f"TLS failed: {tls_words(error)},"
+        elif isinstance(error, ConnectionResetError | BrokenPipeError):
+            words = "the peer broke the connection"
+        elif error is not None:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            words = f"the connection broke ({reason})"
+        self._requestor.lost(words, kind)
         self._close()
 
-    def _hear_last_words(self) -> None:
-        """What the peer sent before the connection broke is still there to be read."""
+    def _hear_last_words(self, error: OSError | None) -> OSError | None:
+        """What the peer sent before the connection broke is still there to be read; what TLS says
+        of it tells more than the error of the socket."""
         requestor = self._requestor
-        with contextlib.suppress(OSError):
+        try:
             self.socket.settimeout(0)
             while not requestor.over:
                 data = self.socket.recv(limits.answer_bytes_per_read)
                 if not data:
-                    return
+                    return error
                 answer = requestor.receive(data, time.monotonic())
                 if requestor.over:
                     self._end(answer)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLEOFError):
+            return error  # it said no more than that
+        except OSError as last:
+            return last if isinstance(last, ssl.SSLError) else error
+        return error
 
     def _end(self, last_words: bytes) -> None:
         """Send what is due (an A-ABORT), give it a moment to arrive, close."""

@@ -25,6 +25,7 @@ _TLS_WORDS: Final = {
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the peer refuses all that we offer (alert handshake failure)",
     "TLSV1_ALERT_PROTOCOL_VERSION": "the peer refuses our TLS versions (alert protocol version)",
     "TLSV1_ALERT_UNKNOWN_CA": "the peer does not trust our certificate (alert unknown CA)",
+    "TLSV1_ALERT_DECRYPT_ERROR": "the peer finds our certificate forged (alert decrypt error)",
     "SSLV3_ALERT_BAD_CERTIFICATE": "the peer refuses our certificate (alert bad certificate)",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the peer finds our certificate expired",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the peer wants a certificate of ours",
