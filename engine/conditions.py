@@ -249,12 +249,13 @@ def _weekdays_test(wanted: object) -> Matcher:
     """Days by three letters, and spans of them: ["mon-fri", "sun"]."""
     chosen: set[str] = set()
     for span in wanted if isinstance(wanted, list) else [wanted]:
-        first, _, last = str(span).lower().partition("-")
-        if first not in _WEEKDAYS or (last or first) not in _WEEKDAYS:
+        first, dash, last = str(span).lower().partition("-")
+        last = last if dash else first
+        if first not in _WEEKDAYS or last not in _WEEKDAYS:
             raise ValueError(
                 f"{span!a} is no day; right would be {', '.join(_WEEKDAYS)} or mon-fri"
             )
-        begins, ends = _WEEKDAYS.index(first), _WEEKDAYS.index(last or first)
+        begins, ends = _WEEKDAYS.index(first), _WEEKDAYS.index(last)
         count = (ends - begins) % len(_WEEKDAYS) + 1
         chosen |= {_WEEKDAYS[(begins + step) % len(_WEEKDAYS)] for step in range(count)}
     if not chosen:

@@ -167,14 +167,12 @@ def _check_rules(config: Config) -> Iterator[Finding]:
             )
         if not rule.to:
             yield Finding(f"{path}.to", "must name one remote AE or more", ("rules",))
-        for remote in rule.to:
-            if remote not in remotes:
-                near = suggestion(remote, remotes)
-                yield Finding(
-                    f"{path}.to",
-                    f"{remote!a} is no remote AE of this file{near}; add it as [[remotes]]",
-                    ("rules", "remotes"),
-                )
+        unknown = [remote for remote in rule.to if remote not in remotes]
+        if unknown:
+            named = ", ".join(
+                f"{each!a} is no remote AE{suggestion(each, remotes)}" for each in unknown
+            )
+            yield Finding(f"{path}.to", f"{named}; add it as [[remotes]]", ("rules", "remotes"))
         for fault in faults_of(rule.when, f"{path}.when"):
             yield Finding(fault.where, fault.text, (f"{path}.when", "rules"))
     yield from _check_rule_attributes(config)

@@ -84,15 +84,22 @@ def identity_of(tags: Iterable[int]) -> int:
     return zlib.crc32(packed) if packed else 0
 
 
+def _single(number: float) -> str:
+    """The shortest text of a number of single precision: 0.1, not 0.10000000149011612."""
+    packing = BINARY_VRS["FL"]
+    texts = (f"{number:.{digits}g}" for digits in (7, 8, 9))
+    return next(
+        (text for text in texts if packing.unpack(packing.pack(float(text)))[0] == number), ""
+    )
+
+
 def element_text(vr: str, raw: bytes, character_set: bytes) -> str:
     """A raw value as text, several values parted by backslashes."""
     packing = BINARY_VRS.get(vr)
     if packing is not None:
         whole = len(raw) - len(raw) % packing.size
-        return "\\".join(
-            f"{value:.9g}" if vr == "FL" else str(value)
-            for (value,) in packing.iter_unpack(raw[:whole])
-        )
+        numbers = (number for (number,) in packing.iter_unpack(raw[:whole]))
+        return "\\".join(_single(number) if vr == "FL" else str(number) for number in numbers)
     if vr in _CHARACTER_SET_VRS:
         return attributes.decode_text(raw, character_set)[0]
     return raw.decode("latin-1").strip(" \0")
