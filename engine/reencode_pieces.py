@@ -72,7 +72,7 @@ class PieceWriter:
         self._pieces = []
 
     def _join(self) -> None:
-        if self._written:
+        if self._written_bytes:
             self._pieces.append(b"".join(self._written))
-            self._written = []
+            self._written.clear()
             self._written_bytes = 0

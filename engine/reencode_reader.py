@@ -62,7 +62,7 @@ class DataSetReader:
             elif vr in LONG_VRS:
                 length = _LENGTH(window, offset + 8)[0]
                 behind = at + 12
-            elif not (vr.isalpha() and vr.isupper()):
+            elif vr not in SHORT_VRS and behind <= self.end and not (vr.isalpha() and vr.isupper()):
                 raise LocalError(f"the data set has no VR at byte {at}")
         else:
             group, element, length = _IMPLICIT(window, offset)
