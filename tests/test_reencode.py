@@ -1,6 +1,7 @@
 """Explicit and Implicit VR Little Endian into each other: nothing but the encoding changes."""
 
 import struct
+import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydicom.sequence import Sequence
 from engine import limits
 from engine.errors import LocalError
 from engine.outgoing import open_outgoing, pieces
+from engine.outgoing_contexts import SENT
 from engine.part10 import part10_head, read_part10_head
 from tests import samples, wire
 from tests.outgoing_files import EXPLICIT, IMPLICIT, differences, dumped, read_back, sent
@@ -69,6 +71,28 @@ def test_real_files_there_and_back(name: str, tmp_path: Path) -> None:
     back = sent(stored(tmp_path, there, other_than(syntax)), syntax)
     assert differences(pydicom.dcmread(source), read_back(back, syntax)) == []
     dumped(back, syntax, tmp_path)
+
+
+@pytest.mark.skipif(not samples.available(), reason="DCMTK is not installed")
+def test_presentation_states_and_documents(tmp_path: Path) -> None:
+    """As DCMTK makes them, since no package has one."""
+    document = tmp_path / "report.pdf"
+    document.write_bytes(b"%PDF-1.4\n" + bytes(range(256)) * 200 + b"\n%%EOF\n")
+    source = samples.original("CT_small.dcm")
+    for number, command in enumerate(
+        (
+            ("dcmpsmk", str(source), str(tmp_path / "0")),
+            ("pdf2dcm", str(document), str(tmp_path / "1")),
+        )
+    ):
+        subprocess.run([f"/usr/bin/{command[0]}", *command[1:]], check=True, capture_output=True)
+        made = tmp_path / str(number)
+        before = pydicom.dcmread(made)
+        assert before.file_meta.TransferSyntaxUID == EXPLICIT
+        assert before.SOPClassUID in SENT
+        there = sent(made, IMPLICIT)
+        assert differences(pydicom.dcmread(made), read_back(there, IMPLICIT)) == []
+        dumped(there, IMPLICIT, tmp_path)
 
 
 def element(tag: int, vr: bytes, value: bytes, length: int | None = None) -> bytes:
