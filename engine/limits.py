@@ -198,9 +198,8 @@ reserve_mib_default: Final = 512
 reserve_mib_max: Final = 1024 * 1024
 
 # --- TLS ----------------------------------------------------------------------------------------
-# PS3.15 B.11: DHE of 2048 bits or more, ECDHE of 256 (X25519 counts as such). BCP 195: RSA 2048.
+# BCP 195. Of DHE and ECDHE (2048 and 256 bits, PS3.15 B.11) the groups themselves are listed.
 tls_rsa_bits_min: Final = 2048
-tls_dh_bits_min: Final = 2048
 # OpenSSL's own gate for the same: 112 bits of security for keys, parameters and signatures.
 tls_security_level: Final = 2
 # A system's whole list of public authorities is about 250 kB; keys are a few.

@@ -102,16 +102,6 @@ def effective_suites(context: ssl.SSLContext) -> tuple[str, ...]:
     )
 
 
-def check_connection(connection: ssl.SSLSocket, profile: Profile) -> str:
-    """The suite a finished handshake agreed upon. ssl.SSLError: it is none of the profile's, which
-    only a fault of the library could bring about."""
-    negotiated = connection.cipher()
-    name = negotiated[0] if negotiated else "none"
-    if name not in profile.suites:
-        raise ssl.SSLError(f"the suite {name} is none of profile {profile.name}")
-    return name
-
-
 def _check_context(context: ssl.SSLContext, profile: Profile) -> None:
     """Refuse what is not exactly the profile, however it came about."""
     found = effective_suites(context)

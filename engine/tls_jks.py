@@ -39,9 +39,9 @@ def read_jks(content: bytes, password: str, where: str) -> list[JksEntry]:
     body, digest = content[:-_digest_bytes], content[-_digest_bytes:]
     salted = password.encode("utf-16-be") + b"Mighty Aphrodite" + body
     if not hmac.compare_digest(hashlib.sha1(salted).digest(), digest):
+        wrong = "the password is wrong" if password else "needs a password, and none is set"
         raise OperatorError(
-            "the password is wrong, or the file was changed or cut: its checksum does not fit",
-            where,
+            f"{wrong}, or the file was changed or cut: its checksum does not fit", where
         )
     reader = _Reader(body, where)
     reader.take(len(JKS_MAGIC))

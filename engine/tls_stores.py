@@ -125,7 +125,8 @@ def _open_pkcs12(content: bytes, password: str, where: str) -> PKCS12KeyAndCerti
             return pkcs12.load_pkcs12(content, password.encode("ascii"))
     except ValueError as error:
         if "password" in str(error):
-            raise OperatorError("the password is wrong, or the file was changed", where) from error
+            wrong = "the password is wrong" if password else "needs a password, and none is set"
+            raise OperatorError(f"{wrong}, or the file was changed", where) from error
         raise OperatorError(f"is a broken PKCS#12 file: {error}", where) from error
     except UnsupportedAlgorithm as error:
         raise OperatorError(f"cannot be deciphered: {error}; convert it", where) from error

@@ -19,7 +19,7 @@ import pytest
 from engine import config
 from engine.config_tls import Tls
 from engine.errors import OperatorError
-from engine.tls import bare_context, check_connection, client_context, context_of, effective_suites
+from engine.tls import bare_context, client_context, context_of, effective_suites
 from engine.tls_material import load_material
 from engine.tls_profiles import PROFILES, Profile
 from tests import certificates
@@ -206,17 +206,6 @@ def test_any_certificate_in_the_trust_store_is_trusted(tmp_path: Path) -> None:
         trusting = context(tmp_path, trusted=[trusted])
         with openssl_server(tmp_path, server) as port:
             assert negotiated(trusting, port) is not None
-
-
-def test_the_suite_agreed_upon_is_looked_at(
-    contexts: dict[str, ssl.SSLContext], tmp_path: Path
-) -> None:
-    with openssl_server(tmp_path, peer()) as port:
-        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
-        with plain, contexts["bcp195"].wrap_socket(plain) as connection:
-            assert check_connection(connection, PROFILES["bcp195"]) == "TLS_AES_128_GCM_SHA256"
-            with pytest.raises(ssl.SSLError, match="none of profile extended"):
-                check_connection(connection, PROFILES["extended"])
 
 
 def test_a_profile_that_openssl_cannot_offer_exactly_is_refused() -> None:

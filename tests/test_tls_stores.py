@@ -115,6 +115,8 @@ def test_an_alias_beyond_ascii() -> None:
 @pytest.mark.parametrize("content", [good_jks(), certificates.good().pkcs12()])
 def test_a_wrong_password_is_named_as_such(content: bytes) -> None:
     assert "the password is wrong" in refused(content, "sesame")
+    with pytest.raises(OperatorError, match="needs a password, and none is set"):
+        read_trust_store(content, "", "here")
 
 
 def test_the_wrong_password_of_the_key_is_told_apart() -> None:
