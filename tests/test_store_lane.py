@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine import uids
-from engine.arrival import decode_arrival
-from engine.dimse import Request, encode_response, encode_pdus
+from engine.arrival import decode_arrival, encode_number
+from engine.dimse import Request, encode_pdus, encode_response
 from engine.negotiation import AcceptedAssociation, AcceptedContext
 from engine.part10 import part10_head
 from engine.store_lane import permit_stores
@@ -44,10 +44,10 @@ def accepted(syntax: str = wire.EXPLICIT, maximum: int = 16378) -> AcceptedAssoc
     )
 
 
-def intake_of(box: SpoolBox, agreed: AcceptedAssociation) -> _core.Intake:
+def intake_of(box: SpoolBox, agreed: AcceptedAssociation, extra_tags: int = 0) -> _core.Intake:
     intake = new_intake()
     intake.attach(box.spool, 0)
-    permit_stores(intake, agreed, "192.0.2.7")
+    permit_stores(intake, agreed, "192.0.2.7", extra_tags)
     return intake
 
 
@@ -117,6 +117,19 @@ def test_both_ways_agree(box: SpoolBox, tmp_path: Path, uid: str, syntax: str) -
     assert (arrival.peer, arrival.head_bytes) == ("192.0.2.7", len(head))
     assert arrival.received_ns > 1_700_000_000_000_000_000
     assert intake.finish_store() is None
+
+
+@pytest.mark.parametrize("extra_tags", [0, 127, 128, 0xCAFE, 0xFFFFFFFF])
+def test_arrivals_are_whole_whatever_they_say_of_attributes(box: SpoolBox, extra_tags: int) -> None:
+    intake = intake_of(box, accepted(), extra_tags)
+    assert intake.feed(stream_of(command_of(*regular("1.2.3")), b"x" * 100)) == _core.RECEIVED_AGAIN
+    box.spool.flush()
+    sequence = box.wait()[4]
+    assert intake.finish_store() is not None
+    prologue = box.reader(sequence).read(sequence, 1)[0][1]
+    arrival = decode_arrival(prologue)
+    assert (arrival.sop_instance_uid, arrival.extra_tags) == ("1.2.3", extra_tags)
+    assert prologue.endswith(encode_number(extra_tags))
 
 
 def without(uid: str, number_left_out: int) -> bytes:
