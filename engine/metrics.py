@@ -119,7 +119,7 @@ class Counter(IntEnum):
     SENT_REFUSED = "sent_attempts_total", "", "outcome=refused"
     SENT_BROKEN = "sent_attempts_total", "", "outcome=no_answer"
     SENT_IMPOSSIBLE = "sent_attempts_total", "", "outcome=impossible"
-    SENT_RETURNED = "sent_attempts_total", "", "outcome=interrupted"
+    SENT_RETURNED = "sent_attempts_total", "", "outcome=put_off"
     SENT_GIVEN_UP = "sent_given_up_total", "Deliveries that failed for good."
     SENT_BYTES = "sent_bytes_total", "Bytes of P-DATA-TF PDUs sent to remote AEs."
     SENT_ASSOCIATIONS = "sent_associations_total", "Associations asked for to deliver."

@@ -7,7 +7,7 @@ is restarted for a minute does not use up the attempts of everything that waits 
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -181,16 +181,19 @@ class Schedule(Generic[T]):
         return wanted
 
     # --- lanes ---------------------------------------------------------------------------------
-    def take(self, now: float, keep: str = "") -> tuple[str, T] | None:
+    def take(
+        self, now: float, keep: str = "", kept: Mapping[str, int] | None = None
+    ) -> tuple[str, T] | None:
         """What a free lane sends next, and to whom. `keep`: whom it has an association with; it
-        stays with that one where nobody waits for a turn."""
+        stays with that one where nobody waits for a turn. `kept`: how many associations with whom
+        other free lanes have, which are to be used before there are more."""
         if self.active >= self._lanes:
             return None
         in_work = sum(standing.in_work for standing in self._standings.values())
         may = {
             name: standing
             for name, standing in self._standings.items()
-            if self._may_begin(standing, in_work, now)
+            if self._may_begin(standing, in_work, now, (kept or {}).get(name, 0))
         }
         if not may:
             return None
@@ -213,15 +216,15 @@ class Schedule(Generic[T]):
         standing.taken += 1
         return chosen, standing.ready.popleft()
 
-    def _may_begin(self, standing: _Standing[T], in_work: int, now: float) -> bool:
-        if not standing.ready or now < standing.not_before:
+    def _may_begin(self, standing: _Standing[T], in_work: int, now: float, kept: int) -> bool:
+        if len(standing.ready) <= kept or now < standing.not_before:
             return False
         if standing.is_late:
             # All that are slow or in trouble together leave a lane to the others.
             late = sum(one.active for one in self._standings.values() if one.is_late)
             if late >= max(1, self._lanes - 1):
                 return False
-        return standing.active < self._share(standing, in_work)
+        return standing.active + kept < self._share(standing, in_work)
 
     def _share(self, standing: _Standing[T], in_work: int) -> int:
         """The lanes one destination may have: a lane is left for each other one with work, and one
@@ -231,16 +234,18 @@ class Schedule(Generic[T]):
         newcomer = 1 if len(self._open) > in_work else 0
         return max(1, min(standing.lanes_max, self._lanes - (in_work - 1) - newcomer))
 
-    def ended(self, destination: str, verdict: Verdict, seconds: float, now: float) -> Verdict:
-        """An attempt that take() began is over; what it counts for.
+    def ended(
+        self, destination: str, verdict: Verdict, seconds: float, now: float, kept: int = 0
+    ) -> Verdict:
+        """An attempt that take() began is over; what it counts for. `kept` as in take().
 
         Peers let only so many associations in. One too many is our doing and no attempt: fewer are
         asked for, and one more again after a while. The last one that is not let in either counts.
         """
         standing = self._standings[destination]
         standing.active -= 1
-        if verdict.is_crowding and standing.active:
-            standing.lanes_max = min(standing.lanes_max, standing.active)
+        if verdict.is_crowding and standing.active + kept:
+            standing.lanes_max = min(standing.lanes_max, standing.active + kept)
             standing.lanes_learnt = now
             return verdict._replace(ending=Ending.RETURNED)
         if verdict.ending is Ending.RETURNED:

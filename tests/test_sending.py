@@ -159,6 +159,18 @@ def test_a_kept_association_is_preferred_while_nobody_waits() -> None:
     assert second[0] != first[0], "others wait for their turn"
 
 
+def test_associations_that_are_kept_are_used_first() -> None:
+    schedule = filled("a", count=1)
+    assert schedule.take(0.0, kept=Counter(a=1)) is None, "the lane that has one will take it"
+    assert schedule.take(0.0, keep="a") is not None
+    schedule.put("a", range(10))
+    refusal = unanswered(rejected(Rejection(2, 3, 2)), was_established=False)
+    counted = schedule.ended("a", refusal, 0.1, 0.0, kept=1)
+    assert counted.ending is Ending.RETURNED
+    assert schedule.take(0.0, kept=Counter(a=1)) is None, "it lets in no more than that one"
+    assert schedule.take(0.0, keep="a") is not None
+
+
 def test_paused_destinations_give_back_what_they_have() -> None:
     schedule = filled("a", "b", count=3)
     schedule.take(0.0, keep="a")

@@ -7,7 +7,9 @@ are reports.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from engine import limits
@@ -38,6 +40,7 @@ class Lanes:
         self._reports: list[Report] = []
         self._reported = reported
         self._senders = [Sender() for _ in range(count)]
+        self._kept: Counter[str] = Counter()  # associations of lanes that wait
         self._closed = False
 
     # --- the coordinator's side ------------------------------------------------------------------
@@ -101,10 +104,10 @@ class Lanes:
         """The next errand. None: none for so long that an association is kept no longer, or none
         will come any more."""
         idle_since = time.monotonic()
-        with self._changed:
+        with self._changed, self._keeping(held):
             while True:
                 now = time.monotonic()
-                taken = self._schedule.take(now, held)
+                taken = self._schedule.take(now, held, self._kept - Counter({held: 1}))
                 if taken is not None:
                     return self._destinations[taken[0]], taken[1]
                 if self._closed or (held and now - idle_since > limits.sending_idle_s):
@@ -113,16 +116,29 @@ class Lanes:
                 wait_s = _patience_s if next_try is None else next_try - now
                 self._changed.wait(min(max(wait_s, 0.001), _patience_s))
 
+    @contextmanager
+    def _keeping(self, held: str) -> Iterator[None]:
+        """While a lane waits that has an association."""
+        if not held:
+            yield
+            return
+        self._kept[held] += 1
+        try:
+            yield
+        finally:
+            self._kept[held] -= 1
+
     def _attempt(self, sender: Sender, destination: Destination, errand: Errand) -> None:
         began, bytes_before, opened = time.monotonic(), sender.sent_bytes, sender.associations
         verdict = sender.attempt(destination, errand)
         now = time.monotonic()
         sent_bytes, opened = sender.sent_bytes - bytes_before, sender.associations - opened
         with self._changed:
-            counts = self._schedule.ended(destination.peer.name, verdict, now - began, now)
+            name = destination.peer.name
+            counts = self._schedule.ended(name, verdict, now - began, now, self._kept[name])
             self._reports.append(Report(errand, counts, now - began, sent_bytes, opened))
             first = len(self._reports) == 1
             # A lane that waits may be allowed now what it was not.
-            self._changed.notify()
+            self._changed.notify_all()
         if first:
             self._reported()
