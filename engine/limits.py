@@ -224,7 +224,7 @@ rule_attributes_max: Final = 24
 rule_conditions_max: Final = 64  # of one rule
 condition_values_max: Final = 256  # alternatives in one condition
 # A regular expression as written, and the states it becomes: with the longest value (1024 bytes)
-# the worst one takes less than a tenth of a second.
+# the worst one takes a tenth or two of a second.
 pattern_characters_max: Final = 256
 pattern_states_max: Final = 256
 pattern_moves_max: Final = 16384  # kept of what a pattern made of values: a few MB
