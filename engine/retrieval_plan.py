@@ -81,7 +81,10 @@ def why_unrelated(ask: Ask, match: Match) -> str:
     """Why a study that an archive answered with was not asked for; "": it was."""
     if not is_uid(match.get(attributes.STUDY_INSTANCE_UID, "")):
         return "no Study Instance UID"
-    if matching.pid(match.get(attributes.PATIENT_ID, "")) != matching.pid(ask.patient_id):
+    patient_id = matching.pid(match.get(attributes.PATIENT_ID, ""))
+    if patient_id != matching.pid(ask.patient_id):
+        if not ask.patient_id.isascii() and _in_ascii(patient_id) == _in_ascii(ask.patient_id):
+            return "its Patient ID was lost in the character set that the archive answers in"
         return "another patient"
     date = matching.date_key(match.get(attributes.STUDY_DATE, ""))
     if ask.study_date:
@@ -93,6 +96,11 @@ def why_unrelated(ask: Ask, match: Match) -> str:
     if ask.modalities and modalities and not _meet(modalities, ask.modalities):
         return "another modality"
     return ""
+
+
+def _in_ascii(text: str) -> str:
+    """What is left of a text in an answer that cannot hold the rest."""
+    return "".join(character for character in text if character.isascii() and character != "?")
 
 
 def _meet(values: str, wanted: Collection[str]) -> bool:

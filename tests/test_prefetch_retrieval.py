@@ -175,6 +175,16 @@ def test_never_another_patients_studies_nor_any_that_was_not_asked(stray: dict[i
     assert progress.ignored == 1
 
 
+def test_an_answer_that_cannot_hold_the_patient_id_is_no_proof_and_is_told() -> None:
+    archive = Shelf(
+        {}, strays=[{STUDY: "9.9", attributes.PATIENT_ID: "7", attributes.STUDY_DATE: "20230101"}]
+    )
+    archive.find = lambda level, keys: archive.strays  # type: ignore[method-assign]
+    progress = fetched(archive, ask(patient_id="患者7"))
+    assert not archive.moves
+    assert "character set" in progress.notes[0]
+
+
 def test_the_latest_studies_count_against_the_bound() -> None:
     archive = shelf()
     fetched(archive, ask(at_most=1))
