@@ -7,6 +7,7 @@ at the first value that is neither ASCII nor Latin-1, since most are never anyth
 """
 
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from enum import IntEnum
@@ -94,6 +95,7 @@ WANTED_TAGS: Final = tuple(sorted(BY_TAG))
 _INSTANCE_TAGS: Final = frozenset(a.tag for a in ATTRIBUTES if a.level is Level.INSTANCE)
 _UPPER_TAGS: Final = frozenset(BY_TAG) - _INSTANCE_TAGS
 _HEADER: Final = Struct("<HHH")
+_one_at_a_time: Final = threading.Lock()
 # VRs to which Specific Character Set applies (PS3.5 6.1.2.3), of those in the table.
 _CHARACTER_SET_VRS: Final = frozenset({"LO", "SH", "PN"})
 
@@ -269,7 +271,8 @@ def _decode_foreign(raw: bytes, character_set: bytes) -> tuple[str, bool]:
         if code in raw and encoding not in encodings and code != b"\x1b(B":
             encodings.append(encoding)
             damaged = True
-    with warnings.catch_warnings(record=True) as complaints:
+    # What catches warnings belongs to the whole process, and lanes of the sender decode too.
+    with _one_at_a_time, warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")
         text = decode_bytes(raw, encodings, PN_DELIMS | TEXT_VR_DELIMS | {0x3D})
     return text, damaged or bool(complaints)
