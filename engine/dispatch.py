@@ -17,6 +17,7 @@ from typing import Final
 from engine.attributes import read_row
 from engine.conditions import Subject
 from engine.elements import element_text, identity_of
+from engine.errors import LocalError
 from engine.index_batch import Batch, Entry
 from engine.limits import attribute_bytes_max, attributes_bytes_max, rule_head_bytes_max
 from engine.outbox import Outbox
@@ -110,12 +111,21 @@ class Dispatcher:
     def _extra_values(self, entry: Entry) -> dict[int, str]:
         elements: Iterable[tuple[int, bytes]] = entry.extra
         if entry.arrival.extra_tags != self._identity:
+            elements = self._read_elements(entry)
+        return texts_of(elements, self._elements, entry.head.character_set)
+
+    def _read_elements(self, entry: Entry) -> Iterable[tuple[int, bytes]]:
+        try:
             with open(self._tree.absolute(entry.path), "rb") as file:
                 start = file.read(rule_head_bytes_max)
-            offset = read_part10_head(start).data_set_offset
-            row = scan_row(start[offset:], entry.arrival.transfer_syntax_uid, self._extra_tags)
-            elements = read_row(row)
-        return texts_of(elements, self._elements, entry.head.character_set)
+            head = read_part10_head(start)
+        except (FileNotFoundError, LocalError):
+            # Removed or damaged since it was placed, which `scai verify` tells. There is nothing to
+            # send, and the instances behind it must not wait.
+            return entry.extra
+        return read_row(
+            scan_row(start[head.data_set_offset :], head.transfer_syntax, self._extra_tags)
+        )
 
 
 def scan_row(data: bytes, transfer_syntax: str, tags: Iterable[int]) -> bytes:

@@ -11,6 +11,7 @@ from engine.attributes import WANTED_TAGS
 from engine.config import Rule
 from engine.dispatch import Dispatcher
 from engine.elements import extra_tags, identity_of
+from engine.index_batch import Entry
 from engine.outbox_records import Delivery, State
 from engine.outbox_view import OutboxView
 from engine.part10 import part10_head
@@ -143,6 +144,18 @@ def test_a_record_from_before_the_rule_is_read_from_its_file(box: Routed) -> Non
     box.send("1.3", kvp="80", told=False)
     assert box.index() == []
     assert [sop for sop, to in box.queued() if to == "viewer"] == ["1.1", "1.2"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"damaged" * 100])
+def test_a_file_that_was_lost_meanwhile_stops_nobody(box: Routed, content: bytes | None) -> None:
+    arrival = Arrival(_CT, "1.1", _EXPLICIT, "CT", "SCP", "::1", 1)
+    entry = Entry(arrival, b"", 1000, 0, "storage_scp", 1)
+    if content is not None:
+        Path(box.intake.tree.prepare(entry.path)).write_bytes(content)
+    assert box.intake.dispatcher is not None
+    subject = box.intake.dispatcher.subject_of(entry)
+    assert _KVP not in subject.values
+    assert box.rules.destinations(subject) == [("archive", "ct")]
 
 
 def test_what_was_told_is_not_read_again(box: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
