@@ -140,6 +140,11 @@ sending_commit_interval_ms: Final = 20  # ends of attempts and new leases share 
 # A destination that takes this long for an instance comes after the others when lanes are scarce.
 sending_slow_s: Final = 2
 sender_drain_s_min: Final = 1  # receivers have used up the drain's time: what is sent is cut off
+# Of a file that is to be sent, looked at for its UIDs: series and study stand far in front.
+sent_head_bytes_max: Final = 256 * KIB
+folder_poll_s: Final = 1  # how often watched folders are looked at
+folder_quiet_s: Final = 2  # a file that did not change for so long is complete
+folder_files_per_turn: Final = 200  # of one folder, then the next one has its turn
 sending_idle_s: Final = 5  # a reused association is kept open this long without work
 # A destination that let no more associations in is offered one more after this.
 crowding_forgotten_s: Final = 60

@@ -188,6 +188,16 @@ class Outbox(OutboxView):
         else:
             self._delete("outbox", key)
 
+    def note_taken(self, file: str) -> None:
+        """In the transaction that queues what a watched folder gave: the file there is done with,
+        so that it is not queued again when it could not be removed before a crash."""
+        self._put("outbox", records.TAKEN + file.encode())
+
+    def forget_taken(self, files: Iterable[str]) -> None:
+        """They are gone from their folders."""
+        for file in files:
+            self._delete("outbox", records.TAKEN + file.encode())
+
     # --- history ---
     def prune_delivered(self, before_ns: int, limit: int = outbox_portion_max) -> int:
         """Forget up to `limit` of what was delivered before a time; how many."""

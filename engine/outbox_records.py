@@ -9,7 +9,8 @@
     delivery_ranks    destination, StudyInstanceUID          u64: the study's place in the queue
     delivery_files    file, NUL, u64                         empty
     outbox            "number", "paused\\0" destination,     u64, empty,
-                      "count\\0" state, destination          u64
+                      "count\\0" state, destination,         u64,
+                      "taken\\0" file                       empty
 
 Each delivery stands once in `delivery_queue`, at a place that depends on its state: a waiting one
 at its study's rank, one that is tried again at the time it is due, a delivered one at the time it
@@ -39,6 +40,7 @@ BLOCKED: Final = 2**64 - 1  # the place of one whose predecessor is being sent: 
 NEXT_NUMBER: Final = b"number"
 PAUSED: Final = b"paused\0"
 COUNT: Final = b"count\0"
+TAKEN: Final = b"taken\0"
 _SECOND_NS: Final = 1_000_000_000
 
 

@@ -122,6 +122,10 @@ class OutboxView(View):
         prefix = records.file_prefix(file)
         return next(self.keys_with_prefix("delivery_files", prefix), None) is not None
 
+    def was_taken(self, file: str) -> bool:
+        """Whether what lies in a watched folder under this name has been queued already."""
+        return self._get("outbox", records.TAKEN + file.encode()) is not None
+
     # --- tables ---
     def _load(self, number: int) -> Delivery:
         delivery = self.delivery(number)

@@ -9,8 +9,9 @@ begun, what runs may finish within the time, and what does not waits again.
 import asyncio
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -19,10 +20,13 @@ from engine.config_entities import Remote
 from engine.index import INDEX_FAULTS, fault_code
 from engine.metrics import Counter, Gauge, Histogram
 from engine.outbox_records import State
+from engine.outbox_writer import OutboxWriter
 from engine.sending import Ending
 from workers.child import Child
 from workers.scu import Peer
 from workers.sender_attempt import Destination
+from workers.sender_folders import Folder, FolderWatch
+from workers.sender_folders import Turn as FolderTurn
 from workers.sender_lanes import Lanes
 from workers.sender_ledger import Ledger, Policy, Settled
 from workers.spec import SenderSpec
@@ -72,6 +76,8 @@ class SenderRole:
         self._tidied = self._swept = self._loop.time()
         self._destinations: dict[str, Destination] = {}
         self._unknown: set[str] = set()
+        self._folders: list[Folder] = []
+        self._folder_faults: dict[str, int] = {}
         self._context: ssl.SSLContext | None = None
         self._tls_digest = ""
         child.counters.set(Gauge.ASSOCIATIONS_LIMIT, _lanes)
@@ -89,6 +95,8 @@ class SenderRole:
                 if await self._attempt(self._open_now) is None:
                     await asyncio.sleep(_retry_s)
             self.child.ready()
+            watching = self._loop.create_task(self._watch())
+            running.append(watching)
             while not self.child.draining.is_set():
                 await self._turn()
                 for lane in running:
@@ -96,6 +104,7 @@ class SenderRole:
                         lane.result()  # a fault of ours ends us all
         finally:
             self._lanes.close()
+            self.child.draining.set()
             await self._drain()
             await asyncio.gather(*running)
             self._threads.shutdown()
@@ -136,6 +145,42 @@ class SenderRole:
                 return
             await asyncio.sleep(_poll_s)
 
+    async def _watch(self) -> None:
+        """Look at the watched folders, one after another, in a thread of their own."""
+        with ThreadPoolExecutor(1, thread_name_prefix="scai-folders") as thread:
+            watch = FolderWatch(Path(self.child.spec.data_directory), self._writer)
+            while not self.child.draining.is_set():
+                for folder in self._folders:
+                    turn = self._loop.run_in_executor(thread, watch.look, folder)
+                    await self._note_folder(folder, turn)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.child.draining.wait(), limits.folder_poll_s)
+
+    async def _note_folder(self, folder: Folder, turn: Awaitable[FolderTurn]) -> None:
+        log, counters = self.child.log, self.child.counters
+        try:
+            collected, rejected = await turn
+        except INDEX_FAULTS as error:
+            code = fault_code(error)
+            if self._folder_faults.get(folder.destination) != code:
+                self._folder_faults[folder.destination] = code
+                # The path of a file may hold a patient's name.
+                words = os.strerror(code)
+                log.error("folder_fault", destination=folder.destination, errno=code, text=words)
+            return
+        if self._folder_faults.pop(folder.destination, 0):
+            log.info("folder_recovered", destination=folder.destination)
+        counters.add(Counter.OUTBOX_COLLECTED, collected)
+        counters.add(Counter.OUTBOX_REJECTED, len(rejected))
+        if collected:
+            log.info("folder_collected", destination=folder.destination, files=collected)
+        for reason in rejected:
+            log.warning("folder_rejected", destination=folder.destination, text=reason)
+
+    def _writer(self) -> OutboxWriter:
+        assert self._ledger is not None, "folders are watched once it is open"
+        return self._ledger.writer
+
     def _ring(self) -> None:
         """From a lane's thread."""
         self._loop.call_soon_threadsafe(self._reported.set)
@@ -151,6 +196,11 @@ class SenderRole:
             for remote in spec.remotes
             if not remote.paused
         }
+        self._folders = [
+            Folder(remote.name, Path(remote.outgoing_directory), remote.transfer_syntaxes)
+            for remote in spec.remotes
+            if remote.outgoing_directory
+        ]
         self._reopen()
 
     def _destination(self, remote: Remote, spec: SenderSpec) -> Destination:
@@ -187,6 +237,8 @@ class SenderRole:
             result = await self._loop.run_in_executor(self._thread, work)
         except INDEX_FAULTS as error:
             code = fault_code(error)
+            if self._ledger is not None and not isinstance(error, OSError):
+                await self._loop.run_in_executor(self._thread, self._reopen_now)
             if code != self._fault:
                 self._fault = code
                 self.child.counters.set(Gauge.OUTBOX_FAULT, code)
@@ -206,6 +258,11 @@ class SenderRole:
         if returned:
             self.child.log.info("deliveries_returned", deliveries=returned)
         return self._ledger
+
+    def _reopen_now(self) -> None:
+        assert self._ledger is not None
+        with suppress(*INDEX_FAULTS):  # the next attempt will say so
+            self._ledger.reopen()
 
     def _close_now(self) -> None:
         if self._ledger is not None:

@@ -184,5 +184,11 @@ class Ledger:
         """For whoever queues in this process: the index may be opened only once in one."""
         return self._writer
 
+    def reopen(self) -> None:
+        """LMDB may be in any state after an error: only opening it anew tells."""
+        self._writer.close()
+        self._writer = OutboxWriter(self._data_directory)
+        self._seen = -1
+
     def close(self) -> None:
         self._writer.close()
