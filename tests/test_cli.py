@@ -324,7 +324,7 @@ def test_the_reference_is_what_the_settings_say(
     for setting in settings_of(Config()):
         assert f"`{setting.name}`" in text
     # The sample in it is a configuration with the defaults.
-    sample = text.partition("```toml\n")[2].partition("```")[0]
+    sample = text.rpartition("```toml\n")[2].partition("```")[0]
     assert parse_config(sample).config == parse_config("").config
 
     drifted = tmp_path / "configuration.md"
