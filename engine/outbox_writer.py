@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import lmdb
 
-from engine.index import INDEX_DIRECTORY, Environment
+from engine.index import INDEX_DIRECTORY, Environment, NoIndexError
 from engine.limits import index_map_growth_factor
 from engine.outbox import Outbox
 from engine.storage import sync_directory
@@ -22,14 +22,22 @@ T = TypeVar("T")
 
 
 class OutboxWriter:
-    """The outbox of a data directory. Raises OperatorError when it may not be opened."""
+    """The outbox of a data directory. Raises OperatorError when it may not be opened.
 
-    def __init__(self, data_directory: Path) -> None:
+    Without `create` NoIndexError is raised when there is none yet: what a person's command made
+    would belong to that person, and the service might not be allowed to open it.
+    """
+
+    def __init__(self, data_directory: Path, create: bool = True) -> None:
         directory = data_directory / INDEX_DIRECTORY
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if create:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        elif not (directory / "data.mdb").exists():
+            raise NoIndexError("the service has not run here yet", str(data_directory))
         self._environment = Environment(data_directory, writable=True)
-        for made in (directory, data_directory):
-            sync_directory(made)
+        if create:
+            for made in (directory, data_directory):
+                sync_directory(made)
         self._lock = threading.Lock()
         self._holder = 0
 

@@ -33,6 +33,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "edit": Entry("tools.edit_command", "Correct patient, study and series information."),
     "verify": Entry("tools.verify_command", "Check that files and index agree, and repair them."),
     "rules": Entry("tools.rules_command", "List the routing rules, or try them on a file."),
+    "queue": Entry("tools.queue_command", "List what is to be sent; retry, hold, discard, pause."),
+    "prefetch": Entry("tools.prefetch_command", "List what prior studies were asked for."),
     "remotes": Entry("tools.remotes_command", "List the remote AEs and what waits for them."),
     "tls": Entry("tools.tls_command", "Show what TLS is made of, or make a set to try."),
     "config": Entry("tools.config_command", "Check and show the configuration."),
