@@ -73,6 +73,12 @@ class Environment:
             self.tables: dict[str, lmdb._Database] = {}
             self._open_tables(writable)
         except (lmdb.NotFoundError, lmdb.ReadonlyError) as error:
+            if not os.access(self.path / "data.mdb", os.R_OK | (os.W_OK if writable else 0)):
+                what = "changed" if writable else "read"
+                raise OperatorError(
+                    f"may not be {what} by this user: run the command as the service's user",
+                    str(self.path),
+                ) from error
             # The writer has made the file and not yet its tables.
             raise NoIndexError("there is no index here yet", str(self.path)) from error
         except (lmdb.LockError, PermissionError) as error:

@@ -1,6 +1,9 @@
 """`scai queue` from its command line to its exit code, and what the outbox holds afterwards."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -247,3 +250,39 @@ def test_nothing_is_made_where_nothing_was(
         assert cli.run_command_line(cli.scai, line, "scai") == Exit.OPERATOR
     assert "the service has not run here yet" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["scai.toml"]
+
+
+_STRANGER = """
+import os, sys
+from pathlib import Path
+from engine.errors import OperatorError
+from engine.index import NoIndexError, open_index_reader
+from engine.outbox_writer import OutboxWriter
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setuid(65534)
+for open_it in (open_index_reader, OutboxWriter):
+    try:
+        open_it(Path("."))
+    except OperatorError as error:
+        print(type(error) is not NoIndexError, error)
+"""
+
+
+def test_who_has_no_right_is_told_so(data: Path) -> None:
+    data.chmod(0o755)
+    (data / "index").chmod(0o755)
+    for path in (data / "index").iterdir():
+        path.chmod(0)  # to its owner as well: who runs the tests may not be root
+    said = subprocess.run(
+        [sys.executable, "-c", _STRANGER],
+        cwd=data,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    read, changed = said.stdout.splitlines()
+    assert read.startswith("True index: may not be read by this user")
+    assert changed.startswith("True index: may not be changed by this user")
