@@ -229,10 +229,6 @@ class TlsSession:
     def widen(self) -> None:
         """The socket is read in pieces of `read_ahead_bytes` from now on."""
 
-    @property
-    def holds_bytes(self) -> bool:
-        """Bytes were taken from the socket that Intake.receive() has not been given yet."""
-
     def send(self, data: bytes | bytearray) -> int:
         """How many bytes were taken; 0: none now, offer them again. OSError: the peer is gone."""
 

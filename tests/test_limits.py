@@ -1,6 +1,7 @@
 """The conformance tables' numbers and admissions, seen on the wire of the running service."""
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -104,6 +105,15 @@ def leave_by_reset(peer: Peer) -> None:
     peer.close()
 
 
+def leave_by_reset_behind_bytes(peer: Peer) -> None:
+    """The reset comes while bytes in front of it are still to be read."""
+    linger = struct.pack("ii", 1, 0)
+    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    peer.send(wire.p_data(3, wire.store_command(wire.CT_IMAGE, "1.2.3"), True))
+    peer.send(wire.pdu(4, wire.pdv(3, bytes(16000), 0)) * 3)
+    peer.close()
+
+
 def leave_by_fault(peer: Peer) -> None:
     peer.send(wire.pdu(0x42, bytes(4)))
     answer = peer.receive()
@@ -120,7 +130,14 @@ def leave_amid_a_data_set(peer: Peer) -> None:
 
 @pytest.mark.parametrize(
     "leave",
-    [leave_by_release, leave_by_abort, leave_by_reset, leave_by_fault, leave_amid_a_data_set],
+    [
+        leave_by_release,
+        leave_by_abort,
+        leave_by_reset,
+        leave_by_reset_behind_bytes,
+        leave_by_fault,
+        leave_amid_a_data_set,
+    ],
 )
 def test_a_slot_is_free_again(
     gateway: Gateway, stack: ExitStack, leave: Callable[[Peer], None]

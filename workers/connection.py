@@ -122,9 +122,9 @@ class Connection:
                 return
             elif code == _core.RECEIVED_AGAIN:
                 return
-            # It is the turn of others. What was taken from the socket already wakes nobody.
-            if self._transport.holds_bytes:
-                self._receiver.loop.call_soon(self._go_on)
+            # It is the turn of others. No event has to come for what is left: it may lie in a TLS
+            # session already, or in front of a reset, of which the loop tells only once.
+            self._receiver.loop.call_soon(self._go_on)
             return
 
     def _note_broken(self) -> None:
@@ -167,8 +167,11 @@ class Connection:
             self._receiver.counters.add(Counter.PDUS_OVERSIZED, oversized)
 
     def _drop_input(self) -> None:
-        if self._transport.drop_input():
+        code = self._transport.drop_input()
+        if code == _core.RECEIVED_END:
             self._handle(events.TransportClosed())
+        elif code == _core.RECEIVED_BUDGET:
+            self._receiver.loop.call_soon(self._go_on)
 
     # --- from the spool, by way of the receiver
 
@@ -393,6 +396,8 @@ class Connection:
         self._deaf = True
         if self._paused:
             self._resume()  # the peer's close must be seen
+        else:
+            self._receiver.loop.call_soon(self._go_on)  # it may be behind bytes already there
         if not self._unsent:
             self._transport.say_end()
 

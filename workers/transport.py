@@ -26,11 +26,6 @@ class Transport:
         self._socket = connection
 
     @property
-    def holds_bytes(self) -> bool:
-        """Bytes were taken from the socket that no event of it will tell of any more."""
-        return False
-
-    @property
     def fault(self) -> tuple[str, str]:
         """What broke it, (kind, text); a plain socket does not break, it ends."""
         return "", ""
@@ -42,17 +37,18 @@ class Transport:
         except BlockingIOError:
             return 0
 
-    def drop_input(self) -> bool:
-        """Read and forget what is there; True: the peer closed its side, or is gone."""
-        try:
-            while data := self._socket.recv(_discard_bytes):
-                if len(data) < _discard_bytes:
-                    return False
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+    def drop_input(self) -> int:
+        """Read and forget what is there: `_core.RECEIVED_AGAIN`, `_BUDGET` or `_END`, as from an
+        intake."""
+        for _ in range(limits.receive_bytes_per_turn // _discard_bytes):
+            try:
+                if not self._socket.recv(_discard_bytes):
+                    return _core.RECEIVED_END
+            except BlockingIOError:
+                return _core.RECEIVED_AGAIN
+            except OSError:
+                return _core.RECEIVED_END
+        return _core.RECEIVED_BUDGET
 
     def widen(self) -> None:
         """The peer has an association: it may have more of our memory from now on."""
@@ -79,10 +75,6 @@ class SecuredTransport(Transport):
         self.session = session
         self.source = session
         self._farewells = farewells
-
-    @property
-    def holds_bytes(self) -> bool:
-        return self.session.holds_bytes
 
     @property
     def fault(self) -> tuple[str, str]:
@@ -129,7 +121,8 @@ class Farewells:
         self._loop.add_reader(transport.descriptor, self._readable, transport)
 
     def _readable(self, transport: Transport) -> None:
-        if transport.drop_input():
+        # Who still sends a turn's worth has read no alert and will not.
+        if transport.drop_input() != _core.RECEIVED_AGAIN:
             self._end(transport)
 
     def _end(self, transport: Transport) -> None:

@@ -18,7 +18,6 @@ struct Reading {
     };
     Kind kind = Kind::none;
     std::size_t count = 0;
-    bool dry = false;  // bytes came, and another read now would find none
 };
 
 class ByteSource {

@@ -30,7 +30,9 @@ std::uint32_t big_endian_32(const std::byte* at) {
            std::to_integer<std::uint32_t>(at[2]) << 8 | std::to_integer<std::uint32_t>(at[3]);
 }
 
-// All parts at once, so that the kernel itself puts each fragment into its place.
+// All parts at once, so that the kernel itself puts each fragment into its place. A short read does
+// not say that the socket is empty: behind the bytes may stand a reset, of which a level-triggered
+// event loop tells once and never again. So whoever reads goes on until there is nothing.
 class Socket final : public ByteSource {
 public:
     explicit Socket(int descriptor) noexcept : descriptor_(descriptor) {}
@@ -43,13 +45,7 @@ public:
         while (true) {
             const ssize_t got = ::recvmsg(descriptor_, &message, MSG_DONTWAIT);
             if (got == 0) return {Reading::Kind::end};
-            if (got > 0) {
-                std::size_t wanted = 0;
-                for (const iovec& part : parts) wanted += part.iov_len;
-                const auto count = static_cast<std::size_t>(got);
-                // A short read says that the socket is empty: another call would only hear so.
-                return {Reading::Kind::bytes, count, count < wanted};
-            }
+            if (got > 0) return {Reading::Kind::bytes, static_cast<std::size_t>(got)};
             if (errno == EAGAIN) return {Reading::Kind::none};
             if (errno != EINTR) throw SystemFailure(errno, "receiving");
         }
@@ -120,7 +116,6 @@ Received Intake::receive(ByteSource& source, std::size_t budget) {
         budget -= std::min(budget, got.count);
         take(destinations, got.count);
         if (const Received state = progress(); state != Received::again) return state;
-        if (got.dry) return run_dry(source.descriptor());
     }
     return Received::budget;
 }

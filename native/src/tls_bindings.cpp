@@ -58,7 +58,6 @@ void bind_tls(nb::module_& module) {
             "handshake", [](TlsSession& self) { return static_cast<int>(self.handshake()); },
             nb::call_guard<nb::gil_scoped_release>())
         .def("widen", &TlsSession::widen)
-        .def_prop_ro("holds_bytes", &TlsSession::holds_bytes)
         .def("send", &send, "data"_a)
         .def("say_end", &TlsSession::say_end)
         .def_prop_ro("fault",

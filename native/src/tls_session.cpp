@@ -203,7 +203,6 @@ int TlsSession::take_from_socket(char* to, int size) noexcept {
             return -1;
         }
     }
-    dry_ = got < size;
     turn_left_ -= std::min(turn_left_, static_cast<std::size_t>(got));
     return static_cast<int>(got);
 }
@@ -264,8 +263,7 @@ Reading TlsSession::read(std::span<const iovec> parts) {
         fault_ = {TlsFaultKind::renegotiation, "the peer asked to negotiate anew"};
         return {Reading::Kind::broken};
     }
-    if (got > 0)
-        return {Reading::Kind::bytes, static_cast<std::size_t>(got), dry_ && !holds_bytes()};
+    if (got > 0) return {Reading::Kind::bytes, static_cast<std::size_t>(got)};
     return after_failed_read(got);
 }
 
@@ -274,7 +272,7 @@ Reading TlsSession::after_failed_read(int result) {
     if (error == SSL_ERROR_ZERO_RETURN || ended_) return {Reading::Kind::end};
     if (error == SSL_ERROR_WANT_READ) {
         // The peer may hold back the rest of a record; see Intake::run_dry.
-        if (holds_bytes()) acknowledge();
+        if (SSL_has_pending(session_.get()) == 1) acknowledge();
         return {Reading::Kind::none};
     }
     if (error == SSL_ERROR_WANT_WRITE) {

@@ -69,8 +69,6 @@ public:
     void begin_turn(std::size_t budget) override;
     Reading read(std::span<const iovec> parts) override;
     int descriptor() const noexcept override { return descriptor_; }
-    // Bytes were taken from the socket and not yet read: no new ones may come to wake anybody.
-    bool holds_bytes() const noexcept { return SSL_has_pending(session_.get()) == 1; }
 
     // How many were taken; 0: the socket takes none now. A rest is to be offered again, first.
     std::size_t send(std::span<const std::byte> data);
@@ -104,7 +102,7 @@ private:
     bool widening_ = false;
 
     std::size_t turn_left_ = 0;  // of what may be taken from the socket in this turn
-    bool dry_ = false;           // the socket gave less than it was asked for
+    bool dry_ = false;           // the socket had nothing
     bool ended_ = false;         // the peer's side of the socket is closed, or lost
     bool begun_ = false;         // the first byte came
     int stranger_ = -1;          // the first byte, if it begins no TLS
