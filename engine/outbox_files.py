@@ -118,6 +118,9 @@ def make_outbox(data_directory: Path) -> None:
     directory = data_directory / OUTBOX_DIRECTORY
     if not directory.is_dir():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = os.stat(data_directory)
+        if os.geteuid() == 0:
+            os.chown(directory, owner.st_uid, owner.st_gid)
         sync_directory(data_directory)
 
 
@@ -130,6 +133,9 @@ def copy_in(source: str | Path, data_directory: Path, name: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     written = os.open(target, flags, 0o600)
     try:
+        if os.geteuid() == 0:  # the service's own user has to read it
+            owner = os.stat(target.parent)
+            os.fchown(written, owner.st_uid, owner.st_gid)
         with open(source, "rb") as file:
             _copy(file.fileno(), written)
         os.fsync(written)
@@ -159,9 +165,3 @@ def _copy(source: int, target: int) -> None:
 def sync_copies(data_directory: Path) -> None:
     """The names of all copies so far survive a power cut."""
     sync_directory(data_directory / OUTBOX_DIRECTORY)
-
-
-def discard_copies(data_directory: Path, names: Iterable[str]) -> None:
-    """Copies that will not be queued after all."""
-    for name in names:
-        spooled_path(data_directory, name).unlink(missing_ok=True)

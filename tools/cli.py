@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "edit": Entry("tools.edit_command", "Correct patient, study and series information."),
     "verify": Entry("tools.verify_command", "Check that files and index agree, and repair them."),
     "rules": Entry("tools.rules_command", "List the routing rules, or try them on a file."),
+    "send": Entry("tools.send_command", "Send files, or what is stored, to remote AEs."),
     "queue": Entry("tools.queue_command", "List what is to be sent; retry, hold, discard, pause."),
     "prefetch": Entry("tools.prefetch_command", "List what prior studies were asked for."),
     "remotes": Entry("tools.remotes_command", "List the remote AEs and what waits for them."),
