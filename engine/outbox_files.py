@@ -32,7 +32,7 @@ from native import _core
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 _study_tag: Final = BY_KEYWORD["StudyInstanceUID"].tag
 _series_tag: Final = BY_KEYWORD["SeriesInstanceUID"].tag
-_instance_tag: Final = BY_KEYWORD["SOPInstanceUID"].tag
+_instance_tag: Final = 0x00080018
 _wanted: Final = sorted((_study_tag, _series_tag, _instance_tag))
 _piece_bytes: Final = 8 * MIB
 
