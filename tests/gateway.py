@@ -14,8 +14,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from engine.index import open_index_reader
+from engine.outbox_records import Delivery, State
+from engine.outbox_view import OutboxView
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "tools.cli"]
@@ -32,13 +37,26 @@ def free_ports(count: int) -> list[int]:
 
 
 def toml(settings: Settings) -> str:
-    """Two levels of settings as TOML; JSON's literals are TOML's for what is used here."""
-    plain = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    """Settings as TOML: single values, tables, and lists of tables such as `remotes`."""
+    lines, tables = [], []
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            lines += [f"[{key}]", *(f"{name} = {json.dumps(it)}" for name, it in value.items())]
-    return "\n".join(lines) + "\n"
+            tables += [f"[{key}]", *(f"{name} = {literal(it)}" for name, it in value.items())]
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            for entry in value:
+                tables += [f"[[{key}]]", *(f"{name} = {literal(it)}" for name, it in entry.items())]
+        else:
+            lines.append(f"{key} = {literal(value)}")
+    return "\n".join(lines + tables) + "\n"
+
+
+def literal(value: Any) -> str:
+    """A value in TOML: JSON's, but for tables and the lists they stand in."""
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{key} = {literal(it)}' for key, it in value.items())} }}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(literal(it) for it in value)}]"
+    return json.dumps(value)
 
 
 class Gateway:
@@ -211,6 +229,27 @@ class Gateway:
         assert answer.returncode in (0, 1), f"{answer.stdout}\n{answer.stderr}"
         rows = [json.loads(line) for line in answer.stdout.splitlines() if line.strip()]
         return {row["sop_instance_uid"]: row for row in rows}
+
+    def deliveries(self) -> list[Delivery]:
+        """Everything in the outbox, read beside the service as `scai queue` does."""
+        with closing(open_index_reader(self.data)) as reader, reader.view() as view:
+            return [*OutboxView.within(view).deliveries(limit=1_000_000)]
+
+    def delivery_counts(self) -> dict[tuple[str, State], int]:
+        """How many deliveries to each destination are in each state."""
+        with closing(open_index_reader(self.data)) as reader, reader.view() as view:
+            return OutboxView.within(view).counts()
+
+    def wait_settled(self, wait_s: float, count: int = 0) -> list[Delivery]:
+        """All deliveries, once there are so many and nothing more will happen by itself."""
+        moving = {State.WAITING, State.SENDING, State.RETRYING}
+        deadline = time.monotonic() + wait_s
+        while True:
+            counts = self.delivery_counts()
+            if sum(counts.values()) >= count and not moving & {state for _, state in counts}:
+                return self.deliveries()
+            assert time.monotonic() < deadline, f"not settled: {counts}\n{self.log_tail(10)}"
+            time.sleep(0.05)
 
     def stored_file(self, row: Mapping[str, Any]) -> Path:
         """The file of a row that find() gave."""
