@@ -147,7 +147,8 @@ class Retriever:
         except Interrupted:
             interrupted = True
         except AskFailure as error:
-            failure = error
+            # What fails while we end may have failed because of it.
+            failure, interrupted = error, self._stop.is_set()
         seconds = time.monotonic() - started
         job.seconds += seconds
         self._count(job, before, seconds)

@@ -153,10 +153,12 @@ class ScuAssociation:
 
     @property
     def has_input(self) -> bool:
-        """Whether there is something for receive_message() although `socket` may have nothing to
-        read: a message that came with the one before it, or what TLS has deciphered already."""
-        deciphered = isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
-        return bool(self._requestor.messages) or deciphered
+        """Whether receive_message() has something although `socket` may have nothing to read: a
+        message that came with the one before it, what TLS has deciphered, or the failure that
+        closed the connection."""
+        if self._requestor.messages or self._requestor.over:
+            return True
+        return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
     def receive_message(self, timeout_s: float | None = None) -> Message:
         """The next message, whole within this time (None: the association's time-out)."""
