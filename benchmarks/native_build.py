@@ -16,8 +16,8 @@ TARGET: Final = Path(__file__).parent.parent / "build" / "benchmarks"
 FLAGS: Final = ("-O2", "-std=c++20", "-Wall", "-Wextra", "-Wconversion")
 
 
-def program(name: str) -> Path:
-    """The path of one of them by its name, built if need be."""
+def program(name: str, *libraries: str) -> Path:
+    """The path of one of them by its name, built if need be and linked with these libraries."""
     digest = hashlib.sha256(" ".join(FLAGS).encode())
     for source in sorted(SOURCES.glob("*pp")):
         digest.update(source.read_bytes())
@@ -30,6 +30,7 @@ def program(name: str) -> Path:
     TARGET.mkdir(parents=True, exist_ok=True)
     partial = built.with_suffix(f".{os.getpid()}")
     command = [compiler, *FLAGS, "-o", str(partial), str(SOURCES / f"{name}.cpp")]
+    command += [f"-l{library}" for library in libraries]
     subprocess.run(command, check=True)
     partial.replace(built)  # two builders may race: each leaves a whole program
     return built
