@@ -1,0 +1,185 @@
+"""`scai send`: what is looked at, queued, watched; what it says when something is in the way."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.outbox_records import State
+from engine.outbox_spool import OUTBOX_DIRECTORY
+from tests import samples
+from tests.gateway import COMMAND, Gateway, eventually
+from tests.peer_scripts import Scp
+from tests.scripted_peer import ScriptedPeer
+from tests.sending import ct_files
+
+pytestmark = pytest.mark.process
+
+
+def remote(name: str, port: int, more: str = "") -> str:
+    return (
+        f'[[remotes]]\nname = "{name}"\nae_title = "{name.upper()}"\nhost = "127.0.0.1"\n'
+        f"port = {port}\n{more}\n"
+    )
+
+
+@pytest.fixture
+def peer() -> Iterator[ScriptedPeer]:
+    with ScriptedPeer(Scp()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, peer: ScriptedPeer) -> Iterator[Gateway]:
+    made = Gateway(tmp_path / "gateway", {"application_timeout_s": 1})
+    text = remote("pacs", peer.port) + remote("other", peer.port, 'associations = "reuse"')
+    made.config_file.write_text(made.config_file.read_text() + text)
+    yield made
+    made.close()
+
+
+def copies(gateway: Gateway) -> int:
+    return len(list((gateway.data / OUTBOX_DIRECTORY).iterdir()))
+
+
+def test_files_and_directories_to_two_remotes(
+    gateway: Gateway, peer: ScriptedPeer, tmp_path: Path
+) -> None:
+    gateway.start()
+    ct_files(tmp_path / "in" / "deep", 5)
+    (tmp_path / "in" / "DICOMDIR").write_bytes(b"not for sending")
+    said = gateway.command("send", "--to", "pacs", "--to", "other", str(tmp_path / "in"))
+    assert (said.returncode, said.stdout) == (0, "10 of 10 delivered\n"), said.stderr
+    assert said.stderr == ""
+    assert len(peer.commands) == 10
+    assert {delivery.origin for delivery in gateway.deliveries()} == {"user"}
+    eventually(lambda: copies(gateway) == 0, 20, "the copies are removed")
+
+
+def test_bad_files_are_reported_and_the_others_sent(
+    gateway: Gateway, peer: ScriptedPeer, tmp_path: Path
+) -> None:
+    gateway.start()
+    (good,) = ct_files(tmp_path / "in", 1)
+    bad = tmp_path / "bad\x1b[31m.dcm"
+    bad.write_bytes(b"nothing")
+    enhanced = samples.original("eCT_Supplemental.dcm")
+    said = gateway.command("send", "--to", "pacs", str(good), str(bad), str(enhanced), "missing")
+    assert said.returncode == 1
+    assert said.stdout == "1 of 1 delivered\n"
+    assert "\x1b" not in said.stderr
+    assert said.stderr.count("cannot be sent") == 3
+    assert "never sent" in said.stderr
+    assert len(peer.stored) == 1
+    nothing = gateway.command("send", "--to", "pacs", "missing")
+    assert nothing.returncode == 1
+    assert "nothing is queued" in nothing.stderr
+
+
+def test_what_is_stored_is_sent_by_uid(
+    gateway: Gateway, peer: ScriptedPeer, tmp_path: Path
+) -> None:
+    gateway.start()
+    paths = ct_files(tmp_path / "in", 3)
+    command = ["/usr/bin/storescu", "-aec", "SCP_AE", "127.0.0.1", str(gateway.port)]
+    subprocess.run([*command, *map(str, paths)], check=True, timeout=30)
+    rows = gateway.find()
+    one = next(iter(rows.values()))
+    for option, key, count in (
+        ("--instance", "sop_instance_uid", 1),
+        ("--series", "series_instance_uid", 3),
+        ("--study", "study_instance_uid", 3),
+    ):
+        said = gateway.command("send", "--to", "pacs", option, one[key])
+        assert (said.returncode, said.stdout) == (0, f"{count} of {count} delivered\n"), said
+    assert len(peer.commands) == 7
+    unknown = gateway.command("send", "--to", "pacs", "--study", "1.2.3")
+    assert unknown.returncode == 2
+    assert "no study of this UID" in unknown.stderr
+
+
+def test_failures_are_told(tmp_path: Path) -> None:
+    (good,) = ct_files(tmp_path / "in", 1)
+    with ScriptedPeer(Scp(statuses=[0xA900])) as refuses:
+        gateway = Gateway(tmp_path / "gateway")
+        text = "[send]\nretry_pause_s = 1\n" + remote("pacs", refuses.port)
+        gateway.config_file.write_text(gateway.config_file.read_text() + text)
+        gateway.start()
+        try:
+            said = gateway.command("send", "--to", "pacs", str(good))
+        finally:
+            gateway.close()
+    assert said.returncode == 1
+    assert "A900 data set does not match SOP class" in said.stderr
+    assert said.stdout.startswith("0 of 1 delivered, 1 failed")
+    assert len(refuses.commands) == 2, "it was tried again once"
+
+
+def test_without_a_service_it_is_queued(
+    gateway: Gateway, peer: ScriptedPeer, tmp_path: Path
+) -> None:
+    (good,) = ct_files(tmp_path / "in", 1)
+    early = gateway.command("send", "--to", "pacs", str(good))
+    assert early.returncode == 2
+    assert "start the service once" in early.stderr
+    gateway.start()
+    assert gateway.stop() == 0
+    said = gateway.command("send", "--to", "pacs", str(good))
+    assert said.returncode == 0
+    assert (
+        said.stdout == "1 delivery queued: no service runs on this data; they go out when it does\n"
+    )
+    good.unlink()
+    gateway.start()
+    eventually(lambda: len(peer.stored) == 1, 10, "it goes out")
+
+
+def test_a_paused_remote_is_not_waited_for(gateway: Gateway, tmp_path: Path) -> None:
+    (good,) = ct_files(tmp_path / "in", 1)
+    gateway.start()
+    assert gateway.command("queue", "pause", "pacs").returncode == 0
+    said = gateway.command("send", "--to", "pacs", str(good))
+    assert said.returncode == 0
+    assert "pacs is paused" in said.stdout
+    assert gateway.delivery_counts() == {("pacs", State.WAITING): 1}
+    assert gateway.command("queue", "resume", "pacs").returncode == 0
+    eventually(lambda: gateway.delivery_counts() == {("pacs", State.DELIVERED): 1}, 10, "sent")
+
+
+def test_interrupted_it_leaves_what_is_queued(tmp_path: Path) -> None:
+    paths = ct_files(tmp_path / "in", 3)
+    with ScriptedPeer(Scp(slow_s=1.5)) as slow:
+        gateway = Gateway(tmp_path / "gateway")
+        text = remote("slow", slow.port)
+        gateway.config_file.write_text(gateway.config_file.read_text() + text)
+        gateway.start()
+        try:
+            command = [*COMMAND, "send", "-c", str(gateway.config_file), "--to", "slow"]
+            child = subprocess.Popen(
+                [*command, *map(str, paths)],
+                env=gateway.environment,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=Path(__file__).resolve().parent.parent,
+            )
+            eventually(lambda: len(gateway.deliveries()) == 3, 10, "queued")
+            eventually(lambda: len(slow.links) > 0, 10, "the first is being sent")
+            os.kill(child.pid, signal.SIGINT)
+            _, said = child.communicate(timeout=20)
+            assert child.returncode == 130
+            assert "still queued" in said
+            gateway.wait_settled(30, 3)
+            assert len(slow.stored) == 3
+        finally:
+            gateway.close()
+
+
+def test_unknown_names_and_nothing_to_send(gateway: Gateway) -> None:
+    unknown = gateway.command("send", "--to", "nobody", "x")
+    assert unknown.returncode == 2
+    assert "there are: pacs, other" in unknown.stderr
+    nothing = gateway.command("send", "--to", "pacs")
+    assert nothing.returncode == 2
