@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.outbox_records import State
-from tests import wire
+from tests import certificates, wire
 from tests.gateway import Gateway, eventually, free_ports
 from tests.peer_scripts import Scp
 from tests.scripted_peer import ScriptedPeer
@@ -230,6 +231,40 @@ def test_a_watched_folder(tmp_path: Path) -> None:
     assert metrics[f"scai_outbox_collected_total{labels}"] == 3
     log = gateway.log_file.read_text()
     assert "bad.dcm" not in log, "names of files may be patients'"
+
+
+@pytest.mark.parametrize("associations", ["each", "reuse"])
+def test_a_remote_that_is_spoken_to_over_tls(tmp_path: Path, associations: str) -> None:
+    key, chain = certificates.peer().pem_files(tmp_path, "peer")
+    authority = tmp_path / "authority.pem"
+    authority.write_bytes(certificates.pem(certificates.root().certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    context.load_verify_locations(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    stores = certificates.tls_settings(tmp_path / "stores")
+    paths = ct_files(tmp_path / "in", 8, extra_bytes=700_000)
+    abrupt = Scp(fault="abort", fault_bytes=400_000)
+    with ScriptedPeer(Scp(), tls=context) as peer, ScriptedPeer(abrupt, tls=context) as bad:
+        more = f'tls = true\nassociations = "{associations}"'
+        text = remote("pacs", peer.port, more) + remote("bad", bad.port, more)
+        gateway = made(tmp_path, text + remote("plain", peer.port), tls=stores)
+        with closing_gateway(gateway):
+            gateway.start()
+            said = gateway.command("send", "--to", "pacs", *map(str, paths))
+            assert said.stdout == "8 of 8 delivered\n", said.stderr
+            broken = gateway.command("send", "--to", "bad", str(paths[0]))
+            assert "abort" in broken.stderr
+            gateway.command("send", "--no-wait", "--to", "plain", str(paths[0]))
+            done = gateway.wait_settled(20, 10)
+    states = {(delivery.destination, delivery.state) for delivery in done}
+    assert states == {
+        ("pacs", State.DELIVERED),
+        ("bad", State.FAILED),
+        ("plain", State.FAILED),  # the peer wants TLS, and what is configured plain stays plain
+    }
+    assert len(peer.stored) == 8
+    assert all(len(stored.data) > 700_000 for stored in peer.stored.values())
 
 
 def test_numbers_status_and_log(tmp_path: Path) -> None:
