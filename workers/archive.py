@@ -320,31 +320,32 @@ class Conversation:
 
     def _await(self) -> float:
         """Until something can be read; the seconds that are left for it to be a whole message."""
-        poll = select.poll()
-        poll.register(self.association.socket, select.POLLIN)
-        poll.register(self._stop.descriptor, select.POLLIN)
         signs = self._signs() if self._signs is not None else 0
         deadline = time.monotonic() + self._patience()
-        while True:
+        while not self.association.has_input:
             left_s = deadline - time.monotonic()
-            if self.association.has_input:
-                return max(left_s, _tick_s)
             if left_s <= 0:
                 self._give_up()
             if self._stop.is_set() and not self._cancelled:
                 self.cancel()
                 deadline = time.monotonic() + self._patience()
-                poll.unregister(self._stop.descriptor)
                 continue
-            if self._cancelled:
-                with suppress(KeyError):
-                    poll.unregister(self._stop.descriptor)
-            ready = {descriptor for descriptor, _ in poll.poll(min(left_s, _tick_s) * 1000)}
-            if self.association.socket.fileno() in ready:
-                return max(deadline - time.monotonic(), _tick_s)
+            if self._readable(min(left_s, _tick_s)):
+                break
             now_signs = self._signs() if self._signs is not None else 0
             if now_signs != signs and not self._cancelled:
                 signs, deadline = now_signs, time.monotonic() + self._patience()
+
+        return max(deadline - time.monotonic(), _tick_s)
+
+    def _readable(self, seconds: float) -> bool:
+        """Wait for the archive, and for the order to stop unless it has been heeded already."""
+        connection = self.association.socket.fileno()
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        if not self._cancelled:
+            poll.register(self._stop.descriptor, select.POLLIN)
+        return any(descriptor == connection for descriptor, _ in poll.poll(seconds * 1000))
 
     def _patience(self) -> float:
         return limits.cancel_timeout_s if self._cancelled else self._silence_s

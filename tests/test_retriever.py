@@ -1,0 +1,456 @@
+"""The retriever against archives that fail in every way: the right end, and the right words."""
+
+import io
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
+
+from engine.prefetch_records import Job, State
+from tests import wire
+from tests.archives import MadeStudy, make_study, prefetching, send
+from tests.gateway import Gateway, eventually, free_ports, resident_kib
+from tests.peer_scripts import Scp, aborting, rejecting, silent
+from tests.scripted_peer import Gone, Link, Request, Script, ScriptedPeer
+from tests.test_prefetch_archives import ended_job, jobs_of
+
+pytestmark = pytest.mark.process
+RULE = "quiet_s = 0\n"
+SOON = "retry_count = 1\napplication_timeout_s = 1\n"
+PENDING, SUCCESS = 0xFF00, 0x0000
+
+
+def identifier(**values: str | list[str]) -> bytes:
+    """A C-FIND answer in implicit VR, which is what the scripted peer accepts first."""
+    from pydicom.filebase import DicomBytesIO
+
+    data_set = Dataset()
+    for keyword, value in values.items():
+        setattr(data_set, keyword, value)
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, True
+    write_dataset(buffer, data_set)
+    return buffer.getvalue()
+
+
+def asked(request: Request) -> Dataset:
+    """The identifier of a request."""
+    assert request.data is not None
+    return read_dataset(io.BytesIO(request.data), True, True)
+
+
+class Shelf:
+    """What a scripted archive has, and what it does with a C-MOVE."""
+
+    def __init__(self, study: MadeStudy, gateway: Gateway) -> None:
+        self.study = study
+        self.gateway = gateway
+        self.delivers: Callable[[], None] = lambda: send(study, gateway.prefetch_port, "PrefetchAP")
+        self.find_status = SUCCESS
+        self.pending_status = PENDING
+        self.move_status = SUCCESS
+        self.moves: list[tuple[str, str]] = []  # (level, destination)
+        self.queries = 0
+
+    def matches(self, request: Request) -> Iterable[tuple[int, bytes | None]]:
+        """The answers to a C-FIND."""
+        self.queries += 1
+        keys = asked(request)
+        study, level = self.study, keys.QueryRetrieveLevel
+        if level == "STUDY":
+            found = identifier(
+                PatientID=study.patient_id,
+                StudyDate=study.date,
+                ModalitiesInStudy=["CT"],
+                StudyInstanceUID=study.uid,
+            )
+            yield self.pending_status, found
+            yield self.find_status, None
+            return
+        for series, images in study.images.items():
+            if level == "SERIES":
+                yield PENDING, identifier(Modality="CT", SeriesInstanceUID=series)
+            elif keys.SeriesInstanceUID == series:
+                for image in images:
+                    yield PENDING, identifier(SOPInstanceUID=image)
+        yield SUCCESS, None
+
+    def moved(self, request: Request) -> Iterable[tuple[int, dict[int, bytes]]]:
+        """The answers to a C-MOVE."""
+        self.moves.append((asked(request).QueryRetrieveLevel, request.text(0x0600)))
+        count = len(self.study.uids)
+        yield PENDING, {0x1020: wire.us(count), 0x1021: wire.us(0)}
+        if self.move_status == SUCCESS:
+            self.delivers()
+        counts = {0x1021: wire.us(count), 0x1022: wire.us(0), 0x1023: wire.us(0)}
+        yield self.move_status, counts
+
+    def scp(self) -> Scp:
+        """It as a script."""
+        return Scp(matches=self.matches, moves=self.moved)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    quick = {
+        "query_retrieve_scu": {"query_timeout_s": 1, "retrieve_timeout_s": 2},
+        "send": {"retry_pause_s": 1},
+    }
+    made = Gateway(tmp_path / "gateway", quick)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, gateway: Gateway) -> Shelf:
+    return Shelf(make_study(tmp_path / "prior", "4711", "20230510"), gateway)
+
+
+@pytest.fixture
+def trigger(tmp_path: Path) -> MadeStudy:
+    return make_study(tmp_path / "trigger", "4711", "20240601", images=1)
+
+
+def run(gateway: Gateway, trigger: MadeStudy, port: int, more: str = SOON) -> Job:
+    """Start, trigger, and wait for the job to end."""
+    prefetching(gateway, port, "ARCHIVE", RULE, more).start()
+    send(trigger, gateway.port)
+    return ended_job(gateway)
+
+
+def test_a_good_archive_is_asked_as_the_tables_say(
+    gateway: Gateway, shelf: Shelf, trigger: MadeStudy
+) -> None:
+    links: list[Link] = []
+
+    def watched(link: Link) -> None:
+        links.append(link)
+        shelf.scp()(link)
+
+    with ScriptedPeer(watched) as peer:
+        job = run(gateway, trigger, peer.port)
+        assert (job.state, job.progress.total("moved"), job.reason) == (State.DONE, 3, "")
+        assert shelf.moves == [("STUDY", "PrefetchAP")]
+        assert peer.open_most == 1, "one association at a time"
+        assert peer.associations == len(links) == 4, "one for each question"
+        assert {link.titles for link in links} == {("ARCHIVE", "PrefetchAP")}
+        proposed = [abstract for link in links for abstract, _ in link.contexts.values()]
+        assert proposed == ["1.2.840.10008.5.1.4.1.2.2.1"] * 3 + ["1.2.840.10008.5.1.4.1.2.2.2"]
+        finds = [asked(request) for request in peer.commands[:3]]
+    assert [[it.keyword for it in find] for find in finds] == [
+        ["StudyDate", "QueryRetrieveLevel", "ModalitiesInStudy", "PatientID", "StudyInstanceUID"],
+        [
+            "SeriesDate",
+            "SeriesTime",
+            "QueryRetrieveLevel",
+            "Modality",
+            "StudyInstanceUID",
+            "SeriesInstanceUID",
+        ],
+        ["SOPInstanceUID", "QueryRetrieveLevel", "StudyInstanceUID", "SeriesInstanceUID"],
+    ]
+    move = asked(peer.commands[3])
+    assert [it.keyword for it in move] == ["QueryRetrieveLevel", "StudyInstanceUID"]
+
+
+def test_an_archive_that_is_down_is_tried_again_and_then_failed(
+    gateway: Gateway, trigger: MadeStudy
+) -> None:
+    job = run(gateway, trigger, free_ports(1)[0])
+    assert (job.state, job.attempts) == (State.FAILED, 2)
+    assert "nobody listens" in job.reason
+    lines = [row for row in gateway.log() if row["event"] == "prefetch_failed"]
+    assert len(lines) == 1
+    assert "4711" not in str(lines), "no patient data in the log"
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts", "words"),
+    [
+        (0xA700, 2, "C-FIND on study level answered A700 out of resources"),
+        (0xA900, 1, "A900 data set does not match SOP class"),
+        (0xC000, 2, "C000 unable to process"),
+    ],
+)
+def test_a_query_that_fails(
+    gateway: Gateway, shelf: Shelf, trigger: MadeStudy, status: int, attempts: int, words: str
+) -> None:
+    shelf.find_status = status
+    with ScriptedPeer(shelf.scp()) as peer:
+        job = run(gateway, trigger, peer.port)
+    assert (job.state, job.attempts) == (State.FAILED, attempts)
+    assert words in job.reason
+    assert not shelf.moves
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts", "words"),
+    [
+        (0xA702, 2, "A702 out of resources: unable to perform sub-operations"),
+        (0xA801, 1, "A801 move destination unknown; enter PrefetchAP"),
+        (0xA900, 1, "A900 data set does not match SOP class"),
+        (0xC001, 2, "C001 unable to process"),
+    ],
+)
+def test_a_retrieval_that_is_refused(
+    gateway: Gateway, shelf: Shelf, trigger: MadeStudy, status: int, attempts: int, words: str
+) -> None:
+    shelf.move_status = status
+    with ScriptedPeer(shelf.scp()) as peer:
+        job = run(gateway, trigger, peer.port)
+    assert (job.state, job.attempts) == (State.FAILED, attempts)
+    assert words in job.reason
+    assert job.progress.total("moved") == 0
+
+
+def test_keys_that_are_not_supported_are_told(
+    gateway: Gateway, shelf: Shelf, trigger: MadeStudy
+) -> None:
+    shelf.pending_status = 0xFF01
+    with ScriptedPeer(shelf.scp()) as peer:
+        job = run(gateway, trigger, peer.port)
+    assert (job.state, job.progress.total("moved")) == (State.DONE, 3)
+    assert any("FF01" in note for note in job.progress.notes)
+
+
+def between(before: int, script: Script, shelf: Shelf) -> list[Script]:
+    """A good archive for so many associations, then another script."""
+    return [*(shelf.scp() for _ in range(before)), script]
+
+
+def hanging(link: Link) -> None:
+    """Accepts, takes the request, and says nothing more."""
+    link.associate()
+    link.message()
+    link.hang()
+
+
+def aborting_in_the_middle(first: int) -> Script:
+    """Accepts, answers once, aborts."""
+
+    def script(link: Link) -> None:
+        link.associate()
+        request = link.message()
+        assert request is not None
+        data = identifier(StudyInstanceUID="1.2.3") if first == PENDING else None
+        link.respond(request, first, data)
+        link.abort(2, 6)
+        link.hang()
+
+    return script
+
+
+def answering_another(link: Link) -> None:
+    """Answers a request that was never made."""
+    link.associate()
+    request = link.message()
+    assert request is not None
+    request.command[0x0110] = wire.us(4711)
+    link.respond(request, SUCCESS)
+    link.hang()
+
+
+@pytest.mark.parametrize(
+    ("script", "before", "words"),
+    [
+        (silent, 0, "answer to the association request"),
+        (rejecting(1, 1, 7), 0, "called AE title not recognized"),
+        (rejecting(2, 3, 2), 0, "local limit exceeded"),
+        (aborting(2, 1), 0, "unrecognized PDU"),
+        (hanging, 0, "C-FIND: no response within 1 s; the association was aborted"),
+        (hanging, 3, "C-MOVE: no response within 2 s; the association was aborted"),
+        (aborting_in_the_middle(PENDING), 0, "C-FIND on study level: association aborted"),
+        (aborting_in_the_middle(PENDING), 2, "C-FIND on image level: association aborted"),
+        (aborting_in_the_middle(PENDING), 3, "C-MOVE on study level: association aborted"),
+        (answering_another, 0, "to message 4711"),
+        (answering_another, 3, "to message 4711"),
+    ],
+)
+def test_an_association_that_fails(
+    gateway: Gateway, shelf: Shelf, trigger: MadeStudy, script: Script, before: int, words: str
+) -> None:
+    attempt = between(before, script, shelf)
+    with ScriptedPeer(*attempt, *attempt) as peer:
+        job = run(gateway, trigger, peer.port)
+    assert job.state is State.FAILED
+    assert words in job.reason
+    reasons = [row["reason"] for row in gateway.log() if row["event"] == "prefetch_failed"]
+    assert any(words in reason for reason in reasons), "the reason is logged"
+
+
+def test_less_than_promised_is_asked_for_once_more_and_then_named(
+    tmp_path: Path, gateway: Gateway, shelf: Shelf, trigger: MadeStudy
+) -> None:
+    (kept,) = shelf.study.directory.glob("*-003.dcm")
+    kept.rename(tmp_path / "kept.dcm")
+    with ScriptedPeer(shelf.scp()) as peer:
+        job = run(gateway, trigger, peer.port)
+    assert (job.state, job.attempts) == (State.INCOMPLETE, 1)
+    assert job.reason == "1 promised instances did not arrive"
+    assert shelf.moves == [("STUDY", "PrefetchAP"), ("IMAGE", "PrefetchAP")]
+    assert job.progress.missing == [next(iter(shelf.study.images.values()))[2]]
+    assert (job.progress.total("moved"), job.progress.total("missing")) == (2, 1)
+
+
+def test_something_else_than_promised(
+    tmp_path: Path, gateway: Gateway, shelf: Shelf, trigger: MadeStudy
+) -> None:
+    other = make_study(tmp_path / "other", "9999", "20230510")
+    shelf.delivers = lambda: send(other, gateway.prefetch_port, "PrefetchAP")
+    with ScriptedPeer(shelf.scp()) as peer:
+        job = run(gateway, trigger, peer.port)
+    assert job.state is State.INCOMPLETE
+    assert sorted(job.progress.missing) == sorted(shelf.study.uids)
+    assert any("of those promised 0 came" in note for note in job.progress.notes)
+    assert len(jobs_of(gateway)) == 1, "what arrives at PrefetchAP triggers nothing"
+
+
+def test_a_slow_retrieval_goes_on_while_bytes_arrive(
+    tmp_path: Path, gateway: Gateway, shelf: Shelf, trigger: MadeStudy
+) -> None:
+    def slowly() -> None:
+        files = sorted(shelf.study.directory.iterdir())
+        for number, file in enumerate(files):
+            part = MadeStudy(tmp_path / f"part{number}", "", "", "")
+            part.directory.mkdir()
+            file.rename(part.directory / file.name)
+            send(part, gateway.prefetch_port, "PrefetchAP")
+            threading.Event().wait(1.2)
+
+    shelf.delivers = slowly
+    with ScriptedPeer(shelf.scp()) as peer:
+        job = run(gateway, trigger, peer.port)
+    assert (job.state, job.attempts, job.reason) == (State.DONE, 1, "")
+    assert job.seconds > 2, "longer than the silence that is allowed"
+
+
+def test_at_the_end_the_retrieval_is_cancelled_and_taken_up_again(
+    gateway: Gateway, shelf: Shelf, trigger: MadeStudy
+) -> None:
+    cancels: list[bool] = []
+    moving = threading.Event()
+
+    def until_cancelled(link: Link) -> None:
+        link.associate()
+        request = link.message()
+        assert request is not None
+        if request.field != 0x0021:
+            raise Gone
+        link.respond(request, PENDING, None, {0x1020: wire.us(3)})
+        moving.set()
+        cancel = link.message()
+        assert cancel is not None
+        same = cancel.command[0x0120] == request.command[0x0110]
+        cancels.append(cancel.field == wire.C_CANCEL_RQ and same)
+        link.respond(request, 0xFE00)
+        link.release()
+
+    with ScriptedPeer(*between(3, until_cancelled, shelf), shelf.scp()) as peer:
+        more = SOON.replace("1\napp", "1\ndrain_timeout_s = 5\napp")
+        prefetching(gateway, peer.port, "ARCHIVE", "quiet_s = 0\n", more)
+        text = gateway.config_file.read_text().replace(
+            '"retrieve_timeout_s": 2', '"retrieve_timeout_s": 60'
+        )
+        gateway.config_file.write_text(
+            text.replace("retrieve_timeout_s = 2", "retrieve_timeout_s = 60")
+        )
+        gateway.start()
+        send(trigger, gateway.port)
+        assert moving.wait(20)
+        assert gateway.stop() == 0
+        assert cancels == [True]
+        (job,) = jobs_of(gateway)
+        assert (job.state, job.attempts) == (State.WAITING, 0)
+        gateway.start()
+        job = ended_job(gateway)
+        assert (job.state, job.attempts, job.progress.total("moved")) == (State.DONE, 1, 3)
+
+
+@pytest.mark.parametrize("at", ["find", "image", "move", "arrived"])
+def test_after_a_kill_it_finishes_once(
+    gateway: Gateway, shelf: Shelf, trigger: MadeStudy, at: str
+) -> None:
+    """SIGKILL to everything, at the first study query, an image query, in the retrieval, and when
+    all has arrived but the last word."""
+    reached = threading.Event()
+    go_on = threading.Event()
+    once = iter([True])
+
+    def stop_here() -> None:
+        if next(once, False):
+            reached.set()
+            go_on.wait(30)
+            raise Gone
+
+    deliver = shelf.delivers
+
+    def matches(request: Request) -> Iterable[tuple[int, bytes | None]]:
+        level = asked(request).QueryRetrieveLevel
+        if (at, level) in (("find", "STUDY"), ("image", "IMAGE")):
+            stop_here()
+        return shelf.matches(request)
+
+    def delivers() -> None:
+        if at == "move":
+            stop_here()
+        deliver()
+        if at == "arrived":
+            stop_here()
+
+    shelf.delivers = delivers
+    with ScriptedPeer(Scp(matches=matches, moves=shelf.moved)) as peer:
+        prefetching(gateway, peer.port, "ARCHIVE", RULE, SOON).start()
+        send(trigger, gateway.port)
+        assert reached.wait(20)
+        gateway.kill_everything()
+        go_on.set()
+        gateway.start()
+        job = ended_job(gateway)
+    assert (job.state, job.attempts, job.interruptions) == (State.DONE, 1, 1)
+    assert set(gateway.find()) == shelf.study.uids | trigger.uids
+    expected = 0 if at == "arrived" else 1
+    assert len(shelf.moves) - (at in ("move", "arrived")) == expected
+    assert (job.progress.total("moved"), job.progress.total("here")) == (3, 0)
+
+
+def test_a_storm_of_triggers_is_one_job_for_each_study(
+    tmp_path: Path, gateway: Gateway, shelf: Shelf
+) -> None:
+    """200 instances of 50 studies; the queue drains in order."""
+    everything = tmp_path / "storm"
+    studies = [
+        make_study(everything / f"{number:02}", f"P{number}", "20240601", images=4)
+        for number in range(50)
+    ]
+    order: list[str] = []
+
+    def matches(request: Request) -> Iterable[tuple[int, bytes | None]]:
+        keys = asked(request)
+        if keys.QueryRetrieveLevel == "STUDY":
+            order.append(keys.PatientID)
+        yield SUCCESS, None
+
+    with ScriptedPeer(Scp(matches=matches)) as peer:
+        prefetching(gateway, peer.port, "ARCHIVE", "quiet_s = 2\n", SOON).start()
+        before = {name: resident_kib(gateway.pid(name)) for name in ("retriever", "indexer")}
+        for study in studies:
+            send(study, gateway.port)
+        job = ended_job(gateway, 50, 60)
+        for name, kib in before.items():
+            assert resident_kib(gateway.pid(name)) - kib < 8 * 1024, name
+    assert order == [study.patient_id for study in studies]
+    assert {each.state for each in jobs_of(gateway)} == {State.DONE}
+    assert job.number == 50
+    eventually(
+        lambda: (
+            gateway.metrics()[
+                'scai_prefetch_jobs{ae="PrefetchAP",process="retriever",state="done"}'
+            ]
+            == 50
+        ),
+        5,
+    )
