@@ -16,6 +16,7 @@ from engine import outbox_records as records
 from engine.limits import outbox_portion_max
 from engine.outbox_records import BLOCKED, NUMBER, PAIR, Delivery, NewDelivery, State
 from engine.outbox_view import OutboxView
+from engine.prefetch_jobs import PrefetchJobs
 
 
 class Outbox(OutboxView):
@@ -104,6 +105,7 @@ class Outbox(OutboxView):
         delivery.file = ""
         self._move(delivery, State.DELIVERED, now_ns)
         self._end_lease(delivery)
+        PrefetchJobs.within(self).note_used(delivery.study_uid, now_ns)
         return True
 
     def attempt_failed(

@@ -7,6 +7,8 @@ from typing import TypeVar
 import pytest
 
 from engine.limits import prefetch_interruptions_max
+from engine.outbox import Outbox
+from engine.outbox_records import NewDelivery
 from engine.prefetch_jobs import PrefetchJobs, Trigger
 from engine.prefetch_records import Ask, Job, State, StudyProgress
 from engine.prefetch_store import PrefetchStore
@@ -191,6 +193,24 @@ def test_the_hit_rate_counts_each_fetched_study_once(store: PrefetchStore) -> No
     assert not store.commit(lambda jobs: jobs.note_used("1.8", 300)), "it was here before"
     totals = looked(store, PrefetchJobs.totals)
     assert (totals.fetched, totals.used) == (1, 1)
+
+
+def test_a_study_that_is_sent_has_been_used(store: PrefetchStore) -> None:
+    made(store, trigger("1.1"), 100)
+    job = begun(store, 200)
+    assert job is not None
+    job.progress.studies = [StudyProgress("1.7", "20200101", 10, 0, 10)]
+    store.commit(lambda jobs: jobs.end(job, State.DONE, 210 * SECOND))
+
+    def sent(jobs: PrefetchJobs) -> None:
+        outbox = Outbox.within(jobs)
+        new = NewDelivery("ws", "3.1", "1.2.840.10008.5.1.4.1.1.2", "1.7", "2.1", "1.2", 10, "user")
+        outbox.enqueue(new, 300 * SECOND)
+        (lease,) = outbox.lease("ws", 1, 300 * SECOND)
+        assert outbox.delivered(lease.number, 301 * SECOND)
+
+    store.commit(sent)
+    assert looked(store, PrefetchJobs.totals).used == 1
 
 
 def test_old_jobs_are_forgotten_and_those_that_wait_are_not(store: PrefetchStore) -> None:
