@@ -237,7 +237,20 @@ RESTARTS_ROW: Final = Row("worker_restarts_total", "Times the process was replac
 LAG_ROW: Final = Row("journal_lag_records", "Durable records that the index has not taken in yet.")
 SILENCE_ROW: Final = Row("heartbeat_age_seconds", "Since the process's loop last turned.")
 BUILD_ROW: Final = Row("build_info", "1; the label says which version runs.")
-DERIVED_ROWS: Final = (RESTARTS_ROW, LAG_ROW, SILENCE_ROW, BUILD_ROW)
+DESTINATION_ROW: Final = Row(
+    "outbox_destination_deliveries", "Deliveries of a destination by state."
+)
+DESTINATION_AGE_ROW: Final = Row(
+    "outbox_destination_oldest_seconds", "How long a destination's first waiting delivery waits."
+)
+DERIVED_ROWS: Final = (
+    RESTARTS_ROW,
+    LAG_ROW,
+    SILENCE_ROW,
+    BUILD_ROW,
+    DESTINATION_ROW,
+    DESTINATION_AGE_ROW,
+)
 
 _last = max(Histogram)
 # Two cache lines: the processor fetches neighbours in pairs.

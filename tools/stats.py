@@ -11,6 +11,7 @@ import errno
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import orjson
@@ -25,11 +26,14 @@ from starlette.routing import Route
 from engine import limits
 from engine.counters import BlockHead, CounterSegment
 from engine.metrics import Gauge, ProcessState
+from tools.outbox_collector import OutboxCollector
 from tools.stats_collector import SegmentCollector
 from workers.child import Child
 from workers.spec import StatsSpec
 
 _requests_max: Final = 32  # at once; a scraper needs one
+# Without them instances are taken all the same.
+_not_receiving: Final = ("sender", "retriever")
 _header_bytes_max: Final = 16 * limits.KIB
 
 
@@ -50,7 +54,7 @@ def _reasons(head: BlockHead, segment: CounterSegment) -> Iterator[str]:
     if head.role in ("supervisor", "receiver"):
         if head.state not in (ProcessState.READY, ProcessState.ABSENT):
             yield f"{head.name} is {head.state.name.lower()}"
-    elif head.state is ProcessState.WAITING:
+    elif head.state is ProcessState.WAITING and head.role not in _not_receiving:
         yield f"{head.name} died and waits to be started again"
     if head.role == "indexer":
         fault = block.get(Gauge.INDEX_FAULT)
@@ -66,10 +70,16 @@ def is_alive(segment: CounterSegment) -> bool:
 
 
 def build_application(
-    segment: CounterSegment, version: str, is_ending: Callable[[], bool] = lambda: False
+    segment: CounterSegment,
+    version: str,
+    is_ending: Callable[[], bool] = lambda: False,
+    data_directory: Path | None = None,
 ) -> Starlette:
-    """The HTTP application over a segment of counters. `is_ending`: nobody writes them any more."""
+    """The HTTP application over a segment of counters, and the outbox in a data directory.
+    `is_ending`: nobody writes them any more."""
     registry = CollectorRegistry()
+    if data_directory is not None:
+        registry.register(OutboxCollector(data_directory))
     registry.register(SegmentCollector(segment, version))
 
     async def metrics(request: Request) -> Response:
@@ -111,7 +121,12 @@ async def run(child: Child[StatsSpec]) -> None:
     """The role: serve until told to drain."""
     server = _Server(
         uvicorn.Config(
-            build_application(child.segment, child.spec.version, child.draining.is_set),
+            build_application(
+                child.segment,
+                child.spec.version,
+                child.draining.is_set,
+                Path(child.spec.data_directory),
+            ),
             log_config=None,
             access_log=False,
             lifespan="off",
