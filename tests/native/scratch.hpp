@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -96,7 +97,9 @@ public:
     std::vector<scai::Completion> wait() {
         for (;;) {
             pollfd waiting{spool_->completion_descriptor(), POLLIN, 0};
-            FUZZ_CLAIM(::poll(&waiting, 1, 60'000) == 1);
+            const int ready = ::poll(&waiting, 1, 60'000);
+            if (ready < 0 && errno == EINTR) continue;  // libFuzzer's own alarm
+            FUZZ_CLAIM(ready == 1);
             auto taken = spool_->completions();
             if (!taken.empty()) return taken;
         }
