@@ -292,6 +292,8 @@ def test_numbers_status_and_log(tmp_path: Path) -> None:
     assert metrics[failed] == 2
     (sender,) = [one for one in status["processes"] if one["role"] == "sender"]
     assert (sender["state"], sender["association_limit"]) == ("ready", 5)
+    outbox = {name: count for name, count in status["outbox"].items() if count}
+    assert outbox == {"delivered": 2, "failed": 2}
     events = [line["event"] for line in gateway.log()]
     assert events.count("instance_sent") == 2
     assert events.count("delivery_failed") == 2

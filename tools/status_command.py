@@ -42,6 +42,17 @@ _index_gauges: Final = (
 )
 
 
+_outbox_gauges: Final = (
+    Gauge.OUTBOX_WAITING,
+    Gauge.OUTBOX_SENDING,
+    Gauge.OUTBOX_RETRYING,
+    Gauge.OUTBOX_HELD,
+    Gauge.OUTBOX_FAILED,
+    Gauge.OUTBOX_DELIVERED,
+    Gauge.OUTBOX_FAULT,
+)
+
+
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     """What the counters say of one receiver."""
 
@@ -65,6 +76,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     receivers: list[Numbers]
     index: dict[str, int]
     disk_free_bytes: int
+    outbox: dict[str, int]  # empty: no remote AE is configured
 
 
 @click.command()
@@ -102,7 +114,19 @@ def _report(status: Status, segment: CounterSegment, data: Path) -> Report:
         ],
         index={gauge.name.lower(): block.get(gauge) for gauge in _index_gauges},
         disk_free_bytes=shutil.disk_usage(data).free,
+        outbox=_outbox(status, segment),
     )
+
+
+def _outbox(status: Status, segment: CounterSegment) -> dict[str, int]:
+    sender = next((one for one in status.processes if one.role == "sender"), None)
+    if sender is None:
+        return {}
+    block = segment.block(sender.counters_block)
+    found = {
+        gauge.name.lower().removeprefix("outbox_"): block.get(gauge) for gauge in _outbox_gauges
+    }
+    return found | {"associations": sender.associations}
 
 
 def _sample(segment: CounterSegment, process: ProcessStatus) -> list[int]:
@@ -148,6 +172,9 @@ def _print(report: Report) -> None:
         f"index: {index['patients']} patients, {index['studies']} studies, {index['series']} "
         f"series, {index['instances']} instances; disk: {_size(report.disk_free_bytes)} free"
     )
+    if report.outbox:
+        states = ", ".join(f"{count} {name}" for name, count in report.outbox.items() if count)
+        console.print(f"outbox: {states or 'empty'}")
     if index["index_fault"]:
         console.print(f"the index cannot be written: error {index['index_fault']}", style="bold")
     if index["disk_low"]:
