@@ -145,7 +145,8 @@ sent_head_bytes_max: Final = 256 * KIB
 folder_poll_s: Final = 1  # how often watched folders are looked at
 folder_quiet_s: Final = 2  # a file that did not change for so long is complete
 folder_files_per_turn: Final = 200  # of one folder, then the next one has its turn
-sending_idle_s: Final = 5  # a reused association is kept open this long without work
+# A reused association is kept this long without work: it holds one of the few that a peer lets in.
+sending_idle_s: Final = 1
 # A destination that let no more associations in is offered one more after this.
 crowding_forgotten_s: Final = 60
 # A destination that cannot be reached is asked again after this, twice as long each time: what
