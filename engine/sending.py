@@ -6,6 +6,7 @@ and one that is in trouble has a single lane and is asked with growing pauses, s
 is restarted for a minute does not use up the attempts of everything that waits for it.
 """
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -101,6 +102,7 @@ class _Standing(Generic[T]):
     taken: int = 0  # since work was last asked for
     lanes_max: int = limits.associations_sending_max  # as many as it was seen to let in
     lanes_learnt: float = 0.0
+    last_end: float = -math.inf  # of an attempt
 
     @property
     def in_work(self) -> bool:
@@ -110,6 +112,27 @@ class _Standing(Generic[T]):
     def is_late(self) -> bool:
         """Others should not wait for it."""
         return self.is_slow or self.failures > 0
+
+
+class _Room(NamedTuple):
+    """The lanes, when one of them is to be taken."""
+
+    free: int  # besides it
+    late: int  # that late destinations may still have: all together they leave one to the others
+    owed: int  # to those that have work and no lane, and one to whoever has no work yet
+    is_awaited: bool  # somebody is most likely between two instances, and has no lane meanwhile
+
+    def is_for(self, standing: _Standing[T], kept: int) -> bool:
+        """Whether a destination may have it. The first one is its due, if it is not late; for
+        a further one enough has to be left. `kept`: associations that it has besides."""
+        held = standing.active + kept
+        if len(standing.ready) <= kept or (standing.is_late and self.late <= 0):
+            return False
+        if held >= (1 if standing.failures else standing.lanes_max):
+            return False
+        if held:
+            return self.free >= self.owed - (not standing.active)
+        return self.free > 0 or not (standing.is_late and self.is_awaited)
 
 
 class Schedule(Generic[T]):
@@ -190,10 +213,11 @@ class Schedule(Generic[T]):
         if self.active >= self._lanes:
             return None
         in_work = sum(standing.in_work for standing in self._standings.values())
+        room = self._room(now)
         may = {
             name: standing
             for name, standing in self._standings.items()
-            if self._may_begin(standing, in_work, now, (kept or {}).get(name, 0))
+            if now >= standing.not_before and room.is_for(standing, (kept or {}).get(name, 0))
         }
         if not may:
             return None
@@ -216,23 +240,19 @@ class Schedule(Generic[T]):
         standing.taken += 1
         return chosen, standing.ready.popleft()
 
-    def _may_begin(self, standing: _Standing[T], in_work: int, now: float, kept: int) -> bool:
-        if len(standing.ready) <= kept or now < standing.not_before:
-            return False
-        if standing.is_late:
-            # All that are slow or in trouble together leave a lane to the others.
-            late = sum(one.active for one in self._standings.values() if one.is_late)
-            if late >= max(1, self._lanes - 1):
-                return False
-        return standing.active + kept < self._share(standing, in_work)
-
-    def _share(self, standing: _Standing[T], in_work: int) -> int:
-        """The lanes one destination may have: a lane is left for each other one with work, and one
-        for whoever has none yet."""
-        if standing.failures:
-            return 1
-        newcomer = 1 if len(self._open) > in_work else 0
-        return max(1, min(standing.lanes_max, self._lanes - (in_work - 1) - newcomer))
+    def _room(self, now: float) -> _Room:
+        """What a lane may be taken for now."""
+        standings = self._standings.values()
+        idle = any(not self._standings[name].in_work for name in self._open)
+        return _Room(
+            free=self._lanes - self.active - 1,
+            late=max(1, self._lanes - 1) - sum(one.active for one in standings if one.is_late),
+            owed=sum(1 for one in standings if one.ready and not one.active) + idle,
+            is_awaited=any(
+                not one.active and not one.is_late and now - one.last_end < limits.sending_slow_s
+                for one in standings
+            ),
+        )
 
     def ended(
         self, destination: str, verdict: Verdict, seconds: float, now: float, kept: int = 0
@@ -244,6 +264,7 @@ class Schedule(Generic[T]):
         """
         standing = self._standings[destination]
         standing.active -= 1
+        standing.last_end = now
         if verdict.is_crowding and standing.active + kept:
             standing.lanes_max = min(standing.lanes_max, standing.active + kept)
             standing.lanes_learnt = now

@@ -50,6 +50,33 @@ def test_one_alone_has_all_lanes_and_leaves_one_to_a_newcomer() -> None:
     assert take_all(schedule) == {"idle": 1}, "it need not wait for the busy one"
 
 
+def test_two_that_are_busy_leave_a_lane_to_a_third() -> None:
+    schedule = filled("slow", "hung")
+    schedule.open_for(["slow", "hung", "quick"])
+    assert take_all(schedule).total() == limits.associations_sending_max - 1
+    for _ in range(20):
+        schedule.put("quick", [1])
+        assert take_all(schedule) == {"quick": 1}, "it waits for nobody's end"
+        schedule.ended("quick", GOOD, 0.01, 0.0)
+        assert take_all(schedule) == {}, "its lane is there for its next instance"
+
+
+def test_who_is_late_leaves_a_lane_to_who_is_between_two_instances() -> None:
+    busy = [f"busy{number}" for number in range(4)]
+    schedule = filled("dead", *busy, "quick", count=1)
+    order = [turn[0] for turn in iter(lambda: schedule.take(0.0), None)]
+    assert order == [*busy, "dead"]
+    schedule.ended("dead", DEAD, 5.0, 5.0)
+    assert take_all(schedule, 5.0) == {"quick": 1}
+    schedule.ended("quick", GOOD, 0.01, 10.0)
+    schedule.put("dead", [1])
+    assert take_all(schedule, 10.0) == {}
+    schedule.put("quick", [1])
+    assert take_all(schedule, 10.1) == {"quick": 1}
+    schedule.ended("quick", GOOD, 0.01, 10.2)
+    assert take_all(schedule, 10.3 + limits.sending_slow_s) == {"dead": 1}, "nobody else wants it"
+
+
 def test_with_more_destinations_than_lanes_the_turns_go_round() -> None:
     names = [f"pacs{number}" for number in range(8)]
     schedule = filled(*names)
