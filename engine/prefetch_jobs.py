@@ -186,11 +186,6 @@ class PrefetchJobs(View):
         self._add(records.USED_TOTAL, 1)
         return True
 
-    def was_fetched(self, study_uid: str) -> bool:
-        """Whether note_used() would find anything to note; for a reader's transaction."""
-        stored = self._get("prefetch_studies", index_records.uid_key(study_uid))
-        return stored is not None and not records.decode_fetched(stored).used_ns
-
     def totals(self) -> Totals:
         """The hit rate's two numbers, of all time."""
         return Totals(self._total(records.FETCHED_TOTAL), self._total(records.USED_TOTAL))

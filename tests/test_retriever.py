@@ -1,6 +1,8 @@
 """The retriever against archives that fail in every way: the right end, and the right words."""
 
 import io
+import signal
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,9 +13,9 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
 from engine.prefetch_records import Job, State
-from tests import wire
+from tests import certificates, wire
 from tests.archives import MadeStudy, make_study, prefetching, send
-from tests.gateway import Gateway, eventually, free_ports, resident_kib
+from tests.gateway import Gateway, eventually, free_ports, resident_kib, toml
 from tests.peer_scripts import Scp, aborting, rejecting, silent
 from tests.scripted_peer import Gone, Link, Request, Script, ScriptedPeer
 from tests.test_prefetch_archives import ended_job, jobs_of
@@ -53,6 +55,7 @@ class Shelf:
         self.find_status = SUCCESS
         self.pending_status = PENDING
         self.move_status = SUCCESS
+        self.comment = b""
         self.moves: list[tuple[str, str]] = []  # (level, destination)
         self.queries = 0
 
@@ -86,6 +89,9 @@ class Shelf:
         yield PENDING, {0x1020: wire.us(count), 0x1021: wire.us(0)}
         if self.move_status == SUCCESS:
             self.delivers()
+        if self.comment:
+            yield self.move_status, {0x0902: self.comment}
+            return
         counts = {0x1021: wire.us(count), 0x1022: wire.us(0), 0x1023: wire.us(0)}
         yield self.move_status, counts
 
@@ -205,6 +211,63 @@ def test_a_retrieval_that_is_refused(
     assert (job.state, job.attempts) == (State.FAILED, attempts)
     assert words in job.reason
     assert job.progress.total("moved") == 0
+
+
+def test_what_an_archive_says_is_shown_and_not_logged(
+    gateway: Gateway, shelf: Shelf, trigger: MadeStudy
+) -> None:
+    shelf.move_status, shelf.comment = 0xA900, b"PATIENT DOE IS\x1b[31m LOCKED"
+    with ScriptedPeer(shelf.scp()) as peer:
+        job = run(gateway, trigger, peer.port)
+    assert "PATIENT DOE" in job.reason
+    assert "DOE" not in gateway.log_file.read_text()
+    shown = gateway.command("prefetch", "show", "1")
+    assert "PATIENT DOE IS\\x1b[31m LOCKED" in shown.stdout
+
+
+def test_an_archive_that_is_spoken_to_over_tls(
+    tmp_path: Path, shelf: Shelf, trigger: MadeStudy, gateway: Gateway
+) -> None:
+    key, chain = certificates.peer().pem_files(tmp_path, "peer")
+    authority = tmp_path / "authority.pem"
+    authority.write_bytes(certificates.pem(certificates.root().certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    context.load_verify_locations(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    stores = certificates.tls_settings(tmp_path / "stores")
+    gateway.config_file.write_text(gateway.config_file.read_text() + toml({"tls": stores}))
+    with ScriptedPeer(shelf.scp(), tls=context) as peer:
+        prefetching(gateway, peer.port, "ARCHIVE", RULE, SOON)
+        text = gateway.config_file.read_text()
+        secured = text.replace(f"port = {peer.port}\n", f"port = {peer.port}\ntls = true\n")
+        gateway.config_file.write_text(secured)
+        gateway.start()
+        send(trigger, gateway.port)
+        job = ended_job(gateway)
+    assert (job.state, job.reason, job.progress.total("moved")) == (State.DONE, "", 3)
+
+
+def test_a_reload_brings_rules_and_takes_them_away(
+    gateway: Gateway, shelf: Shelf, trigger: MadeStudy
+) -> None:
+    def reload(text: str) -> None:
+        gateway.config_file.write_text(text)
+        assert gateway.process is not None
+        gateway.process.send_signal(signal.SIGHUP)
+
+    without = f"{SOON}{gateway.config_file.read_text()}"
+    gateway.config_file.write_text(without)
+    gateway.start()
+    assert "retriever" not in gateway.processes()
+    with ScriptedPeer(shelf.scp()) as peer:
+        prefetching(gateway, peer.port, "ARCHIVE", RULE)
+        reload(gateway.config_file.read_text())
+        eventually(lambda: "retriever" in gateway.processes(), 10, "the retriever runs")
+        send(trigger, gateway.port)
+        assert ended_job(gateway).state is State.DONE
+        reload(without)
+        eventually(lambda: "retriever" not in gateway.processes(), 10, "the retriever ended")
 
 
 def test_keys_that_are_not_supported_are_told(
