@@ -92,6 +92,9 @@ ring_slots_spare: Final = 2
 inline_bytes_max: Final = 128 * KIB
 write_bytes: Final = 1 * MIB  # one direct write of what streams; a quarter of a smaller ring
 receive_bytes_per_turn: Final = 1 * MIB  # then the next association has its turn
+# What handling one event counts of that: a turn of nothing but small requests takes some 10 ms,
+# and not so long that the process is taken for hung.
+receive_bytes_per_event: Final = 8 * KIB
 # Kept of one attribute's value for the index. Three component groups of 64 characters in JIS with
 # escapes are below 600 bytes.
 attribute_bytes_max: Final = 1024

@@ -105,6 +105,7 @@ class Connection:
                 self._take_event()
                 if self.closed or self._deaf or self._unsent:
                     return
+                left -= limits.receive_bytes_per_event
                 if left > 0:
                     continue
             elif code == _core.RECEIVED_FULL:
