@@ -9,7 +9,6 @@ import json
 import shutil
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -145,15 +144,16 @@ class Orthanc:
 
 
 class Pynetdicom:
-    """pynetdicom's Storage SCP, in threads of this process, for these classes and syntaxes."""
+    """pynetdicom's Storage SCP, in threads of this process, for these classes and syntaxes. It
+    aborts the first `aborts` associations when it has kept the instance, and says no more."""
 
     def __init__(
-        self, directory: Path, classes: Sequence[str], syntaxes: Sequence[str], slow_s: float = 0
+        self, directory: Path, classes: Sequence[str], syntaxes: Sequence[str], aborts: int = 0
     ) -> None:
         self.ae_title = "PYNETDICOM"
         self.store = directory / "store"
         self.store.mkdir(parents=True)
-        self.slow_s = slow_s
+        self.aborts = aborts
         entity = AE(self.ae_title)
         for sop_class in classes:
             entity.add_supported_context(sop_class, list(syntaxes))
@@ -164,9 +164,11 @@ class Pynetdicom:
         )
 
     def _take(self, event: evt.Event) -> int:
-        time.sleep(self.slow_s)
         path = self.store / str(event.request.AffectedSOPInstanceUID)
         path.write_bytes(event.encoded_dataset())
+        if self.aborts:
+            self.aborts -= 1
+            event.assoc.abort()
         return 0
 
     def kept(self) -> dict[str, Path]:
