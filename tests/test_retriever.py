@@ -1,103 +1,23 @@
 """The retriever against archives that fail in every way: the right end, and the right words."""
 
-import io
 import signal
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
 
 from engine.prefetch_records import Job, State
 from tests import certificates, wire
 from tests.archives import MadeStudy, make_study, prefetching, send
-from tests.gateway import Gateway, eventually, free_ports, resident_kib, toml
-from tests.peer_scripts import Scp, aborting, rejecting, silent
-from tests.scripted_peer import Gone, Link, Request, Script, ScriptedPeer
+from tests.gateway import Gateway, eventually, free_ports, toml
+from tests.peer_scripts import aborting, rejecting, silent
+from tests.prefetch_shelf import PENDING, RULE, SOON, SUCCESS, Shelf, asked, identifier
+from tests.scripted_peer import Gone, Link, Script, ScriptedPeer
 from tests.test_prefetch_archives import ended_job, jobs_of
 
 pytestmark = pytest.mark.process
-RULE = "quiet_s = 0\n"
-SOON = "retry_count = 1\napplication_timeout_s = 1\n"
-PENDING, SUCCESS = 0xFF00, 0x0000
-
-
-def identifier(**values: str | list[str]) -> bytes:
-    """A C-FIND answer in implicit VR, which is what the scripted peer accepts first."""
-    from pydicom.filebase import DicomBytesIO
-
-    data_set = Dataset()
-    for keyword, value in values.items():
-        setattr(data_set, keyword, value)
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, True
-    write_dataset(buffer, data_set)
-    return buffer.getvalue()
-
-
-def asked(request: Request) -> Dataset:
-    """The identifier of a request."""
-    assert request.data is not None
-    return read_dataset(io.BytesIO(request.data), True, True)
-
-
-class Shelf:
-    """What a scripted archive has, and what it does with a C-MOVE."""
-
-    def __init__(self, study: MadeStudy, gateway: Gateway) -> None:
-        self.study = study
-        self.gateway = gateway
-        self.delivers: Callable[[], None] = lambda: send(study, gateway.prefetch_port, "PrefetchAP")
-        self.find_status = SUCCESS
-        self.pending_status = PENDING
-        self.move_status = SUCCESS
-        self.comment = b""
-        self.moves: list[tuple[str, str]] = []  # (level, destination)
-        self.queries = 0
-
-    def matches(self, request: Request) -> Iterable[tuple[int, bytes | None]]:
-        """The answers to a C-FIND."""
-        self.queries += 1
-        keys = asked(request)
-        study, level = self.study, keys.QueryRetrieveLevel
-        if level == "STUDY":
-            found = identifier(
-                PatientID=study.patient_id,
-                StudyDate=study.date,
-                ModalitiesInStudy=["CT"],
-                StudyInstanceUID=study.uid,
-            )
-            yield self.pending_status, found
-            yield self.find_status, None
-            return
-        for series, images in study.images.items():
-            if level == "SERIES":
-                yield PENDING, identifier(Modality="CT", SeriesInstanceUID=series)
-            elif keys.SeriesInstanceUID == series:
-                for image in images:
-                    yield PENDING, identifier(SOPInstanceUID=image)
-        yield SUCCESS, None
-
-    def moved(self, request: Request) -> Iterable[tuple[int, dict[int, bytes]]]:
-        """The answers to a C-MOVE."""
-        self.moves.append((asked(request).QueryRetrieveLevel, request.text(0x0600)))
-        count = len(self.study.uids)
-        yield PENDING, {0x1020: wire.us(count), 0x1021: wire.us(0)}
-        if self.move_status == SUCCESS:
-            self.delivers()
-        if self.comment:
-            yield self.move_status, {0x0902: self.comment}
-            return
-        counts = {0x1021: wire.us(count), 0x1022: wire.us(0), 0x1023: wire.us(0)}
-        yield self.move_status, counts
-
-    def scp(self) -> Scp:
-        """It as a script."""
-        return Scp(matches=self.matches, moves=self.moved)
 
 
 @pytest.fixture
@@ -431,89 +351,3 @@ def test_at_the_end_the_retrieval_is_cancelled_and_taken_up_again(
         gateway.start()
         job = ended_job(gateway)
         assert (job.state, job.attempts, job.progress.total("moved")) == (State.DONE, 1, 3)
-
-
-@pytest.mark.parametrize("at", ["find", "image", "move", "arrived"])
-def test_after_a_kill_it_finishes_once(
-    gateway: Gateway, shelf: Shelf, trigger: MadeStudy, at: str
-) -> None:
-    """SIGKILL to everything, at the first study query, an image query, in the retrieval, and when
-    all has arrived but the last word."""
-    reached = threading.Event()
-    go_on = threading.Event()
-    once = iter([True])
-
-    def stop_here() -> None:
-        if next(once, False):
-            reached.set()
-            go_on.wait(30)
-            raise Gone
-
-    deliver = shelf.delivers
-
-    def matches(request: Request) -> Iterable[tuple[int, bytes | None]]:
-        level = asked(request).QueryRetrieveLevel
-        if (at, level) in (("find", "STUDY"), ("image", "IMAGE")):
-            stop_here()
-        return shelf.matches(request)
-
-    def delivers() -> None:
-        if at == "move":
-            stop_here()
-        deliver()
-        if at == "arrived":
-            stop_here()
-
-    shelf.delivers = delivers
-    with ScriptedPeer(Scp(matches=matches, moves=shelf.moved)) as peer:
-        prefetching(gateway, peer.port, "ARCHIVE", RULE, SOON).start()
-        send(trigger, gateway.port)
-        assert reached.wait(20)
-        gateway.kill_everything()
-        go_on.set()
-        gateway.start()
-        job = ended_job(gateway)
-    assert (job.state, job.attempts, job.interruptions) == (State.DONE, 1, 1)
-    assert set(gateway.find()) == shelf.study.uids | trigger.uids
-    expected = 0 if at == "arrived" else 1
-    assert len(shelf.moves) - (at in ("move", "arrived")) == expected
-    assert (job.progress.total("moved"), job.progress.total("here")) == (3, 0)
-
-
-def test_a_storm_of_triggers_is_one_job_for_each_study(
-    tmp_path: Path, gateway: Gateway, shelf: Shelf
-) -> None:
-    """200 instances of 50 studies; the queue drains in order."""
-    everything = tmp_path / "storm"
-    studies = [
-        make_study(everything / f"{number:02}", f"P{number}", "20240601", images=4)
-        for number in range(50)
-    ]
-    order: list[str] = []
-
-    def matches(request: Request) -> Iterable[tuple[int, bytes | None]]:
-        keys = asked(request)
-        if keys.QueryRetrieveLevel == "STUDY":
-            order.append(keys.PatientID)
-        yield SUCCESS, None
-
-    with ScriptedPeer(Scp(matches=matches)) as peer:
-        prefetching(gateway, peer.port, "ARCHIVE", "quiet_s = 2\n", SOON).start()
-        before = {name: resident_kib(gateway.pid(name)) for name in ("retriever", "indexer")}
-        for study in studies:
-            send(study, gateway.port)
-        job = ended_job(gateway, 50, 60)
-        for name, kib in before.items():
-            assert resident_kib(gateway.pid(name)) - kib < 8 * 1024, name
-    assert order == [study.patient_id for study in studies]
-    assert {each.state for each in jobs_of(gateway)} == {State.DONE}
-    assert job.number == 50
-    eventually(
-        lambda: (
-            gateway.metrics()[
-                'scai_prefetch_jobs{ae="PrefetchAP",process="retriever",state="done"}'
-            ]
-            == 50
-        ),
-        5,
-    )
