@@ -103,6 +103,7 @@ class _Standing(Generic[T]):
     lanes_max: int = limits.associations_sending_max  # as many as it was seen to let in
     lanes_learnt: float = 0.0
     last_end: float = -math.inf  # of an attempt
+    last_answer: float = -math.inf  # of one that had one
 
     @property
     def in_work(self) -> bool:
@@ -260,17 +261,21 @@ class Schedule(Generic[T]):
         """An attempt that take() began is over; what it counts for. `kept` as in take().
 
         Peers let only so many associations in. One too many is our doing and no attempt: fewer are
-        asked for, and one more again after a while. The last one that is not let in either counts.
+        asked for, and one more again after a while. One counts that is not let in while no other
+        is and none was served.
         """
         standing = self._standings[destination]
         standing.active -= 1
         standing.last_end = now
-        if verdict.is_crowding and standing.active + kept:
-            standing.lanes_max = min(standing.lanes_max, standing.active + kept)
+        others = standing.active + kept
+        if verdict.is_crowding and (others or now - standing.last_answer < seconds):
+            standing.lanes_max = max(1, min(standing.lanes_max, others))
             standing.lanes_learnt = now
             return verdict._replace(ending=Ending.RETURNED)
         if verdict.ending is Ending.RETURNED:
             return verdict
+        if verdict.status != NO_STATUS:
+            standing.last_answer = now
         if now - standing.lanes_learnt > limits.crowding_forgotten_s:
             standing.lanes_max = min(standing.lanes_max + 1, self._lanes)
             standing.lanes_learnt = now

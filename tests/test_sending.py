@@ -172,6 +172,18 @@ def test_the_last_one_that_is_not_let_in_counts() -> None:
     assert endings == [Ending.RETURNED] * 4 + [Ending.BROKEN]
 
 
+def test_one_that_others_kept_waiting_does_not_count() -> None:
+    """A peer with room for one: the last that waits meets nobody, but its time went to others."""
+    schedule = filled("single")
+    take_all(schedule)
+    for moment in (1.0, 1.1, 1.2, 1.3):
+        schedule.ended("single", GOOD, moment, moment)
+    late = unanswered(ScuFailure(FailureKind.TIMEOUT, "no answer"), was_established=False)
+    assert schedule.ended("single", late, 2.0, 2.0).ending is Ending.RETURNED
+    assert take_all(schedule, 2.0) == {"single": 1}
+    assert schedule.ended("single", late, 2.0, 4.0).ending is Ending.BROKEN
+
+
 def test_a_kept_association_is_preferred_while_nobody_waits() -> None:
     schedule = filled("a", "b")
     turn = schedule.take(0.0, keep="b")

@@ -9,7 +9,7 @@ begun, what runs may finish within the time, and what does not waits again.
 import asyncio
 import os
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,17 +18,15 @@ from typing import Final, TypeVar
 from engine import limits
 from engine.config_entities import Remote
 from engine.index import INDEX_FAULTS, fault_code
-from engine.metrics import Counter, Gauge, Histogram
-from engine.outbox_records import State
+from engine.metrics import Gauge
 from engine.outbox_writer import OutboxWriter
-from engine.sending import Ending
 from workers.child import Child
 from workers.scu import Peer
 from workers.sender_attempt import Destination
 from workers.sender_folders import Folder, FolderWatch
-from workers.sender_folders import Turn as FolderTurn
 from workers.sender_lanes import Lanes
-from workers.sender_ledger import Ledger, Policy, Settled
+from workers.sender_ledger import Ledger, Policy
+from workers.sender_report import SenderReport
 from workers.spec import SenderSpec
 from workers.tls_handover import read_secured
 
@@ -43,23 +41,6 @@ _lanes: Final = limits.associations_sending_max
 # Before the deadline, so that what was interrupted can still be written down.
 _interrupt_early_s: Final = 0.5
 
-_OUTCOMES: Final = {
-    Ending.DELIVERED: Counter.SENT_SUCCESS,
-    Ending.WARNING: Counter.SENT_WARNING,
-    Ending.REFUSED: Counter.SENT_REFUSED,
-    Ending.BROKEN: Counter.SENT_BROKEN,
-    Ending.IMPOSSIBLE: Counter.SENT_IMPOSSIBLE,
-    Ending.RETURNED: Counter.SENT_RETURNED,
-}
-_STATES: Final = {
-    State.WAITING: Gauge.OUTBOX_WAITING,
-    State.SENDING: Gauge.OUTBOX_SENDING,
-    State.RETRYING: Gauge.OUTBOX_RETRYING,
-    State.FAILED: Gauge.OUTBOX_FAILED,
-    State.HELD: Gauge.OUTBOX_HELD,
-    State.DELIVERED: Gauge.OUTBOX_DELIVERED,
-}
-
 
 class SenderRole:
     """The state of the process. Methods that end in `_now` run in the outbox's thread."""
@@ -67,6 +48,7 @@ class SenderRole:
     def __init__(self, child: Child[SenderSpec]) -> None:
         self.child = child
         self._loop = asyncio.get_running_loop()
+        self._report = SenderReport(child)
         self._reported = asyncio.Event()
         self._lanes = Lanes(self._ring, _lanes)
         self._threads = ThreadPoolExecutor(_lanes, thread_name_prefix="scai-send")
@@ -75,12 +57,10 @@ class SenderRole:
         self._fault = 0
         self._tidied = self._swept = self._loop.time()
         self._destinations: dict[str, Destination] = {}
-        self._unknown: set[str] = set()
+        self._paused: frozenset[str] = frozenset()  # by the user
         self._folders: list[Folder] = []
-        self._folder_faults: dict[str, int] = {}
         self._context: ssl.SSLContext | None = None
         self._tls_digest = ""
-        child.counters.set(Gauge.ASSOCIATIONS_LIMIT, _lanes)
 
     async def run(self) -> None:
         """Until the draining is over."""
@@ -91,12 +71,13 @@ class SenderRole:
             for number in range(_lanes)
         ]
         try:
-            while self._ledger is None and not self.child.draining.is_set():
-                if await self._attempt(self._open_now) is None:
-                    await asyncio.sleep(_retry_s)
+            while await self._attempt(self._open_now) is None:
+                self.child.ready()  # the fault is published; it is tried again
+                if self.child.draining.is_set():
+                    return
+                await asyncio.sleep(_retry_s)
             self.child.ready()
-            watching = self._loop.create_task(self._watch())
-            running.append(watching)
+            running.append(self._loop.create_task(self._watch()))
             while not self.child.draining.is_set():
                 await self._turn()
                 for lane in running:
@@ -126,7 +107,11 @@ class SenderRole:
         if now - self._swept > _sweep_s:
             self._swept = now
             await self._attempt(self._sweep_now)
-        self._publish()
+        ledger = self._ledger
+        assert ledger is not None, "it is open before the first turn"
+        if ledger.paused != self._paused:
+            self._reopen()
+        self._report.publish(ledger, self._lanes.active)
         if worked:
             await asyncio.sleep(_pause_s)
             return
@@ -138,11 +123,11 @@ class SenderRole:
 
     async def _drain(self) -> None:
         """What runs may finish; then it is cut off, and counts for nothing."""
-        deadline = self.child.drain_deadline - _interrupt_early_s
         while self._lanes.active:
-            if self._loop.time() >= min(deadline, self.child.drain_deadline - _interrupt_early_s):
+            if self._loop.time() >= self.child.drain_deadline - _interrupt_early_s:
                 self._lanes.interrupt()
                 return
+            await self._attempt(self._settle_now)
             await asyncio.sleep(_poll_s)
 
     async def _watch(self) -> None:
@@ -151,31 +136,14 @@ class SenderRole:
             watch = FolderWatch(Path(self.child.spec.data_directory), self._writer)
             while not self.child.draining.is_set():
                 for folder in self._folders:
-                    turn = self._loop.run_in_executor(thread, watch.look, folder)
-                    await self._note_folder(folder, turn)
+                    try:
+                        turn = await self._loop.run_in_executor(thread, watch.look, folder)
+                    except INDEX_FAULTS as error:
+                        self._report.folder_fault(folder, fault_code(error))
+                    else:
+                        self._report.folder(folder, turn)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.child.draining.wait(), limits.folder_poll_s)
-
-    async def _note_folder(self, folder: Folder, turn: Awaitable[FolderTurn]) -> None:
-        log, counters = self.child.log, self.child.counters
-        try:
-            collected, rejected = await turn
-        except INDEX_FAULTS as error:
-            code = fault_code(error)
-            if self._folder_faults.get(folder.destination) != code:
-                self._folder_faults[folder.destination] = code
-                # The path of a file may hold a patient's name.
-                words = os.strerror(code)
-                log.error("folder_fault", destination=folder.destination, errno=code, text=words)
-            return
-        if self._folder_faults.pop(folder.destination, 0):
-            log.info("folder_recovered", destination=folder.destination)
-        counters.add(Counter.OUTBOX_COLLECTED, collected)
-        counters.add(Counter.OUTBOX_REJECTED, len(rejected))
-        if collected:
-            log.info("folder_collected", destination=folder.destination, files=collected)
-        for reason in rejected:
-            log.warning("folder_rejected", destination=folder.destination, text=reason)
 
     def _writer(self) -> OutboxWriter:
         assert self._ledger is not None, "folders are watched once it is open"
@@ -216,12 +184,13 @@ class SenderRole:
 
     def _reopen(self) -> None:
         """Send to all that neither the configuration nor the user has paused."""
-        paused = frozenset() if self._ledger is None else self._ledger.paused
+        if self._ledger is not None:
+            self._paused = self._ledger.paused
         self._lanes.open_for(
             {
                 name: destination
                 for name, destination in self._destinations.items()
-                if name not in paused
+                if name not in self._paused
             }
         )
 
@@ -273,15 +242,12 @@ class SenderRole:
         ledger = self._ledger
         if ledger is None:
             return False
-        paused = ledger.paused
         ledger.look()
-        if ledger.paused != paused:
-            self._reopen()
         ledger.keep(*self._lanes.collect())
         leased, settled = ledger.settle(self._lanes.wanted(), self._policy)
         self._lanes.put(leased)
         for one in settled:
-            self._note(one)
+            self._report.note(one)
         return bool(settled) or any(leased.values())
 
     def _tidy_now(self) -> int:
@@ -292,58 +258,6 @@ class SenderRole:
         if swept:
             self.child.log.warning("outbox_swept", files=len(swept))
         return len(swept)
-
-    # --- what others see -----------------------------------------------------------------------
-    def _note(self, settled: Settled) -> None:
-        """Count and log an attempt. A peer's own words stay in the queue: what they hold is its
-        secret."""
-        report, counters, log = settled.report, self.child.counters, self.child.log
-        delivery, verdict = report.errand.delivery, report.verdict
-        counters.add(_OUTCOMES[verdict.ending])
-        counters.add(Counter.SENT_BYTES, report.sent_bytes)
-        counters.add(Counter.SENT_ASSOCIATIONS, report.associations)
-        fields: dict[str, object] = {
-            "destination": delivery.destination,
-            "sop_instance_uid": delivery.sop_instance_uid,
-            "study_uid": delivery.study_uid,
-            "delivery": delivery.number,
-            "seconds": round(report.seconds, 6),
-        }
-        if verdict.is_delivered:
-            counters.observe(Histogram.SENT_DURATION, report.seconds)
-            if self.child.spec.log_instances:
-                log.info("instance_sent", bytes=report.sent_bytes, status=verdict.status, **fields)
-            return
-        fields |= {"outcome": verdict.ending.value, "text": verdict.words, "status": verdict.status}
-        if settled.state is State.FAILED:
-            counters.add(Counter.SENT_GIVEN_UP)
-            log.error("delivery_failed", attempts=delivery.attempts + 1, **fields)
-        elif settled.state is State.RETRYING:
-            log.warning("attempt_failed", attempts=delivery.attempts + 1, **fields)
-
-    def _publish(self) -> None:
-        ledger, counters = self._ledger, self.child.counters
-        if ledger is None:
-            return
-        totals = dict.fromkeys(State, 0)
-        for (_, state), count in ledger.counts.items():
-            totals[state] += count
-        for state, gauge in _STATES.items():
-            counters.set(gauge, totals[state])
-        counters.set(Gauge.ASSOCIATIONS_ACTIVE, self._lanes.active)
-        known = {remote.name for remote in self.child.spec.remotes}
-        unknown = {
-            name
-            for (name, state) in ledger.counts
-            if name not in known and state is not State.DELIVERED
-        }
-        for name in sorted(unknown - self._unknown):
-            self.child.log.warning(
-                "destination_unknown",
-                destination=name,
-                text="deliveries wait for a remote AE that is not configured any more",
-            )
-        self._unknown = unknown
 
 
 def _tls_context(spec: SenderSpec) -> ssl.SSLContext:

@@ -61,7 +61,7 @@ class Ledger:
         self._writer = OutboxWriter(data_directory)
         self._tree = StoreTree(data_directory)
         self._seen = -1
-        self._due_ns = _NEVER  # when the first delivery is due again that retries
+        self._due_ns: dict[str, int] = {}  # of a destination's first delivery that retries
         self._reports: list[Report] = []
         self._returned: list[Errand] = []
         self._files_ended: set[str] = set()
@@ -77,8 +77,7 @@ class Ledger:
     def look(self) -> bool:
         """Whether there is anything that was not known before; `counts` and `paused` are as now."""
         change = self._writer.last_change()
-        due = time.time_ns() >= self._due_ns
-        if change == self._seen and not due:
+        if change == self._seen and time.time_ns() < min(self._due_ns.values(), default=_NEVER):
             return False
         with self._writer.view() as outbox:
             self._read(outbox)
@@ -89,15 +88,14 @@ class Ledger:
         self.counts = outbox.counts()
         self.paused = frozenset(outbox.paused())
         names = {name for name, state in self.counts if state is State.RETRYING}
-        due = (outbox.next_due_ns(name) for name in names)
-        self._due_ns = min((one for one in due if one is not None), default=_NEVER)
+        due = {name: outbox.next_due_ns(name) for name in names}
+        self._due_ns = {name: due_ns for name, due_ns in due.items() if due_ns is not None}
 
     def has_work(self, destination: str) -> bool:
         """Whether leasing for it would give something."""
         if self.counts.get((destination, State.WAITING), 0):
             return True
-        retries = self.counts.get((destination, State.RETRYING), 0)
-        return bool(retries) and time.time_ns() >= self._due_ns
+        return time.time_ns() >= self._due_ns.get(destination, _NEVER)
 
     # --- one commit ----------------------------------------------------------------------------
     def settle(
