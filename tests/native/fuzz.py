@@ -35,10 +35,21 @@ INTAKE_SEEDS: Final = [
 ]
 
 
+# Programs for tls_session_fuzz.cpp: TLS 1.3 or 1.2, reading ahead or not, then for each write what is
+# done to its records (0 changed, 1 cut, 2 repeated, above: nothing), its size, and where.
+TLS_SEEDS: Final = [
+    bytes([how, 0]) + bytes([3, 200, 0, 0]) * 3 + bytes([wrong, 200, 90, 16])
+    for how in (0, 2, 4, 6)
+    for wrong in (0, 1, 2, 3)
+]
+
+
 def seeds(target: str) -> list[bytes]:
     """Inputs to begin with that are made and not stored."""
     if target == "intake_fuzz":
         return INTAKE_SEEDS
+    if target == "tls_session_fuzz":
+        return TLS_SEEDS
     if target != "tag_scanner_fuzz":
         return []
     choices = [(0, 64, 255), (2, 8, 16)]  # which tags, value_max, row_max: see the target's head

@@ -43,6 +43,7 @@ class Program:
     parts: tuple[str, ...]
     flags: tuple[str, ...]
     source: str = ""  # the name, if empty
+    libraries: tuple[str, ...] = ()
 
 
 # What a spool is made of.
@@ -56,6 +57,7 @@ STORE: Final = (
     "spool",
     "tag_scanner",
 )
+TLS: Final = ("tls_server", "tls_session")
 JPEG: Final = ("jpeg_entropy", "jpeg_header", "jpeg_lossless", "jpeg_predict")
 
 PROGRAMS: Final = {
@@ -67,6 +69,7 @@ PROGRAMS: Final = {
         Program("store_lane_fuzz", ("store_lane",), FUZZ),
         Program("journal_reader_fuzz", STORE, FUZZ),
         Program("jpeg_lossless_fuzz", JPEG, FUZZ),
+        Program("tls_session_fuzz", TLS, FUZZ, libraries=("ssl", "crypto")),
         Program("data_set_sender_fuzz", ("data_set_sender",), FUZZ),
         Program("spool_stress_address", STORE, ADDRESS, "spool_stress"),
         Program("spool_stress_thread", STORE, THREAD, "spool_stress"),
@@ -111,7 +114,8 @@ def build(name: str) -> Path:
         # One binary a program is enough; objects are shared between programs of the same flags.
         shutil.rmtree(binary.parent, ignore_errors=True)
         binary.parent.mkdir()
-        _make([*command, *map(str, objects)], binary)
+        libraries = [f"-l{library}" for library in program.libraries]
+        _make([*command, *map(str, objects), *libraries], binary)
     return binary
 
 
