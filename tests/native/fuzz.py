@@ -35,8 +35,8 @@ INTAKE_SEEDS: Final = [
 ]
 
 
-# Programs for tls_session_fuzz.cpp: TLS 1.3 or 1.2, reading ahead or not, then for each write what is
-# done to its records (0 changed, 1 cut, 2 repeated, above: nothing), its size, and where.
+# Programs for tls_session_fuzz.cpp: TLS 1.3 or 1.2, reading ahead or not, then for each write what
+# is done to its records (0 changed, 1 cut, 2 repeated, above: nothing), its size, and where.
 TLS_SEEDS: Final = [
     bytes([how, 0]) + bytes([3, 200, 0, 0]) * 3 + bytes([wrong, 200, 90, 16])
     for how in (0, 2, 4, 6)
