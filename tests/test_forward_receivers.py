@@ -292,3 +292,30 @@ def test_corrections_are_carried(forwarded: Forwarded, name: str, tmp_path: Path
     assert data_set_of_file(gateway.stored_file(row).read_bytes()) == data_set_of_file(
         one.path.read_bytes()
     ), "what was received stays as it was"
+
+
+def test_what_a_user_sends(forwarded: Forwarded, tmp_path: Path) -> None:
+    """`scai send` of files to real receivers, of one that is never sent, and of a stored study."""
+    gateway, names = forwarded.gateway, ("storescp", "orthanc", "pynetdicom")
+    to = [word for name in names for word in ("--to", name)]
+    # The presentation state belongs to the study that another test corrects.
+    files = [made(name, tmp_path) for name in FROM_APPLICATIONS if "state" not in name]
+    done = gateway.command("send", *to, *(str(one.path) for one in files))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in names:
+        kept = forwarded.receivers[name].kept()
+        for one in files:
+            received = pydicom.dcmread(kept[one.sop_instance])
+            assert differences(pydicom.dcmread(one.path), received) == []
+    enhanced = samples.clone(samples.sample("enhanced-ct-implicit"), tmp_path / "enhanced")
+    refused = gateway.command("send", *to, str(enhanced.path))
+    assert refused.returncode == 1
+    assert "received only and never sent" in refused.stdout + refused.stderr
+    mr = forwarded.samples["mr-jpeg-lossless"]
+    study = str(pydicom.dcmread(mr.path).StudyInstanceUID)
+    before = {each.number for each in gateway.deliveries()}
+    done = gateway.command("send", "--to", "storescp-lossless", "--study", study)
+    assert done.returncode == 0, done.stdout + done.stderr
+    new = [each for each in gateway.deliveries() if each.number not in before]
+    assert mr.sop_instance in {each.sop_instance_uid for each in new}
+    assert {each.state for each in new} == {State.DELIVERED}
