@@ -10,7 +10,7 @@ from typing import Final
 from engine import limits
 from engine.metrics import Counter, Gauge, Histogram
 from engine.outbox_records import State
-from engine.sending import Ending
+from engine.sending import NO_STATUS, Ending
 from workers.child import Child
 from workers.sender_folders import Folder, Turn
 from workers.sender_ledger import Ledger, Settled
@@ -58,12 +58,14 @@ class SenderReport:
             "delivery": delivery.number,
             "seconds": round(report.seconds, 6),
         }
+        if verdict.status != NO_STATUS:
+            fields["status"] = f"{verdict.status:04X}"
         if verdict.is_delivered:
             counters.observe(Histogram.SENT_DURATION, report.seconds)
             if self._child.spec.log_instances:
-                log.info("instance_sent", bytes=report.sent_bytes, status=verdict.status, **fields)
+                log.info("instance_sent", bytes=report.sent_bytes, **fields)
             return
-        fields |= {"outcome": verdict.ending.value, "text": verdict.words, "status": verdict.status}
+        fields |= {"outcome": verdict.ending.value, "text": verdict.words}
         if settled.state is State.FAILED:
             counters.add(Counter.SENT_GIVEN_UP)
             log.error("delivery_failed", attempts=delivery.attempts + 1, **fields)
