@@ -142,6 +142,9 @@ sending_poll_ms: Final = 50  # how long the sender may not know of a delivery th
 sending_commit_interval_ms: Final = 20  # ends of attempts and new leases share a commit
 # A destination that takes this long for an instance comes after the others when lanes are scarce.
 sending_slow_s: Final = 2
+# A modality waits for its response, nobody for what is forwarded: the sender gives way to receivers.
+sender_nice: Final = 5
+sender_slice_us: Final = 1000
 sender_drain_s_min: Final = 1  # receivers have used up the drain's time: what is sent is cut off
 # Of a file that is to be sent, looked at for its UIDs: series and study stand far in front.
 sent_head_bytes_max: Final = 256 * KIB
@@ -265,13 +268,18 @@ retrieve_timeout_s_max: Final = 3600
 # Of one C-FIND. A series of 20,000 images is an exotic one; an archive that heeds no key would
 # answer with all it has.
 find_matches_max: Final = 20_000
-prefetch_instances_max: Final = 200_000  # promised to one job: 64 bytes each are kept while it runs
+prefetch_instances_max: Final = 200_000  # promised to one job: 150 bytes each while it runs
 # Missing images of one series that are asked for one by one; more of them by their series.
 image_moves_max: Final = 32
 prefetch_missing_named_max: Final = 50  # UIDs in a job's record; the rest is counted
+prefetch_unasked_named_max: Final = 50  # likewise
+# What an archive sends after its last word still goes where the rule says: tapes and routers take
+# minutes. Beyond that whoever sends it does so for a reason of his own.
+prefetch_late_s: Final = 600
 prefetch_notes_max: Final = 20
 prefetch_interruptions_max: Final = 20  # a job that its process dies of so often has failed
-prefetch_history_days: Final = 30
+prefetch_history_days_default: Final = 30  # a month's report tells what is asked in vain
+prefetch_history_days_max: Final = 3650
 prefetch_prune_count: Final = 200  # jobs in one transaction
 prefetch_poll_s: Final = 0.2  # how long a job that is due may go unseen
 prefetch_progress_s: Final = 0.5  # between two records of how far a job has come

@@ -29,6 +29,7 @@ from workers.sender_ledger import Ledger, Policy
 from workers.sender_report import SenderReport
 from workers.spec import SenderSpec
 from workers.tls_handover import read_secured
+from workers.yielding import yield_to_others
 
 T = TypeVar("T")
 
@@ -270,4 +271,5 @@ def _tls_context(spec: SenderSpec) -> ssl.SSLContext:
 async def run(child: Child[SenderSpec]) -> None:
     """The role `sender`."""
     os.umask(0o077)
+    yield_to_others(limits.sender_nice, limits.sender_slice_us)
     await SenderRole(child).run()
