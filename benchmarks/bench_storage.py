@@ -26,6 +26,7 @@ def store(box: SpoolBox, stream: bytes) -> int:
                 spool.begin(0, HEAD, b"prologue", True)
                 intake.expect_data(event[1])
             code = intake.feed(b"")
+        spool.flush()
         assert select([spool.completion_descriptor], [], [], 10)[0], "no completion came"
         for kind, _, error, _, sequence in spool.completions():
             if kind != _core.COMPLETION_SPACE:
