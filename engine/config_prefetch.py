@@ -35,6 +35,15 @@ class QueryRetrieveScu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             most=limits.retrieve_timeout_s_max,
         ),
     ] = limits.retrieve_timeout_s_default
+    history_days: Annotated[
+        int,
+        setting(
+            "Days for which a prefetch that has ended stays listed, failed ones too; 0: it is "
+            "forgotten soon.",
+            least=0,
+            most=limits.prefetch_history_days_max,
+        ),
+    ] = limits.prefetch_history_days_default
 
 
 class Prefetch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +60,14 @@ class Prefetch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     archive: Annotated[
         str, setting("Name of the remote AE that is asked, and that moves to PrefetchAP.", "name")
     ]
+    to: Annotated[
+        tuple[str, ...],
+        setting(
+            "Names of the remote AEs that get the related studies: what arrives, and what was "
+            "here already. None: they stay here.",
+            "name",
+        ),
+    ] = ()
     level: Annotated[
         Literal["study", "series", "image"],
         setting("What is retrieved in one go. Only what lacks here is, on whichever level."),

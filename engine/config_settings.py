@@ -172,8 +172,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         setting(
             "Prefetch rules, one `[[prefetch]]` table each: what arriving studies have which "
             "archive asked for. All rules that match count. What is fetched arrives at "
-            "`prefetch_scp` and stays here; a routing rule with `receiving_ae = "
-            '"prefetch_scp"` sends it on.',
+            "`prefetch_scp` and stays here, unless the rule says where `to` besides.",
             "",
             "4.2-45",
         ),

@@ -105,7 +105,9 @@ class Outbox(OutboxView):
         delivery.file = ""
         self._move(delivery, State.DELIVERED, now_ns)
         self._end_lease(delivery)
-        PrefetchJobs.within(self).note_used(delivery.study_uid, now_ns)
+        # What rules send, of prefetching too, would have gone out whether anybody needed it or not.
+        if delivery.origin in (records.USER, records.FOLDER):
+            PrefetchJobs.within(self).note_used(delivery.study_uid, now_ns)
         return True
 
     def attempt_failed(

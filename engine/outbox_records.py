@@ -41,6 +41,9 @@ NEXT_NUMBER: Final = b"number"
 PAUSED: Final = b"paused\0"
 COUNT: Final = b"count\0"
 TAKEN: Final = b"taken\0"
+# Origins that are no rule: a person, and a local application that laid a file into a folder.
+USER: Final = "user"
+FOLDER: Final = "folder"
 _SECOND_NS: Final = 1_000_000_000
 
 

@@ -88,7 +88,7 @@ class PrefetchJobs(View):
         The attempt does not count, but a job that its worker dies of again and again has failed.
         """
         reclaimed = 0
-        while (number := self._first_due(0)) is not None:
+        while (number := self.under_way()) is not None:
             job = self.job(number)
             assert job is not None, "a job stays as long as its turn"
             reclaimed += 1
@@ -102,13 +102,12 @@ class PrefetchJobs(View):
             self._change(job, State.FAILED, job.due_ns, now_ns)
         return reclaimed
 
-    def _first_due(self, due_ns: int) -> int | None:
-        """The first job that is due at just that time."""
-        cursor = self._transaction.cursor(db=self._tables["prefetch_due"])
-        if not cursor.first():
-            return None
-        found, number = records.DUE.unpack(cursor.key())
-        return number if found == due_ns else None
+    def under_way(self) -> int | None:
+        """The job that the retriever works on, or worked on when it died."""
+        for key, _ in self.keys_with_prefix("prefetch_due", records.NUMBER.pack(0)):
+            number: int = records.DUE.unpack(key)[1]
+            return number
+        return None
 
     def begin(self, now_ns: int, without: Container[str] = ()) -> Job | None:
         """Take the job that became due first, of archives not named in `without`."""
@@ -197,6 +196,8 @@ class PrefetchJobs(View):
 
     def jobs(self, before: int | None = None) -> Iterator[Job]:
         """All jobs, the latest first; only those numbered below `before`."""
+        if "prefetch_jobs" not in self._tables:  # an index of an earlier release
+            return
         cursor = self._transaction.cursor(db=self._tables["prefetch_jobs"])
         if before is None:
             found = cursor.last()
@@ -237,6 +238,9 @@ class PrefetchJobs(View):
             stored = self._get("prefetch_studies", of_study)
             if stored is not None and records.decode_fetched(stored).job == job.number:
                 self._delete("prefetch_studies", of_study)
+            stored = self._get("prefetch_passing", of_study)
+            if stored is not None and records.decode_passing(stored).job == job.number:
+                self._delete("prefetch_passing", of_study)
 
     # --- storing ---
     def _change(self, job: Job, state: State, due_ns: int, now_ns: int) -> None:

@@ -5,6 +5,8 @@
     prefetch_due      u64 when it is due, u64 job           empty
     prefetch_triggers rule, NUL, StudyInstanceUID           u64 of the latest job
     prefetch_studies  StudyInstanceUID                      Fetched
+    prefetch_passing  StudyInstanceUID                      Passing
+    prefetch_arrivals u64 job, u64 of the journal           SOPInstanceUID
     prefetch_totals   "next", "fetched", "used", state      u64
 
 A job is what one rule made of one study that arrived, however many of its instances matched. It
@@ -28,6 +30,8 @@ TABLES: Final = (
     "prefetch_due",
     "prefetch_triggers",
     "prefetch_studies",
+    "prefetch_passing",
+    "prefetch_arrivals",
     "prefetch_totals",
 )
 
@@ -61,6 +65,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     series_modalities: tuple[str, ...]  # of the series that are moved; none: any
     at_most: int  # studies, the latest ones
     trigger_study_uid: str  # never asked for
+    to: tuple[str, ...] = ()  # the remote AEs that get what is fetched
 
 
 class StudyProgress(msgspec.Struct, array_like=True):
@@ -72,6 +77,8 @@ class StudyProgress(msgspec.Struct, array_like=True):
     here: int  # before anything was moved
     moved: int = 0
     missing: int = 0
+    queued: int = 0  # deliveries of instances that had not to be moved
+    queued_to: str = ""  # the last SOP Instance UID looked at for that, in their order
 
 
 class Progress(msgspec.Struct, array_like=True):
@@ -85,6 +92,8 @@ class Progress(msgspec.Struct, array_like=True):
     completed: int = 0  # sub-operations by the archive's own counts
     failed: int = 0
     warnings: int = 0
+    unasked: list[str] = []  # SOP Instance UIDs that arrived and were not promised; as `missing`
+    unasked_count: int = 0
 
     def total(self, field: str) -> int:
         """The sum of one of StudyProgress's numbers."""
@@ -120,6 +129,14 @@ class Fetched(msgspec.Struct, frozen=True, array_like=True):
     used_ns: int = 0
 
 
+class Passing(msgspec.Struct, frozen=True, array_like=True):
+    """A study that is being fetched, and who else gets what arrives of it from `since_ns` on."""
+
+    job: int
+    since_ns: int
+    to: tuple[str, ...]
+
+
 class Totals(msgspec.Struct, frozen=True):
     """Studies fetched and, of these, used: the hit rate's two numbers."""
 
@@ -130,6 +147,7 @@ class Totals(msgspec.Struct, frozen=True):
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_job: Final = msgspec.msgpack.Decoder(Job).decode
 decode_fetched: Final = msgspec.msgpack.Decoder(Fetched).decode
+decode_passing: Final = msgspec.msgpack.Decoder(Passing).decode
 
 NEXT_NUMBER: Final = b"next"
 FETCHED_TOTAL: Final = b"fetched"

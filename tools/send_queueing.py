@@ -19,12 +19,11 @@ from engine.outbox_files import (
     make_outbox,
     sync_copies,
 )
-from engine.outbox_records import NewDelivery
+from engine.outbox_records import USER, NewDelivery
 from engine.outbox_spool import remove_finished
 from engine.outbox_writer import OutboxWriter
 from engine.outgoing import CannotSend, proposals
 
-_ORIGIN: Final = "user"
 _DIRECTORY_FILE: Final = "DICOMDIR"
 
 
@@ -94,7 +93,7 @@ class Queueing:
                 copy_in(path, self._data_directory, name)
                 names.append(name)
                 deliveries += [
-                    examined.delivery(remote.name, _ORIGIN, name) for remote in wanted.remotes
+                    examined.delivery(remote.name, USER, name) for remote in wanted.remotes
                 ]
                 self._step(before + len(names), total)
             sync_copies(self._data_directory)
@@ -128,7 +127,7 @@ class Queueing:
                     series_uid,
                     instance.transfer_syntax_uid,
                     instance.file_bytes,
-                    _ORIGIN,
+                    USER,
                 )
 
     def _commit(self, deliveries: Sequence[NewDelivery]) -> None:

@@ -31,6 +31,7 @@ from workers.spec import RetrieverSpec
 from workers.tls_handover import read_secured
 
 _second_ns: Final = 1_000_000_000
+_day_ns: Final = 86_400 * _second_ns
 _publish_s: Final = 1.0
 _prune_s: Final = 600.0
 _retry_s: Final = 1.0  # after a fault of disk or index
@@ -256,7 +257,7 @@ class Retriever:
     def _prune_now(self, store: PrefetchStore) -> None:
         if time.monotonic() - self._pruned < _prune_s and self._pruned:
             return
-        before_ns = time.time_ns() - limits.prefetch_history_days * 86_400 * _second_ns
+        before_ns = time.time_ns() - self.child.spec.history_days * _day_ns
         pruned = store.commit(lambda jobs: jobs.prune(before_ns, limits.prefetch_prune_count))
         if pruned < limits.prefetch_prune_count:
             self._pruned = time.monotonic()

@@ -22,6 +22,7 @@ from engine import limits
 from engine.errors import LocalError
 from engine.outbox import Outbox
 from engine.outbox_files import Examined, copy_in, examine, fresh_name, make_outbox, sync_copies
+from engine.outbox_records import FOLDER
 from engine.outbox_spool import spooled_path
 from engine.outbox_writer import OutboxWriter
 from engine.outgoing import CannotSend
@@ -29,7 +30,6 @@ from engine.storage import sync_directory
 
 TAKEN: Final = ".taken"
 REJECTED: Final = "rejected"
-ORIGIN: Final = "folder"
 _UNFINISHED: Final = (".part", ".tmp")
 _SEPARATOR: Final = "~"
 # Another file system, one without links, or a file that is not ours to link.
@@ -182,7 +182,7 @@ class FolderWatch:
         def work(outbox: Outbox) -> None:
             outbox.forget_taken(removed)
             for name, examined in found.items():
-                outbox.enqueue(examined.delivery(destination, ORIGIN, name), now_ns)
+                outbox.enqueue(examined.delivery(destination, FOLDER, name), now_ns)
                 outbox.note_taken(name)
 
         writer.commit(work)

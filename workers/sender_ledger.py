@@ -17,7 +17,6 @@ from engine.outbox import Outbox
 from engine.outbox_records import Delivery, State, due_after_failure
 from engine.outbox_spool import remove_finished, spooled_path, sweep
 from engine.outbox_writer import OutboxWriter
-from engine.prefetch_jobs import PrefetchJobs
 from engine.sending import Ending
 from engine.storage import StoreTree
 from workers.sender_attempt import Errand
@@ -41,16 +40,6 @@ class Settled(NamedTuple):
     report: Report
     state: State
     due_ns: int | None
-
-
-def _note_used(outbox: Outbox, settled: Sequence[Settled], now_ns: int) -> None:
-    """Prior studies that were fetched and are sent now were fetched to some purpose."""
-    delivered = {
-        one.report.errand.delivery.study_uid for one in settled if one.state is State.DELIVERED
-    }
-    jobs = PrefetchJobs.within(outbox)
-    for study_uid in delivered:
-        jobs.note_used(study_uid, now_ns)
 
 
 class Ledger:
@@ -109,7 +98,6 @@ class Ledger:
 
         def work(outbox: Outbox) -> tuple[dict[str, list[Errand]], list[Settled]]:
             settled = [self._write_down(outbox, one, policy, now_ns) for one in self._reports]
-            _note_used(outbox, settled, now_ns)
             outbox.return_leases([errand.delivery.number for errand in self._returned])
             leased = {
                 name: [

@@ -118,6 +118,7 @@ class RetrieverSpec(ProcessSpec, frozen=True, kw_only=True, tag="retriever"):
     retrieve_timeout_s: float
     retry_count: int
     retry_pause_s: int
+    history_days: int
     remotes: tuple[Remote, ...]
     tls_descriptor: int = -1  # as the sender's
     tls_digest: str = ""
@@ -176,6 +177,7 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
             "retrieve_timeout_s",
             "retry_count",
             "retry_pause_s",
+            "history_days",
             "remotes",
             "tls_digest",
         }

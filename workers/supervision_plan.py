@@ -233,6 +233,7 @@ def _retriever(fields: dict[str, object], config: Config, resources: Resources) 
         retrieve_timeout_s=config.query_retrieve_scu.retrieve_timeout_s,
         retry_count=config.retry_count,
         retry_pause_s=config.send.retry_pause_s,
+        history_days=config.query_retrieve_scu.history_days,
         remotes=config.remotes,
         tls_descriptor=resources.handover.descriptor if secured else -1,
         tls_digest=resources.tls_digest if secured else "",
