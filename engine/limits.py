@@ -142,7 +142,7 @@ sending_poll_ms: Final = 50  # how long the sender may not know of a delivery th
 sending_commit_interval_ms: Final = 20  # ends of attempts and new leases share a commit
 # A destination that takes this long for an instance comes after the others when lanes are scarce.
 sending_slow_s: Final = 2
-# A modality waits for its response, nobody for what is forwarded: the sender gives way to receivers.
+# A modality waits for its response, nobody for what is forwarded: the sender gives way.
 sender_nice: Final = 5
 sender_slice_us: Final = 1000
 sender_drain_s_min: Final = 1  # receivers have used up the drain's time: what is sent is cut off

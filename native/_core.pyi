@@ -307,6 +307,11 @@ class DataSetSender:
     ) -> int:
         """append_file() and flush() in turns, until all of it is laid."""
 
+    @staticmethod
+    def wait_until_taken(socket: int, wake: int, timeout_ms: int, heeds_input: bool) -> int:
+        """Wait while the kernel still holds much of what was sent: SENDING_SENT, or what is in the
+        way. With `heeds_input` SENDING_INPUT as soon as the peer says something."""
+
     def staged(self) -> memoryview:
         """What flush() would write; good until the next call of any other method."""
 

@@ -6,6 +6,7 @@ import random
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -147,6 +148,73 @@ def fill(sender: _core.DataSetSender, ours: socket.socket, wake: int, timeout_ms
         return sender.send_file(descriptor, 0, 1 << 40, ours.fileno(), wake, timeout_ms)
     finally:
         os.close(descriptor)
+
+
+class Sipper(threading.Thread):
+    """Reads little at a time, as if a slow line lay between."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self._connection = connection
+        self.taken = 0
+        self.start()
+
+    def run(self) -> None:
+        while piece := self._connection.recv(20_000):
+            self.taken += len(piece)
+            time.sleep(0.025)
+
+
+@pytest.fixture
+def slow_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """(ours, theirs): the kernel holds much of ours and little of theirs."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        ours = socket.socket()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 300_000)
+        ours.connect(server.getsockname())
+        theirs, _ = server.accept()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_a_slow_line_is_not_taken_for_a_silent_peer(
+    slow_pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = slow_pair
+    sender = _core.DataSetSender(limits.send_buffer_bytes)
+    sender.begin(1, 16378, COMMAND)
+    reader = Sipper(theirs)
+    descriptor = os.open("/dev/zero", os.O_RDONLY | os.O_CLOEXEC)
+    began = time.monotonic()
+    sent = sender.send_file(descriptor, 0, 1_200_000, ours.fileno(), -1, 300)
+    assert sent == _core.SENDING_SENT
+    sender.finish()
+    assert sender.flush(ours.fileno(), -1, 300) == _core.SENDING_SENT
+    left = 1_200_000 - reader.taken
+    assert left > 250_000, "the kernel has the rest"
+    taken = _core.DataSetSender.wait_until_taken(ours.fileno(), -1, 300, True)
+    assert taken == _core.SENDING_SENT
+    assert 1_200_000 - reader.taken < left - 100_000
+    assert time.monotonic() - began > 1.0, "it took many times the time-out"
+    os.close(descriptor)
+    ours.shutdown(socket.SHUT_WR)
+    reader.join(10)
+
+
+def test_what_the_kernel_holds_is_not_waited_for_without_end(
+    slow_pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = slow_pair
+    ours.setblocking(False)
+    ours.send(bytes(500_000))
+    wait = _core.DataSetSender.wait_until_taken
+    assert wait(ours.fileno(), -1, 200, True) == _core.SENDING_LATE
+    theirs.send(b"early")
+    assert wait(ours.fileno(), -1, 200, True) == _core.SENDING_INPUT
+    assert wait(ours.fileno(), -1, 200, False) == _core.SENDING_LATE
 
 
 def test_a_peer_that_takes_nothing_is_late(pair: tuple[socket.socket, socket.socket]) -> None:

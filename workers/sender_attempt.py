@@ -211,6 +211,8 @@ class Sender:
         if complete:
             self._native.finish()
             complete = flush(association)
+        if complete:
+            self._await_taking(association)
         response = association.receive_response(CommandField.C_STORE, message_id)
         return self._judge(association, response, complete)
 
@@ -258,6 +260,15 @@ class Sender:
         if outcome == _core.SENDING_BROKEN:
             association.fault(OSError(self._native.socket_error, ""))
         return False  # what the peer said, or how it left, is read next
+
+    def _await_taking(self, association: ScuAssociation) -> None:
+        """A response is only due once the peer has what we sent, which a slow line may delay."""
+        is_plain = not isinstance(association.socket, ssl.SSLSocket)
+        outcome = self._native.wait_until_taken(
+            association.socket.fileno(), -1, int(association.timeout_s * 1000), is_plain
+        )
+        if outcome == _core.SENDING_LATE:
+            raise self._late(association)
 
     def _flush_tls(self, association: ScuAssociation) -> bool:
         try:

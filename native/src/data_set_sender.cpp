@@ -3,7 +3,9 @@
 // a file is read into many PDUs at once. Headers are written when a PDU is sealed.
 #include "data_set_sender.hpp"
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <algorithm>
 #include <array>
@@ -25,6 +27,43 @@ void put_u32(std::byte* at, std::size_t value) noexcept {
         at[index] = static_cast<std::byte>(value >> (24 - 8 * index));
     }
 }
+
+constexpr int queued_bytes_few = 128 * 1024;  // two seconds of a line of half a megabit
+constexpr int queue_looked_at_ms = 20;
+
+int queued_bytes(int socket) noexcept {
+    int count = 0;
+    return ::ioctl(socket, SIOCOUTQ, &count) == 0 ? count : 0;
+}
+
+// How long a peer may take nothing.
+class Patience {
+public:
+    explicit Patience(const DataSetSender::Way& way) : way_(way) { renew(); }
+
+    int left_ms() const noexcept {
+        const std::uint64_t now = monotonic_ns();
+        return now >= deadline_ ? 0 : static_cast<int>((deadline_ - now + 999'999u) / 1'000'000u);
+    }
+
+    // Whether the time is over, and the queue as long as when it began.
+    bool is_over() {
+        if (left_ms() > 0) return false;
+        const int before = queued_;
+        renew();
+        return queued_ >= before;
+    }
+
+private:
+    void renew() {
+        queued_ = queued_bytes(way_.socket);
+        deadline_ = monotonic_ns() + static_cast<std::uint64_t>(way_.timeout_ms) * 1'000'000u;
+    }
+
+    const DataSetSender::Way& way_;
+    int queued_ = 0;
+    std::uint64_t deadline_ = 0;
+};
 
 }  // namespace
 
@@ -154,22 +193,36 @@ void DataSetSender::drop_staged() {
     if (finished_) fragment_max_ = 0;  // nothing more until begin()
 }
 
-DataSetSender::Outcome DataSetSender::wait_for_room(const Way& way) const {
-    const std::uint64_t deadline =
-        monotonic_ns() + static_cast<std::uint64_t>(way.timeout_ms) * 1'000'000u;
+// The kernel says that there is room when a third of its buffer is, which on a slow line may take
+// longer than the time-out while the peer takes what it can: so its queue is looked at as well.
+DataSetSender::Outcome DataSetSender::wait_for_room(const Way& way) {
+    Patience patience(way);
     for (;;) {
         std::array<pollfd, 2> waiting{{{way.socket, POLLIN | POLLOUT, 0}, {way.wake, POLLIN, 0}}};
-        const std::uint64_t now = monotonic_ns();
-        const std::uint64_t left_ms =
-            now >= deadline ? 0 : (deadline - now + 999'999u) / 1'000'000u;
-        const int count = ::poll(waiting.data(), waiting.size(), static_cast<int>(left_ms));
+        const int count = ::poll(waiting.data(), waiting.size(), patience.left_ms());
         if (count < 0 && errno != EINTR) fail("waiting for the peer");
         if (count < 0) continue;
         if (waiting[1].revents != 0) return Outcome::woken;
         if ((waiting[0].revents & POLLIN) != 0) return Outcome::input;
         if (waiting[0].revents != 0) return Outcome::sent;  // room, or an error, which send() tells
-        if (left_ms == 0) return Outcome::late;
+        if (patience.is_over()) return Outcome::late;
     }
+}
+
+DataSetSender::Outcome DataSetSender::wait_until_taken(const Way& way, bool heeds_input) {
+    Patience patience(way);
+    while (queued_bytes(way.socket) > queued_bytes_few) {
+        const short events = heeds_input ? POLLIN : short{0};
+        std::array<pollfd, 2> waiting{{{way.socket, events, 0}, {way.wake, POLLIN, 0}}};
+        const int pause_ms = std::min(patience.left_ms(), queue_looked_at_ms);
+        const int count = ::poll(waiting.data(), waiting.size(), pause_ms);
+        if (count < 0 && errno != EINTR) fail("waiting for the peer");
+        if (count < 0) continue;
+        if (waiting[1].revents != 0) return Outcome::woken;
+        if (waiting[0].revents != 0) return Outcome::input;
+        if (patience.is_over()) return Outcome::late;
+    }
+    return Outcome::sent;
 }
 
 DataSetSender::Outcome DataSetSender::flush(const Way& way) {

@@ -29,7 +29,8 @@ public:
         broken,  // the connection: socket_error() says how
     };
 
-    // Where to write, what cuts the waiting short (-1: nothing), and how long no progress may last.
+    // Where to write, what cuts the waiting short (-1: nothing), and how long the peer may take
+    // nothing: neither from us nor, with a slow line between, out of the kernel's buffer.
     struct Way {
         int socket;
         int wake;
@@ -50,6 +51,10 @@ public:
     Outcome flush(const Way& way);
     Outcome send_file(int descriptor, std::uint64_t offset, std::uint64_t length, const Way& way);
 
+    // Waits while the kernel still holds much of what was sent, as on a slow line: only then a
+    // response can be due. `heeds_input`: or until the peer says something.
+    static Outcome wait_until_taken(const Way& way, bool heeds_input);
+
     std::span<const std::byte> staged();
     void drop_staged();
 
@@ -64,7 +69,7 @@ private:
     std::byte* place(std::uint64_t index) noexcept;
     void put_header(std::byte* at, std::size_t fragment, std::uint8_t control) noexcept;
     void seal();
-    Outcome wait_for_room(const Way& way) const;
+    static Outcome wait_for_room(const Way& way);
 
     const std::size_t capacity_;
     const std::unique_ptr<std::byte[]> buffer_;
