@@ -5,7 +5,7 @@ rule says which settings it looked at, so that it is not told of one that is wro
 """
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ from engine.config_tls import PASSWORD_VARIABLES, store_of
 from engine.config_values import suggestion
 from engine.elements import extra_tags
 from engine.limits import rule_attributes_max
+from engine.outbox_records import FOLDER, USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,17 +166,35 @@ def _check_rules(config: Config) -> Iterator[Finding]:
                 "case does not tell them apart",
                 ("rules",),
             )
+        yield from _check_rule_name(rule.name, path, "rules")
         if not rule.to:
             yield Finding(f"{path}.to", "must name one remote AE or more", ("rules",))
-        unknown = [remote for remote in rule.to if remote not in remotes]
-        if unknown:
-            named = ", ".join(
-                f"{each!a} is no remote AE{suggestion(each, remotes)}" for each in unknown
-            )
-            yield Finding(f"{path}.to", f"{named}; add it as [[remotes]]", ("rules", "remotes"))
+        yield from _check_destinations(rule.to, remotes, f"{path}.to", "rules")
         for fault in faults_of(rule.when, f"{path}.when"):
             yield Finding(fault.where, fault.text, (f"{path}.when", "rules"))
     yield from _check_rule_attributes(config)
+
+
+def _check_destinations(
+    to: Iterable[str], remotes: Collection[str], path: str, table: str
+) -> Iterator[Finding]:
+    """Whoever is named is there."""
+    unknown = [remote for remote in to if remote not in remotes]
+    if unknown:
+        named = ", ".join(
+            f"{each!a} is no remote AE{suggestion(each, remotes)}" for each in unknown
+        )
+        yield Finding(path, f"{named}; add it as [[remotes]]", (table, "remotes"))
+
+
+def _check_rule_name(name: str, path: str, table: str) -> Iterator[Finding]:
+    """The queue tells by the name who asked for a delivery."""
+    if name in (USER, FOLDER):
+        yield Finding(
+            f"{path}.name",
+            f"{name!a} is what the queue calls what no rule asked for; take another name",
+            (table,),
+        )
 
 
 def _check_prefetch(config: Config) -> Iterator[Finding]:
@@ -190,6 +209,13 @@ def _check_prefetch(config: Config) -> Iterator[Finding]:
                 f"{path}.name",
                 f"{rule.name!a} is already the name of prefetch[{earlier}]; names are unique, and "
                 "case does not tell them apart",
+                ("prefetch",),
+            )
+        yield from _check_destinations(rule.to, remotes, f"{path}.to", "prefetch")
+        if rule.archive in rule.to:
+            yield Finding(
+                f"{path}.to",
+                f"names {rule.archive!a}, the archive itself: what comes from there is there",
                 ("prefetch",),
             )
         if rule.archive not in remotes:

@@ -1,5 +1,5 @@
 """What becomes of an instance that was received, besides being kept: rules queue its deliveries,
-and have its patient's earlier studies fetched.
+and have its patient's earlier studies fetched; what was fetched goes where the prefetch rule says.
 
 Called by engine/index_intake.py inside the transaction that takes the instance into the index, once
 for each record of a journal: so whatever is acknowledged is queued, neither lost nor doubled by a
@@ -23,9 +23,10 @@ from engine.limits import attribute_bytes_max, attributes_bytes_max, rule_head_b
 from engine.outbox import Outbox
 from engine.outbox_records import NewDelivery
 from engine.part10 import read_part10_head
+from engine.prefetch_arrivals import Arrivals
 from engine.prefetch_jobs import PrefetchJobs
 from engine.prefetch_rules import PrefetchRules
-from engine.rules import Rules
+from engine.rules import PREFETCH, Rules
 from engine.storage import StoreTree
 from engine.uids import is_explicit_vr
 from native import _core
@@ -66,7 +67,12 @@ class Dispatcher:
     def arrived(self, batch: Batch, entry: Entry, now_ns: int) -> None:
         """Queue what the rules say of an instance that was just put into the index."""
         subject = self.subject_of(entry)
-        self._enqueue(batch, entry, self._rules.destinations(subject), now_ns)
+        destinations = dict(self._rules.destinations(subject))
+        if self._prefetch and entry.journal == PREFETCH:
+            arrivals = Arrivals.within(batch)
+            arrivals.note(entry.arrival.sop_instance_uid, entry.sequence)
+            destinations = dict(arrivals.also_for(entry.study_uid, now_ns)) | destinations
+        self._enqueue(batch, entry, destinations, now_ns)
         if self._prefetch:
             character_set = entry.head.character_set.decode("latin-1")
             uid = entry.arrival.sop_instance_uid
@@ -74,13 +80,14 @@ class Dispatcher:
                 PrefetchJobs.within(batch).trigger(trigger, now_ns)
 
     def _enqueue(
-        self, batch: Batch, entry: Entry, destinations: list[tuple[str, str]], now_ns: int
+        self, batch: Batch, entry: Entry, destinations: Mapping[str, str], now_ns: int
     ) -> None:
+        """Destinations are {remote AE: who asked for it}."""
         if not destinations:
             return
         outbox = Outbox.within(batch)
         arrival = entry.arrival
-        for destination, rule in destinations:
+        for destination, origin in destinations.items():
             delivery = NewDelivery(
                 destination,
                 arrival.sop_instance_uid,
@@ -89,7 +96,7 @@ class Dispatcher:
                 entry.series_uid,
                 arrival.transfer_syntax_uid,
                 entry.file_bytes,
-                rule,
+                origin,
             )
             outbox.enqueue(delivery, now_ns)
 

@@ -26,9 +26,9 @@ from engine.query_identifiers import (
     kind_of_matching,
 )
 from engine.retrieval_plan import study_keys
+from engine.rules import PREFETCH
 
 _SECOND_NS: Final = 1_000_000_000
-_PREFETCH_TABLE: Final = "prefetch_scp"
 # Single value matching alone is what table 4.2-45 has for a Patient ID.
 _PATTERNS: Final = "*?\\"
 
@@ -61,7 +61,7 @@ class PrefetchRules:
         self, subject: Subject, sop_instance_uid: str, character_set: str
     ) -> Iterator[Trigger]:
         """What this instance makes us ask; nothing if it came by a prefetch itself."""
-        if subject.receiving_table == _PREFETCH_TABLE:
+        if subject.receiving_table == PREFETCH:
             return
         for settings, conditions in self._rules:
             if conditions.matches(subject):
@@ -80,14 +80,14 @@ class PrefetchRules:
         """Lines for people: each rule, why it matches or not, and what would be asked."""
         for settings, conditions in self._rules:
             verdicts = conditions.explain(subject)
-            came_back = subject.receiving_table == _PREFETCH_TABLE
+            came_back = subject.receiving_table == PREFETCH
             matches = all(verdict.holds for verdict in verdicts) and not came_back
             yield f"prefetch {settings.name}: {'matches' if matches else 'does not match'}"
             for verdict in verdicts:
                 holds = "holds" if verdict.holds else "does not hold"
                 yield f"  {verdict.key} = {verdict.wanted}: {holds}, found {verdict.found!a}"
             if came_back:
-                yield f"  what arrives at {_PREFETCH_TABLE} triggers nothing"
+                yield f"  what arrives at {PREFETCH} triggers nothing"
             if matches:
                 yield from _explain_question(settings, subject, character_set)
 
@@ -105,6 +105,7 @@ def ask_for(settings: Prefetch, subject: Subject, character_set: str) -> Ask:
         settings.series_modalities,
         settings.at_most,
         values.get(attributes.STUDY_INSTANCE_UID, ""),
+        tuple(dict.fromkeys(settings.to)),
     )
 
 

@@ -7,10 +7,10 @@ sees it, and an attempt after a crash or a failure knows what was here before th
 Nothing is moved that was not asked for: answers about another patient, another day, another
 modality, another study or series are counted and dropped. Nothing is moved that is here. What an
 archive says of its success is not believed: what it promised is compared with what arrived, what is
-missing is asked for once more, and then named.
+missing is asked for once more, and then named; so is what arrived and was never promised.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -19,6 +19,7 @@ from engine.limits import (
     prefetch_instances_max,
     prefetch_missing_named_max,
     prefetch_notes_max,
+    prefetch_unasked_named_max,
 )
 from engine.prefetch_records import Ask, Progress, StudyProgress
 from engine.query import QueryLevel
@@ -56,6 +57,15 @@ class Archive(Protocol):
     def move(self, level: QueryLevel, keys: Mapping[int, str]) -> Moved:
         """One C-MOVE in an association of its own, to its end."""
 
+    def expect(self, study: StudyProgress) -> None:
+        """What arrives of this study from now on is what was asked for."""
+
+    def pass_on(self, study: StudyProgress, uids: Collection[str]) -> None:
+        """What is here of these goes where the rule says; what arrived has gone there already."""
+
+    def unasked(self, promised: Container[str]) -> Iterator[str]:
+        """What arrived besides this since the job began. Told once."""
+
     def here(self, uids: Collection[str]) -> set[str]:
         """Which of these instances the index has."""
 
@@ -76,13 +86,22 @@ class Retrieval:
         self._ask = ask
         self._progress = progress
         self._archive = archive
-        self._promised = 0
+        self._promised: set[str] = set()
 
     def run(self) -> None:
         """AskFailure when anything failed; what could be fetched nevertheless has been."""
         progress = self._progress
         progress.ignored = progress.completed = progress.failed = progress.warnings = 0
         progress.missing, progress.notes = [], []
+        try:
+            self._go()
+        except AskFailure:
+            self._name_unasked()
+            raise
+        self._name_unasked()
+
+    def _go(self) -> None:
+        progress = self._progress
         self._step("asking for studies")
         candidates = self._candidates()
         failure: AskFailure | None = None
@@ -137,15 +156,32 @@ class Retrieval:
         if asked is None:
             return False
         promised, whole = asked
-        # A UID that the archive has in two series is one instance nevertheless.
-        uids = list(dict.fromkeys(uid for images in promised.values() for uid in images))
+        uids = _instances_of(promised)
+        self._archive.expect(study)
         here = self._archive.here(uids)
         if study.promised == 0:
             study.here = len(here)
         study.promised = len(uids)
         self._count(study, here)
-        if study.missing == 0:
-            return True
+        try:
+            if study.missing:
+                self._bring(study, position, promised, here, whole)
+        except AskFailure:
+            self._archive.pass_on(study, uids)
+            raise
+        self._archive.pass_on(study, uids)
+        return True
+
+    def _bring(
+        self,
+        study: StudyProgress,
+        position: int,
+        promised: Promised,
+        here: Collection[str],
+        whole: bool,
+    ) -> None:
+        """Have moved what lacks, and once more what lacks then; name what lacks nevertheless."""
+        uids = _instances_of(promised)
         self._step(f"moving study {position}")
         level = LEVELS[self._ask.level]
         here = self._move(study, uids, plan_moves(level, study.study_uid, promised, here, whole))
@@ -155,7 +191,6 @@ class Retrieval:
             here = self._move(study, uids, again)
         if study.missing:
             self._name_missing(uid for uid in uids if uid not in here)
-        return True
 
     def _ask_study(self, study_uid: str, is_of_modality: bool) -> tuple[Promised, bool] | None:
         """What the archive has of a study: (images by series, whether that is all of it). None when
@@ -176,8 +211,8 @@ class Retrieval:
             of_series = of_study | {attributes.SERIES_INSTANCE_UID: uid}
             images = self._answers(QueryLevel.IMAGE, of_series, SOP_INSTANCE_UID)
             promised[uid] = list(images)
-            self._promised += len(images)
-            if self._promised > prefetch_instances_max:
+            self._promised.update(images)
+            if len(self._promised) > prefetch_instances_max:
                 raise AskFailure(
                     f"more than {prefetch_instances_max} instances are promised", permanent=True
                 )
@@ -241,3 +276,15 @@ class Retrieval:
     def _name_missing(self, uids: Iterable[str]) -> None:
         missing = self._progress.missing
         missing += islice(uids, max(0, prefetch_missing_named_max - len(missing)))
+
+    def _name_unasked(self) -> None:
+        progress = self._progress
+        for uid in self._archive.unasked(self._promised):
+            progress.unasked_count += 1
+            if uid not in progress.unasked and len(progress.unasked) < prefetch_unasked_named_max:
+                progress.unasked.append(uid)
+
+
+def _instances_of(promised: Promised) -> list[str]:
+    """A UID that the archive has in two series is one instance nevertheless."""
+    return list(dict.fromkeys(uid for images in promised.values() for uid in images))

@@ -1,7 +1,7 @@
 """One prefetch against an archive made of dictionaries: only what was asked for, only what lacks,
 and what is promised is compared with what came."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from engine import attributes
 from engine import query_identifiers as identifiers
 from engine.limits import image_moves_max
-from engine.prefetch_records import Ask, Progress
+from engine.prefetch_records import Ask, Progress, StudyProgress
 from engine.query import QueryLevel
 from engine.retrieval import Moved, Retrieval
 from engine.retrieval_plan import AskFailure, plan_moves, plan_second_moves, status_failure
@@ -49,6 +49,12 @@ class Shelf:
     knows_modalities: bool = True
     on_move: Callable[[QueryLevel, str], None] = lambda level, uid: None
     records: int = 0
+    passed_on: list[tuple[str, set[str]]] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+    before: set[str] = field(default_factory=set)  # in the index when the job began
+
+    def __post_init__(self) -> None:
+        self.before = set(self.index)
 
     def find(self, level: QueryLevel, keys: Mapping[int, str]) -> Answers:
         self.finds.append(dict(keys))
@@ -88,6 +94,15 @@ class Shelf:
         return self.index & set(uids)
 
     arrived = here
+
+    def expect(self, study: StudyProgress) -> None:
+        self.expected.append(study.study_uid)
+
+    def pass_on(self, study: StudyProgress, uids: Collection[str]) -> None:
+        self.passed_on.append((study.study_uid, set(uids)))
+
+    def unasked(self, promised: Container[str]) -> Iterator[str]:
+        return (uid for uid in sorted(self.index - self.before) if uid not in promised)
 
     def record(self) -> None:
         self.records += 1

@@ -1,45 +1,38 @@
 """An archive as a prefetch asks it, over the network, with the index beside it.
 
 The blocking half of the retriever: each query and each retrieval is an association of its own
-(4.2.5), in the retriever's one thread. What waits here wakes for three things: the archive's word,
-the silence that is too long, and the order to stop, which sends a C-CANCEL and gives the archive a
-moment to answer it. A retrieval is not silent as long as bytes arrive at `prefetch_scp`.
+(4.2.5, `workers/conversation.py`), in the retriever's one thread. A retrieval is not silent as long
+as bytes arrive at `prefetch_scp`.
 """
 
-import os
-import select
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from functools import partial
 from typing import Final, NamedTuple
 
 from engine import limits, query_identifiers
-from engine.associate import ProposedContext
 from engine.counters import CounterBlock
 from engine.dimse import CommandField
 from engine.dimse_requests import (
     Outcome,
     Response,
-    encode_cancel_request,
     encode_find_request,
     encode_move_request,
     status_words,
 )
 from engine.metrics import Counter, Gauge
-from engine.prefetch_records import Job
+from engine.prefetch_arrivals import Arrivals
+from engine.prefetch_jobs import PrefetchJobs
+from engine.prefetch_records import Job, StudyProgress
 from engine.prefetch_store import PrefetchStore
 from engine.query import QueryLevel
 from engine.retrieval import Moved
 from engine.retrieval_plan import AskFailure, status_failure
-from engine.uids import explicit_vr_little_endian, implicit_vr_little_endian, is_explicit_vr
-from workers.scu import FailureKind, Peer, ScuAssociation, ScuFailure
+from workers.conversation import Conversation, Interrupted, Stop, open_association
+from workers.scu import FailureKind, Peer, ScuFailure
 
-_CONTEXT: Final = 1
-_SYNTAXES: Final = (implicit_vr_little_endian, explicit_vr_little_endian)  # table 4.2-42
 _OPTIONAL_KEYS_IGNORED: Final = 0xFF01
 _look_s: Final = 0.05
-_tick_s: Final = 0.5
 # An archive that cannot be talked to at all; after anything else the next job may fare better.
 _UNREACHABLE: Final = frozenset(
     {
@@ -53,39 +46,15 @@ _UNREACHABLE: Final = frozenset(
 )
 
 
-class Interrupted(Exception):  # noqa: N818 - an order, not an error
-    """The retriever is to end: the job is given back."""
-
-
-class Stop:
-    """The order to end, for a thread that waits for sockets. Given once."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-
-    def set(self) -> None:
-        self._event.set()
-        os.eventfd_write(self.descriptor, 1)
-
-    def is_set(self) -> bool:
-        return self._event.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        return self._event.wait(seconds)
-
-    def close(self) -> None:
-        os.close(self.descriptor)
-
-
 class Terms(NamedTuple):
-    """How archives are asked: titles and patience."""
+    """How archives are asked: titles and patience; who gets what they send."""
 
     calling_ae_title: str
     destination_ae_title: str
     association_timeout_s: float
     query_timeout_s: float
     retrieve_timeout_s: float
+    to: tuple[str, ...]  # names of remote AEs
 
 
 class RemoteArchive:
@@ -177,16 +146,14 @@ class RemoteArchive:
 
     def _open(
         self, sop_class: str, silence_s: float, signs: Callable[[], int] | None = None
-    ) -> "Conversation":
-        if self._stop.is_set():
-            raise Interrupted
-        context = ProposedContext(_CONTEXT, sop_class, _SYNTAXES)
+    ) -> Conversation:
         try:
-            association = ScuAssociation.open(
+            association = open_association(
                 self._peer,
                 self._terms.calling_ae_title,
-                (context,),
+                sop_class,
                 self._terms.association_timeout_s,
+                self._stop,
             )
         except ScuFailure as failure:
             raise _in_words(f"{self._peer.name} could not be asked", failure) from failure
@@ -194,7 +161,7 @@ class RemoteArchive:
 
     def _ask(
         self,
-        conversation: "Conversation",
+        conversation: Conversation,
         field: CommandField,
         command: bytes,
         level: QueryLevel,
@@ -213,12 +180,15 @@ class RemoteArchive:
     # --- the index -------------------------------------------------------------------------------
     def here(self, uids: Collection[str]) -> set[str]:
         """Which of these instances the index has, with what was acknowledged until now."""
+        self._wait_for_index()
+        return self._indexed(uids)
+
+    def _wait_for_index(self) -> None:
         deadline = time.monotonic() + limits.index_wait_s
         acknowledged = self._receiving.get(Gauge.JOURNAL_DURABLE_SEQUENCE)
         while self._receiving.get(Gauge.JOURNAL_APPLIED_SEQUENCE) < acknowledged:
             if time.monotonic() > deadline or self._stop.wait(_look_s):
-                break
-        return self._indexed(uids)
+                return
 
     def arrived(self, uids: Collection[str]) -> set[str]:
         """As here(), once all came, or nothing has come for a while and nothing is on its way.
@@ -253,6 +223,48 @@ class RemoteArchive:
         """Grows with every byte that arrives at PrefetchAP."""
         return self._receiving.get(Counter.RECEIVED_BYTES)
 
+    # --- what arrives and where it goes ----------------------------------------------------------
+    def expect(self, study: StudyProgress) -> None:
+        """From now on what arrives of a study goes where the rule says."""
+        number, uid, to = self._job.number, study.study_uid, self._terms.to
+        for name in self._job.ask.to:
+            if name not in to:
+                self._note(f"{name!a} is no remote AE any more: nothing is queued for it")
+        # The time is taken inside: nothing may be indexed before it that was received after it.
+        self._store.commit(
+            lambda jobs: Arrivals.within(jobs).expect(number, uid, to, time.time_ns())
+        )
+
+    def pass_on(self, study: StudyProgress, uids: Collection[str]) -> None:
+        """Queue what was here of these, a portion in one transaction with how far that has come:
+        a crash neither repeats nor forgets one."""
+        if not self._terms.to:
+            return
+        left = sorted(uid for uid in uids if uid > study.queued_to)
+        for start in range(0, len(left), limits.outbox_portion_max):
+            if self._stop.is_set():
+                raise Interrupted
+            portion = left[start : start + limits.outbox_portion_max]
+            self._store.commit(partial(self._queue_portion, study, portion, study.queued))
+
+    def _queue_portion(
+        self, study: StudyProgress, uids: list[str], queued: int, jobs: PrefetchJobs
+    ) -> None:
+        now_ns = time.time_ns()
+        made = Arrivals.within(jobs).queue_here(self._job, study, uids, now_ns)
+        study.queued, study.queued_to = queued + made, uids[-1]
+        jobs.record(self._job, now_ns)
+
+    def unasked(self, promised: Container[str]) -> Iterator[str]:
+        """What else PrefetchAP received while the job was under way."""
+        self._wait_for_index()
+        number, more = self._job.number, True
+        while more:
+            taken, more = self._store.commit(
+                lambda jobs: Arrivals.within(jobs).take_arrivals(number, limits.outbox_portion_max)
+            )
+            yield from (uid for uid in taken if uid not in promised)
+
     # --- the job's progress ----------------------------------------------------------------------
     def record(self) -> None:
         """Write the job down."""
@@ -269,96 +281,6 @@ class RemoteArchive:
         notes = self._job.progress.notes
         if text not in notes and len(notes) < limits.prefetch_notes_max:
             notes.append(text)
-
-
-class Conversation:
-    """One request and its responses on an association of its own."""
-
-    def __init__(
-        self,
-        association: ScuAssociation,
-        sop_class: str,
-        silence_s: float,
-        signs: Callable[[], int] | None,
-        stop: Stop,
-    ) -> None:
-        self.association = association
-        self.sop_class = sop_class
-        self.explicit_vr = is_explicit_vr(association.accepted[_CONTEXT].transfer_syntax)
-        self.message_id = association.next_message_id()
-        self._silence_s = silence_s
-        self._signs = signs  # of life, beside responses: a number that changes
-        self._stop = stop
-        self._field = CommandField.C_FIND
-        self._cancelled = False
-
-    def ask(self, field: CommandField, command: bytes, identifier: bytes) -> None:
-        """Send the request."""
-        self._field = field
-        self.association.send_message(_CONTEXT, command, identifier)
-
-    def responses(self) -> Iterator[Response]:
-        """All responses, the final one last. AskFailure after too long a silence."""
-        while True:
-            left_s = self._await()
-            response = self.association.receive_response(self._field, self.message_id, left_s)
-            if self._stop.is_set() and not self._cancelled:
-                self.cancel()
-            yield response
-            if response.outcome is not Outcome.PENDING:
-                return
-
-    def cancel(self) -> None:
-        """Ask the archive to leave off; what it says to it is still waited for, but not long."""
-        self._cancelled = True
-        self.association.send_message(_CONTEXT, encode_cancel_request(self.message_id), None)
-
-    def release(self) -> None:
-        """The final response came: how the archive takes its leave makes no difference to it."""
-        with suppress(ScuFailure):
-            self.association.release()
-
-    def _await(self) -> float:
-        """Until something can be read; the seconds that are left for it to be a whole message."""
-        signs = self._signs() if self._signs is not None else 0
-        deadline = time.monotonic() + self._patience()
-        while not self.association.has_input:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                self._give_up()
-            if self._stop.is_set() and not self._cancelled:
-                self.cancel()
-                deadline = time.monotonic() + self._patience()
-                continue
-            if self._readable(min(left_s, _tick_s)):
-                break
-            now_signs = self._signs() if self._signs is not None else 0
-            if now_signs != signs and not self._cancelled:
-                signs, deadline = now_signs, time.monotonic() + self._patience()
-
-        return max(deadline - time.monotonic(), _tick_s)
-
-    def _readable(self, seconds: float) -> bool:
-        """Wait for the archive, and for the order to stop unless it has been heeded already."""
-        connection = self.association.socket.fileno()
-        poll = select.poll()
-        poll.register(connection, select.POLLIN)
-        if not self._cancelled:
-            poll.register(self._stop.descriptor, select.POLLIN)
-        return any(descriptor == connection for descriptor, _ in poll.poll(seconds * 1000))
-
-    def _patience(self) -> float:
-        return limits.cancel_timeout_s if self._cancelled else self._silence_s
-
-    def _give_up(self) -> None:
-        """Tables 4.2-44 and 4.2-47: the association is aborted."""
-        self.association.abort()
-        if self._stop.is_set():
-            raise Interrupted
-        raise AskFailure(
-            f"{self._field.name.replace('_', '-')}: no response within {self._silence_s:g} s; "
-            "the association was aborted"
-        )
 
 
 def _counted(response: Response, before: Moved) -> Moved:

@@ -24,8 +24,9 @@ from engine.prefetch_records import Job, State
 from engine.prefetch_store import PrefetchStore
 from engine.retrieval import Retrieval
 from engine.retrieval_plan import AskFailure
-from workers.archive import Interrupted, RemoteArchive, Stop, Terms
+from workers.archive import RemoteArchive, Terms
 from workers.child import Child
+from workers.conversation import Interrupted, Stop
 from workers.scu import Peer
 from workers.spec import RetrieverSpec
 from workers.tls_handover import read_secured
@@ -169,12 +170,14 @@ class Retriever:
                 f"the remote AE {job.ask.archive!a} is not in the configuration any more",
                 permanent=True,
             )
+        known = {it.name for it in spec.remotes}
         terms = Terms(
             spec.calling_ae_title,
             spec.destination_ae_title,
             spec.application_timeout_s,
             spec.query_timeout_s,
             spec.retrieve_timeout_s,
+            tuple(name for name in job.ask.to if name in known),
         )
         receiving = self.child.segment.block(spec.receiving_block)
         return RemoteArchive(self._peer(remote), terms, job, store, receiving, self._stop)
