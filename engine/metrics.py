@@ -132,6 +132,10 @@ class Counter(IntEnum):
     )
     PREFETCH_HERE = "prefetch_instances_total", "", "result=here"
     PREFETCH_MISSING = "prefetch_instances_total", "", "result=missing"
+    PREFETCH_UNASKED = "prefetch_unasked_total", "Instances that archives sent without promise."
+    PREFETCH_ENDED_DONE = "prefetch_ended_total", "Prefetches that ended, by state.", "state=done"
+    PREFETCH_ENDED_INCOMPLETE = "prefetch_ended_total", "", "state=incomplete"
+    PREFETCH_ENDED_FAILED = "prefetch_ended_total", "", "state=failed"
     TLS_ON_PLAIN = "tls_on_plain_port_total", "Connections that began TLS on a port without it."
 
 

@@ -11,22 +11,12 @@ from datetime import date, timedelta
 from typing import Final, NamedTuple
 
 from engine import attributes, matching
-from engine.conditions import Conditions, Subject, compile_conditions
+from engine.conditions import Conditions, Subject, Verdict, compile_conditions
 from engine.config_prefetch import Prefetch
 from engine.config_values import PERIOD
 from engine.prefetch_jobs import Trigger
 from engine.prefetch_records import Ask
-from engine.query import QueryLevel
-from engine.query_identifiers import (
-    QUERY_RETRIEVE_LEVEL,
-    SOP_INSTANCE_UID,
-    character_set_for,
-    find_keys,
-    keyword_of,
-    kind_of_matching,
-)
-from engine.retrieval_plan import study_keys
-from engine.rules import PREFETCH
+from engine.rules import PREFETCH, RECEIVING
 
 _SECOND_NS: Final = 1_000_000_000
 # Single value matching alone is what table 4.2-45 has for a Patient ID.
@@ -36,6 +26,17 @@ _PATTERNS: Final = "*?\\"
 class _Rule(NamedTuple):
     settings: Prefetch
     conditions: Conditions
+
+
+class Explanation(NamedTuple):
+    """What one rule says of a subject. `refusal`: it matches, and nothing can be asked; `ask`: what
+    would be."""
+
+    rule: Prefetch
+    matches: bool
+    verdicts: list[Verdict]
+    refusal: str
+    ask: Ask | None
 
 
 class PrefetchRules:
@@ -76,20 +77,19 @@ class PrefetchRules:
                     refusal_of(subject),
                 )
 
-    def explain(self, subject: Subject, character_set: str = "") -> Iterator[str]:
-        """Lines for people: each rule, why it matches or not, and what would be asked."""
+    def explain(self, subject: Subject, character_set: str = "") -> list[Explanation]:
+        """Every rule with every condition, and what those that match would ask."""
+        explanations = []
         for settings, conditions in self._rules:
             verdicts = conditions.explain(subject)
-            came_back = subject.receiving_table == PREFETCH
-            matches = all(verdict.holds for verdict in verdicts) and not came_back
-            yield f"prefetch {settings.name}: {'matches' if matches else 'does not match'}"
-            for verdict in verdicts:
-                holds = "holds" if verdict.holds else "does not hold"
-                yield f"  {verdict.key} = {verdict.wanted}: {holds}, found {verdict.found!a}"
-            if came_back:
-                yield f"  what arrives at {PREFETCH} triggers nothing"
-            if matches:
-                yield from _explain_question(settings, subject, character_set)
+            if subject.receiving_table == PREFETCH:
+                verdicts.insert(0, Verdict(RECEIVING, f'not "{PREFETCH}"', PREFETCH, False))
+            matches = all(verdict.holds for verdict in verdicts)
+            refusal = refusal_of(subject) if matches else ""
+            asks = matches and not refusal
+            ask = ask_for(settings, subject, character_set) if asks else None
+            explanations.append(Explanation(settings, matches, verdicts, refusal, ask))
+        return explanations
 
 
 def ask_for(settings: Prefetch, subject: Subject, character_set: str) -> Ask:
@@ -146,39 +146,3 @@ def _days(settings: Prefetch, subject: Subject) -> str:
 
 def _written(day: date) -> str:
     return f"{day.year:04}{day.month:02}{day.day:02}"
-
-
-def _explain_question(settings: Prefetch, subject: Subject, character_set: str) -> Iterator[str]:
-    refusal = refusal_of(subject)
-    if refusal:
-        yield f"  nothing is asked: {refusal}"
-        return
-    ask = ask_for(settings, subject, character_set)
-    yield f"  asked of {settings.archive}, Study Root C-FIND, each in an association of its own:"
-    yield f"  {QueryLevel.STUDY.name}"
-    needed = character_set_for(ask.patient_id, character_set)
-    if needed:
-        yield _line(attributes.SPECIFIC_CHARACTER_SET, needed, "")
-    yield _line(QUERY_RETRIEVE_LEVEL, QueryLevel.STUDY.name, "")
-    for tag, value in sorted(study_keys(ask).items()):
-        yield _line(tag, value, kind_of_matching(tag, value))
-    yield f"  then, for at most {ask.at_most} studies, the latest first:"
-    of_study = {attributes.STUDY_INSTANCE_UID: "(the study)"}
-    of_series = of_study | {attributes.SERIES_INSTANCE_UID: "(the series)"}
-    for level, above in ((QueryLevel.SERIES, of_study), (QueryLevel.IMAGE, of_series)):
-        yield f"  {level.name}"
-        for tag, value in sorted(find_keys(level, above).items()):
-            yield _line(tag, value, kind_of_matching(tag, value))
-    if ask.series_modalities:
-        yield f"  only series of {', '.join(ask.series_modalities)}"
-    keys = [attributes.STUDY_INSTANCE_UID]
-    keys += [attributes.SERIES_INSTANCE_UID] if ask.level != "study" else []
-    keys += [SOP_INSTANCE_UID] if ask.level == "image" else []
-    named = ", ".join(map(keyword_of, keys))
-    yield f"  and what lacks here is moved to PrefetchAP on {ask.level} level, by {named}"
-
-
-def _line(tag: int, value: str, kind: str) -> str:
-    shown = ascii(value) if value else '""'
-    behind = f"  ({kind})" if kind else ""
-    return f"    ({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword_of(tag)} = {shown}{behind}"

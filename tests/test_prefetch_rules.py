@@ -8,7 +8,11 @@ from engine import attributes
 from engine.conditions import Subject
 from engine.config import ConfigurationError, parse_config
 from engine.config_prefetch import Prefetch
+from engine.prefetch_question import finds_of
 from engine.prefetch_rules import PrefetchRules, period_before
+from engine.query_identifiers import QUERY_RETRIEVE_LEVEL
+from engine.retrieval_plan import study_keys
+from tools.prefetch_explained import question_lines
 
 REMOTE = '[[remotes]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = 11112\n'
 
@@ -55,7 +59,10 @@ def test_what_does_not_match_or_came_by_a_prefetch_triggers_nothing() -> None:
 def test_a_patient_id_that_an_archive_would_misread_is_refused(patient_id: str) -> None:
     (trigger,) = rules().triggered(subject(patient_id=patient_id), "3.1", "")
     assert "Patient ID" in trigger.refusal
-    assert any("nothing is asked" in line for line in rules().explain(subject(patient_id="")))
+    (explanation,) = rules().explain(subject(patient_id=patient_id))
+    assert (explanation.matches, explanation.ask) == (True, None)
+    (line,) = question_lines(explanation, "PrefetchAP")
+    assert "nothing is asked: the" in line
 
 
 def test_a_study_without_a_date_counts_as_todays() -> None:
@@ -81,11 +88,14 @@ def test_periods_end_in_days_that_there_are(period: str, day: date, first: date)
 
 
 def test_the_question_is_explained_key_by_key() -> None:
-    compiled = rules(within="5 years", modalities=("CT", "MR"), series_modalities=("CT",))
-    lines = list(compiled.explain(subject(patient_id="MÜLLER"), "ISO_IR 100"))
-    text = "\n".join(lines)
-    assert lines[0] == "prefetch priors: matches"
+    settings = {"within": "5 years", "modalities": ("CT", "MR"), "series_modalities": ("CT",)}
+    compiled = rules(**settings, to=("ws", "ws"), level="series")
+    (explanation,) = compiled.explain(subject(patient_id="MÜLLER"), "ISO_IR 100")
+    assert explanation.matches
+    text = "\n".join(question_lines(explanation, "OTHER_AP"))
     for line in (
+        "C-FIND on STUDY level\n    (0008,0005)",
+        "(0008,0052) QueryRetrieveLevel = 'STUDY'\n",
         "(0008,0005) SpecificCharacterSet = 'ISO_IR 100'",
         "(0008,0020) StudyDate = '20190228-20240229'  (range)",
         "(0008,0061) ModalitiesInStudy = 'CT\\\\MR'  (list)",
@@ -94,12 +104,36 @@ def test_the_question_is_explained_key_by_key() -> None:
         '(0008,0031) SeriesTime = ""  (universal)',
         '(0008,0018) SOPInstanceUID = ""  (unique key, universal)',
         "only series of CT",
+        "moved to OTHER_AP by C-MOVE on series level: StudyInstanceUID, SeriesInstanceUID",
+        "sent to ws",
     ):
         assert line in text
     assert text.isascii()
-    unlike = "\n".join(compiled.explain(subject(modality="MR")))
-    assert "does not match" in unlike
-    assert "StudyDate" not in unlike
+    (stays,) = rules().explain(subject())
+    assert list(question_lines(stays, "PrefetchAP"))[-1] == "  it stays here"
+
+
+def test_who_does_not_match_is_told_why_and_no_question() -> None:
+    (unlike,) = rules().explain(subject(modality="MR"))
+    assert (unlike.matches, unlike.ask, unlike.refusal) == (False, None, "")
+    assert [verdict.holds for verdict in unlike.verdicts] == [False]
+    (back,) = rules().explain(subject("prefetch_scp"))
+    assert not back.matches
+    assert [(it.key, it.holds) for it in back.verdicts] == [
+        ("receiving_ae", False),
+        ("Modality", True),
+    ]
+    assert not list(question_lines(unlike, "PrefetchAP"))
+
+
+def test_the_question_is_the_one_that_would_be_sent() -> None:
+    compiled = rules(within="5 years", modalities=("CT",), level="image")
+    (explanation,) = compiled.explain(subject())
+    (trigger,) = compiled.triggered(subject(), "3.1", "")
+    assert explanation.ask == trigger.ask
+    asked = {key.tag: key.value for key in finds_of(trigger.ask)[0].keys}
+    assert asked.pop(QUERY_RETRIEVE_LEVEL) == "STUDY"
+    assert asked == study_keys(trigger.ask)
 
 
 def test_a_good_rule_is_read_with_its_defaults() -> None:
@@ -120,6 +154,8 @@ def test_a_good_rule_is_read_with_its_defaults() -> None:
         ('archive = "pacs"\nat_most = 0', "at_most"),
         ('archive = "pacs"\nwhen = { Modalty = "CT" }', "did you mean Modality"),
         ("", "archive"),
+        ('archive = "pacs"\nto = ["pasc"]', "did you mean pacs"),
+        ('archive = "pacs"\nto = ["pacs"]', "the archive itself"),
         (
             'archive = "pacs"\n[[prefetch]]\nname = "PRIORS"\narchive = "pacs"',
             "already the name of prefetch[0]",

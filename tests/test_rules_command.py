@@ -101,6 +101,37 @@ def test_what_is_never_sent_is_said_with_its_reason(config: Path, tmp_path: Path
     assert result.return_value == Exit.NEGATIVE
 
 
+def test_a_prefetch_is_explained_and_counts_as_an_effect(config: Path, tmp_path: Path) -> None:
+    text = config.read_text().split("[[rules]]")[0]
+    rule = '[[prefetch]]\nname = "priors"\narchive = "archive"\nto = ["viewer"]\n'
+    config.write_text(f'{text}{rule}when = {{ Modality = "CT" }}\nwithin = "5 years"\n')
+    result = run("rules", "test", _CT, "-c", str(config))
+    assert result.return_value == Exit.OK
+    assert "prefetch priors: matches\n  yes  Modality" in result.output
+    assert "(0010,0020) PatientID = '1CT1'  (single value)" in result.output
+    assert "is here already, is sent to viewer" in result.output
+    told = json.loads(run("rules", "test", _CT, "-c", str(config), "--json").output)
+    (prefetch,) = told["prefetch"]
+    assert (prefetch["name"], prefetch["matches"], prefetch["refused"]) == ("priors", True, "")
+    asked = prefetch["would_ask"]
+    assert [find["level"] for find in asked["find"]] == ["STUDY", "SERIES", "IMAGE"]
+    assert {
+        "tag": "(0008,0020)",
+        "keyword": "StudyDate",
+        "value": "19990119-20040119",
+        "matching": "range",
+    } in asked["find"][0]["keys"]
+    assert asked["move"] == {
+        "level": "STUDY",
+        "keys": ["StudyInstanceUID"],
+        "destination": "PrefetchAP",
+    }
+    assert asked["to"] == ["viewer"]
+    back = run("rules", "test", _CT, "-c", str(config), "--receiving", "prefetch_scp")
+    assert back.return_value == Exit.NEGATIVE
+    assert 'NO   receiving_ae = not "prefetch_scp"' in back.output
+
+
 def test_values_cannot_steer_the_terminal(config: Path, tmp_path: Path) -> None:
     import pydicom
 

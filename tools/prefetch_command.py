@@ -147,11 +147,14 @@ def fields_of(job: Job) -> dict[str, Any]:
         "trigger_sop_instance_uid": job.trigger_sop_instance_uid,
         "trigger_calling_ae_title": job.trigger_calling_ae_title,
         "asked": asked_text(job.ask),
+        "to": list(job.ask.to),
         "found": len(progress.studies),
         "promised": progress.total("promised"),
         "already_here": progress.total("here"),
         "moved": progress.total("moved"),
         "missing": progress.total("missing"),
+        "unasked": progress.unasked_count,
+        "queued_of_those_here": progress.total("queued"),
         "seconds": round(job.seconds, 3),
         "attempts": job.attempts,
         "step": progress.step,
@@ -171,6 +174,7 @@ def fields_of(job: Job) -> dict[str, Any]:
             for study in progress.studies
         ],
         "missing_sop_instance_uids": progress.missing,
+        "unasked_sop_instance_uids": progress.unasked,
         "answers_ignored": progress.ignored,
         "notes": progress.notes,
         "suboperations": {

@@ -18,9 +18,11 @@ from engine.config_contexts import syntax_name
 from engine.config_values import check_ae_title
 from engine.errors import OperatorError
 from engine.outgoing_contexts import CannotSend, proposals
+from engine.prefetch_rules import Explanation as Prefetching
 from engine.prefetch_rules import PrefetchRules
 from engine.rule_trial import Arriving, Trial, subject_in_file
 from engine.rules import Explanation, Rules
+from tools import prefetch_explained
 from tools.options import config_option, load
 from tools.terminal import Exit, printable
 
@@ -32,7 +34,7 @@ _shown_characters_max: Final = 120
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each rule.")
 @click.pass_context
 def command(context: click.Context, config_path: Path | None, as_json: bool) -> None:
-    """List the routing rules; with `test`, try them on a file."""
+    """List the routing rules; with `test`, try these and the prefetch rules on a file."""
     if context.invoked_subcommand is not None:
         return
     rules = load(config_path).config.rules
@@ -72,9 +74,10 @@ def test(
     receiving: str,
     as_json: bool,
 ) -> int:
-    """Say which rules FILE matches, on which conditions others fail, and what would be sent where.
+    """Say which rules FILE matches, on which conditions others fail, what would be sent where, and
+    which prior studies an archive would be asked for, key by key.
 
-    Exit code 1 when it would be sent to nobody.
+    Exit code 1 when it would be sent to nobody and nobody would be asked.
     """
     config = load(config_path).config
     rules, prefetches = Rules.compile(config.rules), PrefetchRules(config.prefetch)
@@ -83,14 +86,23 @@ def test(
     trial = subject_in_file(file, {**rules.elements, **prefetches.elements}, arriving)
     explanations = rules.explain(trial.subject)
     sendings = list(_sendings(config, rules, trial))
+    fetching = prefetches.explain(trial.subject, trial.character_set)
+    destination = config.prefetch_scp.ae_title
     if as_json:
-        click.echo(json.dumps(_as_object(file, trial, explanations, sendings), indent=2))
+        told = _as_object(file, trial, explanations, sendings)
+        told["prefetch"] = [prefetch_explained.fields_of(each, destination) for each in fetching]
+        click.echo(json.dumps(told, indent=2))
     else:
         lines = [_arrival_text(file, trial), *map(_explanation_text, explanations)]
         lines += [_sendings_text(sendings)]
-        lines += prefetches.explain(trial.subject, trial.character_set)
+        for each in fetching:
+            lines.append(_explanation_text(each))
+            lines += prefetch_explained.question_lines(each, destination)
         click.echo(printable("\n".join(lines)))
-    return Exit.OK if any(not sending["refused"] for sending in sendings) else Exit.NEGATIVE
+    does_something = any(not sending["refused"] for sending in sendings) or any(
+        each.ask is not None for each in fetching
+    )
+    return Exit.OK if does_something else Exit.NEGATIVE
 
 
 def _title(calling: str | None) -> str:
@@ -152,9 +164,10 @@ def _arrival_text(file: Path, trial: Trial) -> str:
     )
 
 
-def _explanation_text(explanation: Explanation) -> str:
+def _explanation_text(explanation: Explanation | Prefetching) -> str:
     says = "matches" if explanation.matches else "does not match"
-    rows = [f"rule {explanation.rule.name}: {says}"]
+    kind = "rule" if isinstance(explanation, Explanation) else "prefetch"
+    rows = [f"{kind} {explanation.rule.name}: {says}"]
     return "\n".join([*rows, *map(_verdict_text, explanation.verdicts)])
 
 

@@ -44,6 +44,11 @@ _GAUGES: Final = {
     State.INCOMPLETE: Gauge.PREFETCH_INCOMPLETE,
     State.DONE: Gauge.PREFETCH_DONE,
 }
+_ENDED: Final = {
+    State.FAILED: Counter.PREFETCH_ENDED_FAILED,
+    State.INCOMPLETE: Counter.PREFETCH_ENDED_INCOMPLETE,
+    State.DONE: Counter.PREFETCH_ENDED_DONE,
+}
 
 
 class Retriever:
@@ -141,6 +146,7 @@ class Retriever:
         """One attempt at one job."""
         started = time.monotonic()
         before = {study.study_uid: (study.here, study.moved) for study in job.progress.studies}
+        unasked = job.progress.unasked_count
         failure: AskFailure | None = None
         interrupted = False
         try:
@@ -154,6 +160,7 @@ class Retriever:
         seconds = time.monotonic() - started
         job.seconds += seconds
         self._count(job, before, seconds)
+        self.counters.add(Counter.PREFETCH_UNASKED, job.progress.unasked_count - unasked)
         if interrupted:
             store.commit(lambda jobs: jobs.give_back(job, time.time_ns()))
             self.child.log.info("prefetch_interrupted", job=job.number, rule=job.rule)
@@ -201,6 +208,7 @@ class Retriever:
         state = State.INCOMPLETE if missing else State.DONE
         reason = f"{missing} promised instances did not arrive" if missing else ""
         store.commit(lambda jobs: jobs.end(job, state, time.time_ns(), reason))
+        self.counters.add(_ENDED[state])
         self._log(job, "warning" if missing else "info", "prefetch_done", reason)
 
     def _fail(self, store: PrefetchStore, job: Job, failure: AskFailure) -> None:
@@ -212,6 +220,7 @@ class Retriever:
             self._unreachable[job.ask.archive] = time.monotonic() + pause_s
         if failure.permanent or job.attempts > spec.retry_count:
             store.commit(lambda jobs: jobs.end(job, State.FAILED, now_ns, str(failure)))
+            self.counters.add(_ENDED[State.FAILED])
             self._log(job, "error", "prefetch_failed", failure.text)
         else:
             store.commit(lambda jobs: jobs.retry(job, due_ns, now_ns, str(failure)))
@@ -230,6 +239,7 @@ class Retriever:
             "here": progress.total("here"),
             "moved": progress.total("moved"),
             "missing": progress.total("missing"),
+            "unasked": progress.unasked_count,
             "seconds": round(job.seconds, 3),
         }
         if reason:
