@@ -21,6 +21,13 @@ T = TypeVar("T")
 
 NO_STATUS: Final = -1
 _OUT_OF_RESOURCES: Final = 0xA7
+# Not for want of room: a peer that is full takes the connection.
+_NOBODY_THERE: Final = (
+    FailureKind.NAME,
+    FailureKind.UNREACHABLE,
+    FailureKind.REFUSED,
+    FailureKind.TLS,
+)
 
 
 class Ending(Enum):
@@ -80,7 +87,7 @@ def unanswered(failure: ScuFailure, was_established: bool) -> Verdict:
         reason=failure.text,
         is_permanent=failure.permanent,
         is_trouble=True,
-        is_crowding=not was_established and not failure.permanent,
+        is_crowding=not (was_established or failure.permanent or failure.kind in _NOBODY_THERE),
     )
 
 
@@ -282,6 +289,7 @@ class Schedule(Generic[T]):
         standing.is_slow = seconds > limits.sending_slow_s
         if verdict.is_trouble:
             standing.failures += 1
+            standing.lanes_max = self._lanes  # it is down, not full
             step = min(standing.failures - 1, 16)
             pause = min(limits.trouble_pause_s_first * 2**step, limits.trouble_pause_s_max)
             standing.not_before = now + pause

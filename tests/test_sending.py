@@ -172,6 +172,20 @@ def test_the_last_one_that_is_not_let_in_counts() -> None:
     assert endings == [Ending.RETURNED] * 4 + [Ending.BROKEN]
 
 
+def test_a_destination_that_was_down_gets_all_its_lanes_back() -> None:
+    schedule = filled("pacs")
+    take_all(schedule)
+    late = unanswered(ScuFailure(FailureKind.TIMEOUT, "no answer"), was_established=False)
+    for _ in range(5):
+        schedule.ended("pacs", late, 5.0, 5.0)
+    schedule.put("pacs", range(10))
+    assert take_all(schedule, 6.0) == {"pacs": 1}
+    schedule.ended("pacs", GOOD, 0.1, 6.1)
+    assert take_all(schedule, 6.1) == {"pacs": 5}
+    nobody = unanswered(ScuFailure(FailureKind.REFUSED, "nobody listens"), was_established=False)
+    assert schedule.ended("pacs", nobody, 0.1, 6.2).ending is Ending.BROKEN, "that is no crowd"
+
+
 def test_one_that_others_kept_waiting_does_not_count() -> None:
     """A peer with room for one: the last that waits meets nobody, but its time went to others."""
     schedule = filled("single")
