@@ -13,8 +13,8 @@ from engine.dimse import (
     CommandField,
     Request,
     Status,
-    encode_response,
     encode_pdus,
+    encode_response,
     store_refusal,
 )
 from engine.errors import AbortReason, AbortSource, PeerError
