@@ -287,7 +287,7 @@ prefetch_progress_s: Final = 0.5  # between two records of how far a job has com
 prefetch_settle_s: Final = 2
 # A C-CANCEL is answered when the sub-operation under way ends; then the association is aborted.
 cancel_timeout_s: Final = 5
-# Before the receivers end: the cancel, and at most one association that is just being opened.
+# Before the receivers end: the cancel, and what there is to write down.
 retriever_drain_s: Final = cancel_timeout_s + 2
 
 # --- configuration -----------------------------------------------------------------------------

@@ -195,7 +195,14 @@ def test_the_hit_rate_counts_each_fetched_study_once(store: PrefetchStore) -> No
     assert (totals.fetched, totals.used) == (1, 1)
 
 
-def test_a_study_that_is_sent_has_been_used(store: PrefetchStore) -> None:
+@pytest.mark.parametrize(
+    ("origin", "used"),
+    [("user", 1), ("folder", 1), ("to the workstation", 0), ("prefetch priors", 0)],
+)
+def test_a_study_that_somebody_sends_has_been_used(
+    store: PrefetchStore, origin: str, used: int
+) -> None:
+    """What a rule sends goes out whether anybody needs it or not."""
     made(store, trigger("1.1"), 100)
     job = begun(store, 200)
     assert job is not None
@@ -204,13 +211,13 @@ def test_a_study_that_is_sent_has_been_used(store: PrefetchStore) -> None:
 
     def sent(jobs: PrefetchJobs) -> None:
         outbox = Outbox.within(jobs)
-        new = NewDelivery("ws", "3.1", "1.2.840.10008.5.1.4.1.1.2", "1.7", "2.1", "1.2", 10, "user")
+        new = NewDelivery("ws", "3.1", "1.2.840.10008.5.1.4.1.1.2", "1.7", "2.1", "1.2", 10, origin)
         outbox.enqueue(new, 300 * SECOND)
         (lease,) = outbox.lease("ws", 1, 300 * SECOND)
         assert outbox.delivered(lease.number, 301 * SECOND)
 
     store.commit(sent)
-    assert looked(store, PrefetchJobs.totals).used == 1
+    assert looked(store, PrefetchJobs.totals).used == used
 
 
 def test_old_jobs_are_forgotten_and_those_that_wait_are_not(store: PrefetchStore) -> None:

@@ -89,6 +89,10 @@ def test_rules_of_a_file() -> None:
             ['name = "a"\nto = ["archive"]', 'name = "A"\nto = ["archive"]'],
             "rules[1].name: 'A' is already the name of rules[0]",
         ),
+        (
+            ['name = "user"\nto = ["archive"]'],
+            "rules[0].name: 'user' is what the queue calls what no rule asked for",
+        ),
         (['name = "a"\nto = ["archive"]\nwhen = 1'], "rules[0].when = 1: must be a table"),
         (
             ['name = "a"\nto = ["archive"]\nwhen.Modalty = "CT"'],
