@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from engine import attributes
 from engine.prefetch_records import Ask
-from engine.query import QueryLevel
 from engine.query_identifiers import (
     QUERY_RETRIEVE_LEVEL,
     SOP_INSTANCE_UID,
@@ -18,6 +17,7 @@ from engine.query_identifiers import (
     keyword_of,
     kind_of_matching,
 )
+from engine.query_level import QueryLevel
 from engine.retrieval_plan import study_keys
 
 

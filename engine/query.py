@@ -10,7 +10,6 @@ import heapq
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -21,17 +20,12 @@ from engine.errors import OperatorError
 from engine.index import View
 from engine.index_records import Instance, Series, Study
 from engine.matching import Matcher
+from engine.query_level import QueryLevel
 from engine.storage import instance_path
 
 Record = TypeVar("Record")
 # A modality with fewer studies than this is looked up; a usual one is met on the way anyway.
 _rare_studies_max: Final = 5000
-
-
-class QueryLevel(IntEnum):
-    STUDY = 1
-    SERIES = 2
-    IMAGE = 3
 
 
 # Keys beside the attributes: (level, VR it is matched by).

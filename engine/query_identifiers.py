@@ -13,7 +13,7 @@ from typing import Final
 from engine import attributes
 from engine.attributes import BY_TAG, Attribute, Level
 from engine.limits import attribute_bytes_max, attributes_bytes_max
-from engine.query import QueryLevel
+from engine.query_level import QueryLevel
 from native import _core
 
 study_root_find: Final = "1.2.840.10008.5.1.4.1.2.2.1"

@@ -22,8 +22,8 @@ from engine.limits import (
     prefetch_unasked_named_max,
 )
 from engine.prefetch_records import Ask, Progress, StudyProgress
-from engine.query import QueryLevel
 from engine.query_identifiers import MODALITIES_IN_STUDY, SOP_INSTANCE_UID, find_keys
+from engine.query_level import QueryLevel
 from engine.retrieval_plan import (
     LEVELS,
     AskFailure,

@@ -12,8 +12,8 @@ from engine import attributes, matching
 from engine.dimse_requests import status_words
 from engine.limits import image_moves_max
 from engine.prefetch_records import Ask
-from engine.query import QueryLevel
 from engine.query_identifiers import MODALITIES_IN_STUDY, SOP_INSTANCE_UID, find_keys
+from engine.query_level import QueryLevel
 
 Match = Mapping[int, str]  # an answer's attributes
 Promised = dict[str, list[str]]  # SeriesInstanceUID -> SOPInstanceUIDs

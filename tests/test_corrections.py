@@ -15,7 +15,8 @@ from engine.errors import OperatorError
 from engine.index import IndexReader
 from engine.index_edit import Edited, IndexEditor, history, standing
 from engine.index_writer import IndexWriter
-from engine.query import Query, QueryLevel, find
+from engine.query import Query, find
+from engine.query_level import QueryLevel
 from tests.test_index import check_whole, make_entry, put
 from tools import edit_command
 from tools.terminal import Exit

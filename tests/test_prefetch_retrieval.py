@@ -10,7 +10,7 @@ from engine import attributes
 from engine import query_identifiers as identifiers
 from engine.limits import image_moves_max
 from engine.prefetch_records import Ask, Progress, StudyProgress
-from engine.query import QueryLevel
+from engine.query_level import QueryLevel
 from engine.retrieval import Moved, Retrieval
 from engine.retrieval_plan import AskFailure, plan_moves, plan_second_moves, status_failure
 

@@ -10,7 +10,8 @@ from engine.attributes import BY_KEYWORD
 from engine.errors import OperatorError
 from engine.index import IndexReader
 from engine.index_writer import IndexWriter
-from engine.query import Match, Query, QueryLevel, find
+from engine.query import Match, Query, find
+from engine.query_level import QueryLevel
 from tests.test_index import make_entry
 
 NAMES = [

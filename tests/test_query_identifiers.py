@@ -11,7 +11,7 @@ from pydicom.filewriter import write_dataset
 
 from engine import attributes
 from engine import query_identifiers as identifiers
-from engine.query import QueryLevel
+from engine.query_level import QueryLevel
 
 
 def foreign(data: bytes, explicit_vr: bool) -> Dataset:

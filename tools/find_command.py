@@ -19,7 +19,8 @@ import click
 from engine.errors import OperatorError
 from engine.index import IndexReader, NoIndexError, open_index_reader
 from engine.index_freshness import catch_up
-from engine.query import Match, Query, QueryLevel, find
+from engine.query import Match, Query, find
+from engine.query_level import QueryLevel
 from tools.options import config_option, load
 from tools.terminal import Exit, printable
 

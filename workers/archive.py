@@ -25,7 +25,7 @@ from engine.prefetch_arrivals import Arrivals
 from engine.prefetch_jobs import PrefetchJobs
 from engine.prefetch_records import Job, StudyProgress
 from engine.prefetch_store import PrefetchStore
-from engine.query import QueryLevel
+from engine.query_level import QueryLevel
 from engine.retrieval import Moved
 from engine.retrieval_plan import AskFailure, status_failure
 from workers.conversation import Conversation, Interrupted, Stop, open_association
