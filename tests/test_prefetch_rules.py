@@ -13,6 +13,7 @@ from engine.prefetch_rules import PrefetchRules, period_before
 from engine.query_identifiers import QUERY_RETRIEVE_LEVEL
 from engine.retrieval_plan import study_keys
 from tools.prefetch_explained import question_lines
+from tools.reference_prefetch import PREFETCHING
 
 REMOTE = '[[remotes]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = 11112\n'
 
@@ -140,6 +141,12 @@ def test_a_good_rule_is_read_with_its_defaults() -> None:
     text = REMOTE + '[[prefetch]]\nname = "priors"\narchive = "pacs"\nwithin = "18 months"\n'
     (rule,) = parse_config(text).config.prefetch
     assert (rule.level, rule.at_most, rule.quiet_s) == ("study", 5, 10)
+
+
+def test_the_references_example_is_good() -> None:
+    example = PREFETCHING.split("```toml\n")[1].split("```")[0]
+    (rule,) = parse_config(example).config.prefetch
+    assert (rule.archive, rule.to, rule.at_most) == ("archive", ("reading room",), 3)
 
 
 @pytest.mark.parametrize(

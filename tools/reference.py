@@ -19,6 +19,7 @@ from engine.config_reader import allowed_text, default_of, leaf_of
 from engine.config_tls import PASSWORD_VARIABLES
 from tools.options import config_variable
 from tools.reference_conditions import CONDITIONS
+from tools.reference_prefetch import PREFETCHING
 from tools.toml_text import list_of_tables, toml_text, toml_value
 
 reference_file: Final = Path(__file__).parent.parent / "docs" / "configuration.md"
@@ -72,7 +73,7 @@ def reference() -> str:
         if model is not None:
             description = leaf_of(info.type).meta.description
             parts += [f"\n## `[[{info.name}]]`\n\n{description}\n", _table(model, None)]
-    parts += [CONDITIONS, _contexts(), _fixed(), _sample(defaults)]
+    parts += [CONDITIONS, PREFETCHING, _contexts(), _fixed(), _sample(defaults)]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 

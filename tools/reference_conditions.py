@@ -61,7 +61,9 @@ Conditions look at what was received; corrections (`scai edit`) do not change wh
 All rules together may ask for {limits.rule_attributes_max} attributes beyond those of the index.
 
 What arrives at `prefetch_scp` was asked for by the gateway itself: it is routed only by rules with
-a condition on `receiving_ae`. An instance that is received again is sent again.
+a condition on `receiving_ae`, or goes where its prefetch rule says (`to`). An instance that is
+received again is sent again.
 
-`scai rules test FILE` says which rules a file matches and on which conditions others fail.
+`scai rules test FILE` says which rules a file matches and on which conditions others fail. Exit
+code 0: it would be sent to somebody, or an archive would be asked.
 """
