@@ -225,7 +225,7 @@ def test_new_stores_without_an_association_lost(secured: SecuredGateway) -> None
         replace_stores(secured, key_store=str(store))
         eventually(lambda: secured.events("reloaded"), 5)
         eventually(lambda: seen_certificate(secured) == renewed.der, 5, "the new certificate")
-        name = 'scai_certificate_expiry_timestamp_seconds{ae="SCP_AE",process="secured_scp"}'
+        name = 'scai_certificate_expiry_timestamp_seconds{ae="",process="supervisor"}'
         ends = renewed.certificate.not_valid_after_utc.timestamp()
         assert secured.metrics()[name] == pytest.approx(ends, abs=1)
         assert old.store(wire.CT_IMAGE, *make(1)) == 0

@@ -6,12 +6,11 @@ turn of the loop: however many there are, associations have every other turn.
 """
 
 import socket
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from engine import limits
-from engine.metrics import Counter, Gauge
+from engine.metrics import Counter
 from native import _core
 from workers.connection import Connection
 from workers.tls_handover import read_secured
@@ -36,8 +35,6 @@ _results: Final[dict[str, Counter]] = {
     "renegotiation": Counter.HANDSHAKES_PROTOCOL,
     "protocol": Counter.HANDSHAKES_PROTOCOL,
 }
-_int64_max: Final = 2**63 - 1
-_day_s: Final = 86_400
 
 
 class SecuredListener:
@@ -50,13 +47,10 @@ class SecuredListener:
         self._turn_due = False
         self._digest = receiver.spec.tls_digest
         self._server = self._load()
-        self._watch_end()
 
     def _load(self) -> _core.TlsServer:
         secured = read_secured(self.receiver.spec.tls_descriptor)
         server = secured.server()
-        self._ends_ns = secured.ends_ns
-        self.receiver.counters.set(Gauge.CERTIFICATE_END, min(secured.ends_ns, _int64_max))
         self.receiver.child.log.info("tls_loaded", profile=secured.profile, suites=server.suites)
         return server
 
@@ -65,13 +59,6 @@ class SecuredListener:
         if self.receiver.spec.tls_digest != self._digest:
             self._digest = self.receiver.spec.tls_digest
             self._server = self._load()
-
-    def _watch_end(self) -> None:
-        left_s = self._ends_ns / 10**9 - time.time()
-        if left_s < limits.certificate_expiry_warning_days * _day_s:
-            note = self.receiver.child.log.warning if left_s > 0 else self.receiver.child.log.error
-            note("certificate_expires", days=int(left_s // _day_s))
-        self.receiver.loop.call_later(limits.tls_expiry_check_s, self._watch_end)
 
     def open(self, connection: socket.socket, peer: str, number: str) -> "Handshake":
         """A connection that was just accepted."""

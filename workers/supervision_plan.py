@@ -56,6 +56,7 @@ class Resources:
         self.handover = Handover()  # of key, certificates and suites
         self.tls_digest = ""
         self.tls_warnings: tuple[str, ...] = ()
+        self.certificate_ends_ns = 0
         self._rings: dict[tuple[str, int], int] = {}
 
     def secure(self, config: Config) -> None:
@@ -66,6 +67,8 @@ class Resources:
         material = material_of(config)
         self.tls_digest = self.handover.stage(material) if material is not None else ""
         self.tls_warnings = material.warnings if material is not None else ()
+        ends = material.not_after.timestamp() if material is not None else 0
+        self.certificate_ends_ns = int(ends) * 10**9
 
     def ring(self, name: str, size: int) -> int:
         """A memfd of this size for the rings of this receiver."""

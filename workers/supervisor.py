@@ -22,6 +22,7 @@ from engine.logs import Log
 from engine.metrics import Gauge, ProcessState
 from workers.notify import Notifier
 from workers.spec import MODULES, ReceiverSpec, StatsSpec
+from workers.supervision_certificate import CertificateWatch
 from workers.supervision_data import (
     RUN_FILE,
     kill_leftovers,
@@ -75,6 +76,7 @@ class Supervisor:
         self._next_ping = 0.0
         self._leftovers_end = 0.0  # when workers of a killed predecessor must have ended
         self._resources: Resources
+        self._certificate: CertificateWatch
 
     @property
     def _run_directory(self) -> Path:
@@ -94,6 +96,7 @@ class Supervisor:
         own = self._resources.counters.block(self._resources.own_block)
         own.begin(os.getpid())
         self._resources.counters.note_started(self._resources.own_block, os.getpid())
+        self._certificate = CertificateWatch(own, self._log, time.time)
         self._note_state(ProcessState.STARTING)
         self._listen(predecessor_was_killed)
         planned = plan(self._config, self._resources)
@@ -150,6 +153,7 @@ class Supervisor:
             now = time.monotonic()
             self._look(now - last)
             last = now
+            self._certificate.look()
             if self._state is ProcessState.STARTING and self._all_ready():
                 self._become_ready()
             if self._leftovers_end and now > self._leftovers_end:
@@ -243,6 +247,7 @@ class Supervisor:
         """Start, change or end processes so that those run that are planned."""
         drain_s = self._config.drain_timeout_s
         self._resources.handover.publish()
+        self._certificate.note(self._resources.certificate_ends_ns)
         for text in self._resources.tls_warnings:
             self._log.warning("tls_warning", text=text)
         for name in set(self._processes) - set(planned):
