@@ -36,8 +36,9 @@ Modality = ["CT", "MR"]
 
 An instance that fulfils `when` makes a job, one for its study: once the study is quiet \
 (`quiet_s`), the archive is asked for studies of the same Patient ID, then for their series and \
-images, and what is not here yet is moved to `prefetch_scp`. A Patient ID that is empty or holds `*`, `?` or a \
-backslash is not asked for. Jobs are worked off one after another, on one association at a time.
+images, and what is not here yet is moved to `prefetch_scp`. A Patient ID that is empty or holds \
+`*`, `?` or a backslash is not asked for. Jobs are worked off one after another, on one \
+association at a time.
 
 What `to` names gets each instance of the related studies once: those that arrive, as they arrive \
 (up to {limits.prefetch_late_s // 60} minutes after the job has ended), and those that were here \
