@@ -6,7 +6,7 @@ from benchmarks.conftest import Guard
 from benchmarks.load_wire import associate_request, store_request
 from engine.associate import decode_associate_request, encode_associate_accept
 from engine.config_contexts import DEFAULT_CONTEXTS
-from engine.dimse import Request, encode_response, encode_pdus, store_refusal
+from engine.dimse import Request, encode_pdus, encode_response, store_refusal
 from engine.negotiation import AcceptorPolicy, negotiate
 
 EXPLICIT = "1.2.840.10008.1.2.1"

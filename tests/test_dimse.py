@@ -15,8 +15,8 @@ from engine.dimse import (
     CommandField,
     Request,
     encode_elements,
-    encode_response,
     encode_pdus,
+    encode_response,
     store_refusal,
 )
 from engine.errors import AbortSource, PeerError
