@@ -105,6 +105,9 @@ def test_a_prefetch_is_explained_and_counts_as_an_effect(config: Path, tmp_path:
     text = config.read_text().split("[[rules]]")[0]
     rule = '[[prefetch]]\nname = "priors"\narchive = "archive"\nto = ["viewer"]\n'
     config.write_text(f'{text}{rule}when = {{ Modality = "CT" }}\nwithin = "5 years"\n')
+    listed = run("rules", "-c", str(config)).output
+    assert 'prefetch from archive: priors -> viewer\n    Modality = "CT"\n' in listed
+    assert json.loads(run("rules", "-c", str(config), "--json").stdout)["archive"] == "archive"
     result = run("rules", "test", _CT, "-c", str(config))
     assert result.return_value == Exit.OK
     assert "prefetch priors: matches\n  yes  Modality" in result.output

@@ -62,7 +62,9 @@ def command(
         if len(listed) == limit:
             click.echo(f"the latest {limit}; more with --limit", err=True)
     else:
-        click.echo("no prefetch", err=True)
+        rules = load(config_path).config.prefetch
+        why = "" if rules else ": there is no [[prefetch]] rule in the configuration"
+        click.echo(f"no prefetch{why}", err=True)
     return Exit.OK if listed else Exit.NEGATIVE
 
 
@@ -85,13 +87,21 @@ def show(context: click.Context, number: int, config_path: Path | None, as_json:
     if as_json:
         click.echo(json.dumps(fields))
         return Exit.OK
+    width = max(map(len, fields))
     for name, value in fields.items():
         rows = value if isinstance(value, list) else [value]
         for position, row in enumerate(rows):
-            text = row if isinstance(row, str) else json.dumps(row)
             label = name.replace("_", " ") if position == 0 else ""
-            click.echo(printable(f"{label:<20} {text}".replace("\n", "\\n")))
+            if row != "":
+                click.echo(_cell(f"{label:<{width}}  {_row_text(row)}"))
     return Exit.OK
+
+
+def _row_text(row: object) -> str:
+    if not isinstance(row, dict):
+        return str(row)
+    named = (f"{name.replace('_', ' ')} {value}" for name, value in row.items() if value != "")
+    return ", ".join(named)
 
 
 @contextmanager
@@ -134,6 +144,12 @@ def asked_text(ask: Ask) -> str:
     parts += [f"ModalitiesInStudy {'/'.join(ask.modalities)}"] if ask.modalities else []
     parts += [f"series of {'/'.join(ask.series_modalities)}"] if ask.series_modalities else []
     return f"{ask.archive}: {', '.join(parts)}; at most {ask.at_most}, by {ask.level}"
+
+
+def _asked_shortly(ask: Ask) -> str:
+    """The same for a column of a table."""
+    parts = [ask.patient_id, ask.study_date, "/".join(ask.modalities)]
+    return f"{ask.archive}: {', '.join(filter(None, parts))}"
 
 
 def fields_of(job: Job) -> dict[str, Any]:
@@ -216,6 +232,7 @@ def _print_table(listed: list[Job]) -> None:
         table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
     for job in listed:
         fields = fields_of(job)
+        fields["asked"] = _asked_shortly(job.ask)
         fields["seconds"] = f"{job.seconds:.1f}"
         fields["reason"] = job.reason or job.progress.step
         table.add_row(*(Text(_cell(fields[name])) for _, name, _ in _COLUMNS))

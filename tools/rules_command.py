@@ -15,6 +15,7 @@ import click
 from engine.conditions import RECEIVING_TABLES, Verdict, wanted_text
 from engine.config import Config, Remote, Rule
 from engine.config_contexts import syntax_name
+from engine.config_prefetch import Prefetch
 from engine.config_values import check_ae_title
 from engine.errors import OperatorError
 from engine.outgoing_contexts import CannotSend, proposals
@@ -34,21 +35,32 @@ _shown_characters_max: Final = 120
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each rule.")
 @click.pass_context
 def command(context: click.Context, config_path: Path | None, as_json: bool) -> None:
-    """List the routing rules; with `test`, try these and the prefetch rules on a file."""
+    """List the routing rules and the prefetch rules; with `test`, try them on a file."""
     if context.invoked_subcommand is not None:
         return
-    rules = load(config_path).config.rules
-    for rule in rules:
+    config = load(config_path).config
+    listed: tuple[Rule | Prefetch, ...] = (*config.rules, *config.prefetch)
+    for rule in listed:
         if as_json:
             line = {"name": rule.name, "when": rule.when, "to": list(rule.to)}
-            click.echo(json.dumps(line))
+            click.echo(json.dumps(line | _archive_of(rule)))
         else:
-            click.echo(printable(f"{rule.name} -> {', '.join(rule.to)}\n{_conditions_text(rule)}"))
-    if not rules:
+            click.echo(printable(f"{_title_text(rule)}\n{_conditions_text(rule)}"))
+    if not config.rules:
         click.echo("no routing rules: what arrives is kept and sent to nobody", err=True)
 
 
-def _conditions_text(rule: Rule) -> str:
+def _archive_of(rule: Rule | Prefetch) -> dict[str, str]:
+    return {"archive": rule.archive} if isinstance(rule, Prefetch) else {}
+
+
+def _title_text(rule: Rule | Prefetch) -> str:
+    asks = f"prefetch from {rule.archive}: " if isinstance(rule, Prefetch) else ""
+    sends = f" -> {', '.join(rule.to)}" if rule.to else ""
+    return f"{asks}{rule.name}{sends}"
+
+
+def _conditions_text(rule: Rule | Prefetch) -> str:
     rows = [f"    {key} = {wanted_text(wanted)}" for key, wanted in rule.when.items()]
     return "\n".join(rows) or "    (everything that is received from outside)"
 
