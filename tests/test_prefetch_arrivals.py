@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 
 from engine.arrival import Arrival, encode_arrival
 from engine.config import Rule
 from engine.config_prefetch import Prefetch
+from engine.counters import CounterBlock
 from engine.dispatch import Dispatcher
 from engine.limits import prefetch_late_s
 from engine.outbox import Outbox
@@ -18,8 +19,12 @@ from engine.prefetch_arrivals import Arrivals
 from engine.prefetch_jobs import Trigger
 from engine.prefetch_records import Ask, Job, State, StudyProgress
 from engine.prefetch_rules import PrefetchRules
+from engine.prefetch_store import PrefetchStore
 from engine.rules import Rules
 from tests.test_indexer import Box, data_set
+from workers.archive import RemoteArchive, Terms
+from workers.conversation import Stop
+from workers.scu import Peer
 
 T = TypeVar("T")
 SECOND = 1_000_000_000
@@ -200,3 +205,62 @@ def test_what_arrives_is_noted_for_the_job_under_way_alone(box: Fetching) -> Non
     assert box.commit(lambda jobs: jobs.take_arrivals(later.number, 10)) == (["1.6"], False)
     with box.reader.view() as view:
         assert view.count("prefetch_arrivals") == 0, "what came too late is forgotten"
+
+
+class Store:
+    """What an archive commits through; the machine falls over at the commit it is told."""
+
+    def __init__(self, box: Fetching, commits: int) -> None:
+        self.box = box
+        self.commits = commits
+
+    def commit(self, work: Callable[[Arrivals], T]) -> T:
+        if self.commits == 0:
+            raise OSError("the machine fell over")
+        self.commits -= 1
+        return self.box.commit(work)
+
+
+@pytest.mark.parametrize("commits", range(5))
+def test_a_crash_while_queueing_neither_forgets_nor_doubles(
+    box: Fetching, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    monkeypatch.setattr("engine.limits.outbox_portion_max", 2)
+    sops = [f"1.{number}" for number in range(1, 8)]
+    for sop in sops:
+        box.receive(sop, "storage_scp")
+    job = box.begin()
+    study = StudyProgress(STUDY, "", 7, 7)
+    job.progress.studies = [study]
+    box.commit(lambda jobs: jobs.record(job, box.received))
+    box.expect(job)
+    stop = Stop()
+    terms = Terms("PrefetchAP", "PrefetchAP", 1, 1, 1, ("ws",))
+    peer = Peer("pacs", "PACS", "127.0.0.1", 1)
+
+    def pass_on(job: Job, commits: int) -> None:
+        store = cast(PrefetchStore, Store(box, commits))
+        archive = RemoteArchive(peer, terms, job, store, cast(CounterBlock, None), stop)
+        archive.pass_on(job.progress.studies[0], set(sops))
+
+    try:
+        if commits < 4:
+            with pytest.raises(OSError, match="fell over"):
+                pass_on(job, commits)
+        else:
+            pass_on(job, commits)
+        assert len(box.deliveries()) == min(2 * commits, 7)
+        for delivery in box.deliveries():  # so that one more would be seen
+            box.commit(lambda jobs: Outbox.within(jobs).lease("ws", 9, box.received))
+            number = delivery.number
+            box.commit(lambda jobs, number=number: Outbox.within(jobs).delivered(number, 9))
+        box.crash()
+        stored = box.commit(lambda jobs: jobs.job(job.number))
+        assert stored is not None
+        pass_on(stored, 9)
+    finally:
+        stop.close()
+    assert box.queued() == [f"{sop} ws" for sop in sops]
+    stored = box.commit(lambda jobs: jobs.job(job.number))
+    assert stored is not None
+    assert stored.progress.total("queued") == 7
