@@ -69,7 +69,8 @@ def test_bad_files_are_reported_and_the_others_sent(
     enhanced = samples.original("eCT_Supplemental.dcm")
     said = gateway.command("send", "--to", "pacs", str(good), str(bad), str(enhanced), "missing")
     assert said.returncode == 1
-    assert said.stdout == "1 of 1 delivered\n"
+    assert said.stdout == "1 of 1 delivered, 3 cannot be sent\n"
+    assert "missing: cannot be sent: no such file or directory" in said.stderr
     assert "\x1b" not in said.stderr
     assert said.stderr.count("cannot be sent") == 3
     assert "never sent" in said.stderr
@@ -173,6 +174,38 @@ def test_interrupted_it_leaves_what_is_queued(tmp_path: Path) -> None:
             assert "still queued" in said
             gateway.wait_settled(30, 3)
             assert len(slow.stored) == 3
+        finally:
+            gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("stops", "why"),
+    [("pause", "slow is paused"), ("stop", "no service runs on this data")],
+)
+def test_what_nobody_sends_any_more_is_not_watched(tmp_path: Path, stops: str, why: str) -> None:
+    paths = ct_files(tmp_path / "in", 20)
+    with ScriptedPeer(Scp(slow_s=1)) as slow:
+        gateway = Gateway(tmp_path / "gateway")
+        text = remote("slow", slow.port, 'associations = "reuse"')
+        gateway.config_file.write_text(gateway.config_file.read_text() + text)
+        gateway.start()
+        try:
+            command = [*COMMAND, "send", "-c", str(gateway.config_file), "--to", "slow"]
+            child = subprocess.Popen(
+                [*command, *map(str, paths)],
+                env=gateway.environment,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=Path(__file__).resolve().parent.parent,
+            )
+            eventually(lambda: len(slow.links) > 0, 10, "the first is being sent")
+            if stops == "pause":
+                assert gateway.command("queue", "pause", "slow").returncode == 0
+            else:
+                assert gateway.stop() == 0
+            said, _ = child.communicate(timeout=30)
+            assert child.returncode == 1
+            assert f"still queued: {why}" in said
         finally:
             gateway.close()
 

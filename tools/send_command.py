@@ -7,10 +7,10 @@ be interrupted at any time: what is queued is sent all the same, or shown by `sc
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
@@ -25,6 +25,7 @@ from tools.terminal import Exit, printable
 from workers.supervision_status import ask_status
 
 _look_s: Final = 0.2
+_ask_s: Final = 3.0  # between questions whether anybody sends; only two noes in a row are believed
 _shown_max: Final = 20  # of what failed, line by line; the rest is counted
 _UNDER_WAY: Final = (State.WAITING, State.SENDING, State.RETRYING)
 
@@ -48,7 +49,7 @@ def command(
 ) -> int:
     """Send files, directories of files, or what is stored here, to remote AEs by name.
 
-    Exit code 1 when something cannot be sent or has failed.
+    Exit code 1 when something cannot be sent, has failed, or was watched and stopped being sent.
     """
     config = load(config_path).config
     if not (paths or studies or series or instances):
@@ -72,7 +73,8 @@ def command(
         if not wait or hindrance:
             click.echo(f"{_counted(len(numbers))} queued{hindrance and ': ' + hindrance}")
             return Exit.NEGATIVE if queueing.problems else Exit.OK
-        delivered = _watch(writer, numbers)
+        watched = _watch(writer, numbers, lambda: _hindrance(config, writer, remotes))
+        delivered = _summarize(watched, len(numbers), len(queueing.problems))
     return Exit.OK if delivered and not queueing.problems else Exit.NEGATIVE
 
 
@@ -132,21 +134,34 @@ def _hindrance(config: Config, writer: OutboxWriter, remotes: Sequence[Remote]) 
     return ""
 
 
-def _watch(writer: OutboxWriter, numbers: Sequence[int]) -> bool:
-    """Until none is under way any more; whether all were delivered."""
+class Watched(NamedTuple):
+    """What became of deliveries that were watched, and why the rest was not waited for."""
+
+    ended: list[Delivery]
+    under_way: list[int]
+    hindrance: str
+
+
+def _watch(writer: OutboxWriter, numbers: Sequence[int], hindered: Callable[[], str]) -> Watched:
+    """Until none is under way any more, or nobody sends them; a restart is waited for."""
     from rich.progress import Progress
 
     under_way = list(numbers)
     ended: list[Delivery] = []
+    hindrance = before = ""
+    asked = time.monotonic()
     try:
         with Progress(disable=not sys.stderr.isatty(), transient=True) as progress:
             bar = progress.add_task("sending", total=len(numbers))
-            while under_way:
+            while under_way and not (hindrance and before):
                 under_way, more = _look(writer, under_way)
                 ended += more
                 progress.update(bar, completed=len(numbers) - len(under_way))
                 if under_way:
                     time.sleep(_look_s)
+                if under_way and time.monotonic() - asked >= _ask_s:
+                    before, hindrance = hindrance, hindered()
+                    asked = time.monotonic()
     except KeyboardInterrupt:
         click.echo(
             f"{_counted(len(under_way))} still queued: they go on without this command; "
@@ -154,7 +169,7 @@ def _watch(writer: OutboxWriter, numbers: Sequence[int]) -> bool:
             err=True,
         )
         raise
-    return _summarize(ended, len(numbers))
+    return Watched(ended, under_way, hindrance)
 
 
 def _look(writer: OutboxWriter, numbers: Sequence[int]) -> tuple[list[int], list[Delivery]]:
@@ -170,7 +185,9 @@ def _look(writer: OutboxWriter, numbers: Sequence[int]) -> tuple[list[int], list
     return under_way, ended
 
 
-def _summarize(ended: Sequence[Delivery], total: int) -> bool:
+def _summarize(watched: Watched, total: int, unsendable: int) -> bool:
+    """Say it; whether all were delivered."""
+    ended, under_way = watched.ended, watched.under_way
     by_state = Counter(delivery.state for delivery in ended)
     warnings = [one for one in ended if one.state is State.DELIVERED and one.warning]
     failed = [one for one in ended if one.state is State.FAILED]
@@ -188,7 +205,11 @@ def _summarize(ended: Sequence[Delivery], total: int) -> bool:
         parts.append(f"{len(failed)} failed; `scai queue retry` sends them again")
     if by_state[State.HELD]:
         parts.append(f"{by_state[State.HELD]} held")
-    if total > len(ended):
-        parts.append(f"{total - len(ended)} replaced or discarded")
-    click.echo(", ".join(parts))
+    if total > len(ended) + len(under_way):
+        parts.append(f"{total - len(ended) - len(under_way)} replaced or discarded")
+    if unsendable:
+        parts.append(f"{unsendable} cannot be sent")
+    if under_way:
+        parts.append(f"{len(under_way)} still queued: {watched.hindrance}")
+    click.echo(printable(", ".join(parts)))
     return delivered == total

@@ -143,7 +143,10 @@ def _walk(paths: Sequence[Path], problems: list[Problem]) -> Iterator[Path]:
     """The files that are named, and all below the directories that are."""
     for path in paths:
         if not path.is_dir():
-            yield path
+            if path.exists():
+                yield path
+            else:
+                problems.append(Problem(str(path), "no such file or directory"))
             continue
         found = False
         for directory, names, files in os.walk(path):
