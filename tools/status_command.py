@@ -40,8 +40,6 @@ _index_gauges: Final = (
     Gauge.INDEX_FAULT,
     Gauge.DISK_LOW,
 )
-
-
 _outbox_gauges: Final = (
     Gauge.OUTBOX_WAITING,
     Gauge.OUTBOX_SENDING,
@@ -50,6 +48,14 @@ _outbox_gauges: Final = (
     Gauge.OUTBOX_FAILED,
     Gauge.OUTBOX_DELIVERED,
     Gauge.OUTBOX_FAULT,
+)
+_prefetch_gauges: Final = (
+    Gauge.PREFETCH_WAITING,
+    Gauge.PREFETCH_RUNNING,
+    Gauge.PREFETCH_RETRYING,
+    Gauge.PREFETCH_FAILED,
+    Gauge.PREFETCH_INCOMPLETE,
+    Gauge.PREFETCH_DONE,
 )
 
 
@@ -77,6 +83,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     index: dict[str, int]
     disk_free_bytes: int
     outbox: dict[str, int]  # empty: no remote AE is configured
+    prefetch: dict[str, int]  # jobs by state; empty: no prefetch rule is
 
 
 @click.command()
@@ -115,6 +122,7 @@ def _report(status: Status, segment: CounterSegment, data: Path) -> Report:
         index={gauge.name.lower(): block.get(gauge) for gauge in _index_gauges},
         disk_free_bytes=shutil.disk_usage(data).free,
         outbox=_outbox(status, segment),
+        prefetch=_prefetch(status, segment),
     )
 
 
@@ -127,6 +135,16 @@ def _outbox(status: Status, segment: CounterSegment) -> dict[str, int]:
         gauge.name.lower().removeprefix("outbox_"): block.get(gauge) for gauge in _outbox_gauges
     }
     return found | {"associations": sender.associations}
+
+
+def _prefetch(status: Status, segment: CounterSegment) -> dict[str, int]:
+    retriever = next((one for one in status.processes if one.role == "retriever"), None)
+    if retriever is None:
+        return {}
+    block = segment.block(retriever.counters_block)
+    return {
+        gauge.name.lower().removeprefix("prefetch_"): block.get(gauge) for gauge in _prefetch_gauges
+    }
 
 
 def _sample(segment: CounterSegment, process: ProcessStatus) -> list[int]:
@@ -173,16 +191,28 @@ def _print(report: Report) -> None:
         f"series, {index['instances']} instances; disk: {_size(report.disk_free_bytes)} free"
     )
     if report.outbox:
-        states = ", ".join(f"{count} {name}" for name, count in report.outbox.items() if count)
-        console.print(f"outbox: {states or 'empty'}")
+        outbox = {name: count for name, count in report.outbox.items() if name != "fault"}
+        console.print(f"outbox: {_states(outbox) or 'empty'}")
+        if fault := report.outbox["fault"]:
+            console.print(f"the outbox cannot be written: error {fault}", style="bold")
+    if report.prefetch:
+        console.print(f"prefetches: {_states(report.prefetch) or 'none'}")
     if index["index_fault"]:
         console.print(f"the index cannot be written: error {index['index_fault']}", style="bold")
     if index["disk_low"]:
         console.print("the disk is nearly full: new instances are refused", style="bold")
 
 
+def _states(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
 def _processes(service: Status) -> Table:
-    table = Table("process", "state", "pid", "cores", "why there", "up", "restarts", "last fault")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("process", "state", "pid", "cores", "up", "restarts"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("last fault", overflow="fold")
+    table.add_column("why there", overflow="fold")
     for process in service.processes:
         table.add_row(
             *(
@@ -192,10 +222,10 @@ def _processes(service: Status) -> Table:
                     process.state,
                     str(process.pid or "-"),
                     as_ranges(process.cores),
-                    process.placement,
                     _span(process.uptime_s),
                     str(process.restarts),
                     process.last_fault or "-",
+                    process.placement,
                 )
             )
         )
@@ -203,9 +233,11 @@ def _processes(service: Status) -> Table:
 
 
 def _receivers(report: Report) -> Table:
-    table = Table(
-        "AE", "port", "associations", "rejected", "instances", "failed", "now", "queue", "last"
-    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("AE", "port", "open", "rejected", "instances", "failed", "now", "queue", "last"):
+        table.add_column(
+            name, no_wrap=name not in ("instances", "now", "last"), min_width=len(name)
+        )
     by_name = {numbers.name: numbers for numbers in report.receivers}
     for process in report.service.processes:
         numbers = by_name.get(process.name)
