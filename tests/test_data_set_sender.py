@@ -67,6 +67,8 @@ def test_a_file_arrives_as_fragments(
     pair: tuple[socket.socket, socket.socket], tmp_path: Path, pdu_bytes_max: int, length: int
 ) -> None:
     ours, theirs = pair
+    if pdu_bytes_max == 8:
+        length = min(length, 50_002)  # two bytes a PDU: taking them apart here takes its time
     content = random.Random(length).randbytes(length)
     descriptor = file_with(tmp_path / "file", b"head" + content)
     listener = Listener(theirs)

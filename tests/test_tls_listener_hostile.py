@@ -47,7 +47,7 @@ def good_ones(gateway: SecuredGateway, first: int, number: int = 5) -> Iterator[
     senders = [
         Sender(
             gateway.secured_address,
-            range(first + at, first + 5000, 5),
+            range(first + at, first + 1_000_000, 5),
             make,
             deadline=120,
             per_association=100_000,
