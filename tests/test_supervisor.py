@@ -181,6 +181,8 @@ def test_a_dead_worker_is_replaced_and_its_counts_go_on(service: Service, word: 
     assert block.get(Counter.CONNECTIONS) == before + 1
     assert service.counters().head(service.worker().counters_block).restarts == 1
     assert service.worker("prefetch_scp").restarts == 0
+    service.until(lambda: service.worker().state == "ready")
+    assert service.worker().last_fault, "said on, though it works again"
 
 
 def test_killed_again_and_again_it_is_back_at_once(service: Service) -> None:

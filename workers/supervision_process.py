@@ -47,7 +47,8 @@ class Supervised:
         self.pid = 0
         self.restarts = 0
         self.started = 0.0
-        self.fault = ""  # why it ended the last time, for the operator
+        self.fault = ""  # why it ended the last time it was not asked to, for the operator
+        self._told = ""  # the same in its own words, while it has not said that it is ready
         self.state = ProcessState.ABSENT
         self.ending = False  # it will not be replaced
         self._next_spec: AnySpec | None = None
@@ -179,7 +180,7 @@ class Supervised:
             )
         except OSError as error:
             letterbox.close()
-            self.fault = f"cannot be started: {error}"
+            self._told = f"cannot be started: {error}"
             return EXIT_BOOT
         finally:
             theirs.close()
@@ -215,13 +216,15 @@ class Supervised:
             delay_ms = min(
                 limits.restart_backoff_ms_step << min(step - 1, 16), limits.restart_backoff_ms_max
             )
-        self.fault = self._killed_for or self.fault or _ending(status)
+        reason = self._killed_for or self._told or _ending(status)
+        if status != EXIT_DRAINED:
+            self.fault = reason
         put = self._log.warning if status in (EXIT_BOOT, EXIT_DRAINED) else self._log.error
         put(
             "worker_ended",
             worker=self.spec.name,
             status=_ending(status),
-            text=self.fault,
+            text=reason,
             lived=round(lived_s, 3),
             restarts=self.restarts,
             replaced_in=delay_ms / 1000,
@@ -237,9 +240,9 @@ class Supervised:
                 asyncio.get_running_loop().remove_reader(self._letterbox.descriptor)
                 return
             if isinstance(message, Failed):
-                self.fault = message.text
+                self._told = self.fault = message.text
             elif isinstance(message, Ready):
-                self.fault = ""
+                self._told = ""
                 if self.state is ProcessState.STARTING:
                     self._note_state(ProcessState.READY)
 
