@@ -7,6 +7,7 @@ well, 1 something failed. It builds nothing, but says so when the native module 
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -73,7 +74,10 @@ def native_is_built() -> Outcome:
 
 def steps(slow: bool, pytest_arguments: list[str]) -> list[Step]:
     """All steps, cheapest first."""
-    selection = [] if slow else ["-m", "not slow"]
+    # Most tests wait for a service most of the time, so one more of them than there are cores run
+    # at once, those of a file in one process. The long proofs load the machine by themselves.
+    at_once = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile"]
+    selection = [] if slow else ["-m", "not slow", *at_once]
     imports = "from importlinter.cli import lint_imports_command as run; run()"
     return [
         ("native module", native_is_built),
