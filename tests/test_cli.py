@@ -122,6 +122,20 @@ def test_check_says_what_a_good_file_amounts_to(good: Path) -> None:
     )
 
 
+def test_check_names_rules_and_folders_that_are_missing(good: Path) -> None:
+    text = good.read_text().replace("[[remotes]]", '[[remotes]]\noutgoing_directory = "none"', 1)
+    rules = '\n[[rules]]\nname = "all"\nto = ["archive"]\n'
+    good.write_text(f'{text}{rules}\n[[prefetch]]\nname = "priors"\narchive = "archive"\n')
+    done = scai_process("config", "check", str(good))
+    assert done.returncode == Exit.OK, done.stderr
+    assert done.stdout.endswith("  rules            all\n  prefetch rules   priors\n")
+    assert done.stderr == (
+        f"warning: {good.parent / 'none'}, watched for archive, is no directory yet\n"
+    )
+    (good.parent / "none").mkdir()
+    assert scai_process("config", "check", str(good)).stderr == ""
+
+
 def test_check_tells_all_problems_without_a_traceback(bad: Path) -> None:
     for arguments, environment in (
         (["check", str(bad)], {}),

@@ -1,4 +1,4 @@
-"""`scai status`: legible on a narrow terminal, nothing cut off, and all that is at work is named."""
+"""`scai status`: legible on a narrow terminal, nothing cut off, all that is at work named."""
 
 from pathlib import Path
 

@@ -127,7 +127,9 @@ def moved(directory: Path, instructions: str) -> tuple[Gateway, list[str]]:
         text = text.replace(f"port = {old}", f"port = {new}")
         instructions = instructions.replace(f" {old}", f" {new}")
     gateway.config_file = directory / "moved.toml"
-    gateway.config_file.write_text(f"{text}\n[stats]\nport = {stats}\n")
+    assert "[stats]\nenabled = false\n" in text, "it starts beside another service"
+    text = text.replace("[stats]\nenabled = false\n", f"[stats]\nport = {stats}\n")
+    gateway.config_file.write_text(text)
     gateway.stats_port = stats
     return gateway, instructions.splitlines()
 

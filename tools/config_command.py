@@ -28,6 +28,10 @@ def check(file: Path | None, config_path: Path | None) -> None:
         raise click.UsageError("which file? scai config check FILE")
     config = load(path).config
     secured = _secured_text(config)
+    for remote in config.remotes:
+        if remote.outgoing_directory and not Path(remote.outgoing_directory).is_dir():
+            missing = f"{remote.outgoing_directory}, watched for {remote.name}, is no directory yet"
+            click.echo(printable(f"warning: {missing}"), err=True)
     text = f"{path}: ok\n{summary(config)}"
     click.echo(printable(f"{text}\n  TLS: {secured}" if secured else text))
 
@@ -53,7 +57,13 @@ def summary(config: Config) -> str:
         host = f"[{config.stats.address}]" if ":" in config.stats.address else config.stats.address
         rows.append(("stats", f"http://{host or '*'}:{config.stats.port}"))
     rows.append(("data", f"{config.data_directory} (durability {config.durability})"))
-    rows.append(("remotes", ", ".join(remote.name for remote in config.remotes) or "none"))
+    for name, listed in (
+        ("remotes", config.remotes),
+        ("rules", config.rules),
+        ("prefetch rules", config.prefetch),
+    ):
+        if listed or name == "remotes":
+            rows.append((name, ", ".join(each.name for each in listed) or "none"))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"  {name:<{width}}  {text}" for name, text in rows)
 

@@ -37,6 +37,10 @@ enabled = false
 [prefetch_scp]
 enabled = false
 
+# So that it starts beside a service that runs already.
+[stats]
+enabled = false
+
 [secured_scp]
 enabled = true
 address = "127.0.0.1"
