@@ -222,7 +222,10 @@ def test_a_watched_folder(tmp_path: Path) -> None:
             metrics = gateway.metrics()
             folder.rename(tmp_path / "elsewhere")
             eventually(
-                lambda: any(line["event"] == "folder_fault" for line in gateway.log()),
+                lambda: any(
+                    line["event"] == "folder_fault" and str(folder) in line["text"]
+                    for line in gateway.log()
+                ),
                 10,
                 "it says that the folder is gone",
             )

@@ -112,7 +112,10 @@ class SenderReport:
         if self._folder_faults.get(folder.destination) == code:
             return
         self._folder_faults[folder.destination] = code
-        # The error's own words would have the path of a file, which may be a patient's name.
+        # The error's own words may have the path of a file in it, which may be a patient's name.
         self._child.log.error(
-            "folder_fault", destination=folder.destination, errno=code, text=os.strerror(code)
+            "folder_fault",
+            destination=folder.destination,
+            errno=code,
+            text=f"{folder.path}, or something in it: {os.strerror(code)}",
         )
