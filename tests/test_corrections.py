@@ -207,11 +207,13 @@ def run(tmp_path: Path) -> Callable[..., Result]:
 
 def test_the_command_asks_corrects_and_tells(run: Callable[..., Result]) -> None:
     asked = run("--study", "1.2", "PatientName=Roe^Richard", answer="n\n")
-    assert asked.exception is not None
+    assert asked.return_value == Exit.NEGATIVE
+    assert "nothing was changed" in asked.output
     assert run("--study", "1.2").return_value == Exit.NEGATIVE
     done = run("--study", "1.2", "PatientName=Roe^Richard", "--yes", "--who", "Dr. M")
     assert done.return_value == Exit.OK, done.output
     assert "PatientName: 'Doe^Jane' -> 'Roe^Richard'" in done.output
+    assert "1 study shown" in done.output
     assert "PatientName = 'Roe^Richard'" in run("--study", "1.2").output
     again = run("--study", "1.2", "PatientName=Roe^Richard", "--yes")
     assert "so already" in again.output

@@ -65,8 +65,9 @@ def command(
         changes = _changes(target, assignments, withdraw)
         if not changes:
             return _show_standing(editor, target)
-        if not yes:
-            _ask(target, changes)
+        if not yes and not _confirmed(target, changes):
+            click.echo("nothing was changed", err=True)
+            return Exit.NEGATIVE
         edited = editor.edit(target, changes, who or _user(), time.time_ns())
     _report(edited, target)
     return Exit.OK
@@ -100,11 +101,11 @@ def _changes(
     return changes
 
 
-def _ask(target: Target, changes: dict[Attribute, str | None]) -> None:
+def _confirmed(target: Target, changes: dict[Attribute, str | None]) -> bool:
     for attribute, text in changes.items():
         after = "as received" if text is None else repr(text)
         click.echo(printable(f"{attribute.keyword}: {after}"))
-    click.confirm(printable(f"Correct {target.whose} {target.identifier}?"), abort=True)
+    return click.confirm(printable(f"Correct {target.whose} {target.identifier}?"))
 
 
 def _user() -> str:
@@ -115,7 +116,7 @@ def _user() -> str:
 
 
 def _report(edited: Edited, target: Target) -> None:
-    what = "series" if target.whose == "series" else "studies"
+    what = "series" if target.whose == "series" else "study" if edited.touched == 1 else "studies"
     for edit in edited.edits:
         click.echo(_line(edit))
     if not edited.edits:
