@@ -83,7 +83,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         setting(
             "Seconds to wait for an association request after a connect, and for the peer to close "
-            "after a rejection or abort.",
+            "after a rejection or abort. Of our own associations: for each of name, connection, "
+            "TLS, acceptance, the response to what was sent or verified, and release.",
             "",
             "4.4-2",
             least=limits.application_timeout_s_min,
