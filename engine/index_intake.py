@@ -243,7 +243,11 @@ class Intake:
             journal.reader.place_inline(record.inline_offset, record.file_bytes, path, False)
             return True
         source = f"{journal.incoming}/{record.incoming_name}"
-        if os.path.exists(source):
+        length = _length(source)
+        if length is not None and length >= record.file_bytes:
+            if length > record.file_bytes:
+                # It was written in whole pages, and its writer has not cut it yet, or died.
+                os.truncate(source, record.file_bytes)
             self.tree.place(source, relative)
             return True
         # A checkpoint was interrupted after it had let the incoming file go.
@@ -344,6 +348,13 @@ class Intake:
         if tree:
             self.tree.sync()
         self._writer.sync()
+
+
+def _length(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
 
 
 def _set_positions(batch: Batch, positions: Iterable[tuple[str, Position]]) -> None:

@@ -101,7 +101,8 @@ class SpoolBox:
         record = reader.read(sequence, 1)[0]
         assert record[0] == sequence
         if record[3]:
-            return (self.incoming / record[3]).read_bytes()
+            # Its writer may not have cut it to its length yet.
+            return (self.incoming / record[3]).read_bytes()[: record[4]]
         reader.place_inline(record[6], record[4], str(target), False)
         return target.read_bytes()
 

@@ -1,5 +1,6 @@
 """From the journal into tree and index: whatever is interrupted, nothing acknowledged is lost."""
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -232,6 +233,22 @@ def test_a_later_placing_that_was_not_committed_is_no_false_alarm(
     assert box.index() == []
     assert box.content("1.1") == data_set("1.1", size=LARGE + 50)
     box.check()
+
+
+def test_a_file_in_whole_pages_is_cut_to_its_length(box: Box) -> None:
+    """Its writer died between the answer and the cutting; or more of it is missing than that."""
+    box.store("1.1", size=LARGE)
+    box.store("1.2", size=LARGE)
+    first, second = (
+        box.spools["scp"].incoming / record[3] for record in box.spools["scp"].reader(1).read(2, 2)
+    )
+    whole = first.stat().st_size
+    with first.open("ab") as file:
+        file.write(bytes(1234))
+    os.truncate(second, whole - 1)
+    assert box.index() == [Missing("scp", 2, "1.2")]
+    assert box.content("1.1") == data_set("1.1", size=LARGE)
+    assert first.stat().st_size == whole
 
 
 def test_bytes_that_are_nowhere_are_told(box: Box) -> None:

@@ -112,6 +112,7 @@ void FileWriter::write_instance() {
         file.name = name_;
         file.name_durable = made_;
     }
+    padded_ = false;
     Descriptor descriptor;
     file.code = open_file(file, descriptor);
     const bool created = file.code == 0 || file.name_durable;
@@ -126,7 +127,10 @@ void FileWriter::write_instance() {
         ::fdatasync(descriptor.get()) != 0) {
         file.code = errno;
     }
-    if (const int closing = descriptor.reset(); file.code == 0) file.code = closing;
+    const bool padded = padded_ && order == Order::finish && file.code == 0;
+    if (!padded) {
+        if (const int closing = descriptor.reset(); file.code == 0) file.code = closing;
+    }
     if (created && (file.code != 0 || order != Order::finish)) {
         // Best effort: what cannot be removed now is swept at the next start.
         static_cast<void>(::unlinkat(directory_, file.name.c_str(), 0));
@@ -137,7 +141,13 @@ void FileWriter::write_instance() {
         if (order_ != Order::leave) order_ = Order::none;
     }
     if (order == Order::finish) {
+        const std::uint64_t length = file.bytes;
         callbacks_.sealed(std::move(file));
+        // Nobody waits for it: whoever places the file cuts it as well, if this did not come so
+        // far.
+        if (padded) {
+            static_cast<void>(::ftruncate(descriptor.get(), static_cast<off_t>(length)));
+        }
     } else {
         callbacks_.abandoned();
     }
@@ -168,8 +178,9 @@ int FileWriter::write_chunk(int descriptor, std::size_t count, std::uint64_t off
     std::size_t padded = count;
     if (last && direct_) {
         // Direct writes come in whole pages: the last one is filled up with zeros, which lie in the
-        // ring behind the data, and cut off again. The ring is larger than two writes, so the room
-        // is there.
+        // ring behind the data, and cut off again when the peer has its answer (cutting waits for
+        // the file system's journal, 0.6 ms under load). The ring is larger than two writes, so the
+        // room is there.
         padded = align_up(count, page_bytes);
         std::memset(chunk.data() + count, 0, padded - count);
     }
@@ -195,8 +206,7 @@ int FileWriter::write_chunk(int descriptor, std::size_t count, std::uint64_t off
             if (::fcntl(descriptor, F_SETFL, 0) != 0) return errno;
         }
     }
-    if (padded != count && ::ftruncate(descriptor, static_cast<off_t>(offset + count)) != 0)
-        return errno;
+    padded_ = padded != count;
     return 0;
 }
 

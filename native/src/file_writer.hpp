@@ -2,11 +2,12 @@
 //
 // Contract: start() once an instance has outgrown the journal; wake() when more lies in the ring;
 // finish() with the whole length; then `sealed` is called on the thread with the file's name,
-// length, checksum and errno (0: written and, if durable, synced). abandon() instead of finish():
-// the file is removed and `abandoned` is called. After an error the ring goes on being emptied, so
-// that the peer's data set is read to its end and can be answered. Direct writes (O_DIRECT) where
-// the file system has them: the page cache would be touched once and never again, and its
-// allocation and copying is what bounds every other receiver.
+// length, checksum and errno (0: written and, if durable, synced; the file itself may still be
+// filled up with zeros to a whole page, and is cut to its length right after). abandon() instead of
+// finish(): the file is removed and `abandoned` is called. After an error the ring goes on being
+// emptied, so that the peer's data set is read to its end and can be answered. Direct writes
+// (O_DIRECT) where the file system has them: the page cache would be touched once and never again,
+// and its allocation and copying is what bounds every other receiver.
 #pragma once
 
 #include <atomic>
@@ -70,6 +71,7 @@ private:
     const std::size_t piece_bytes_;
     const Callbacks callbacks_;
     bool direct_;
+    bool padded_ = false;  // the thread's: the file is longer than the instance
 
     std::mutex mutex_;
     std::condition_variable changed_;
