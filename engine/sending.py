@@ -301,11 +301,12 @@ class Schedule(Generic[T]):
             del self._standings[destination]
         return verdict
 
-    def next_try(self) -> float | None:
-        """When the first destination in trouble is asked again; None: none is."""
+    def next_try(self, now: float) -> float | None:
+        """When the next pause of a destination in trouble ends; None: no pause does. One that is
+        over is nothing to wait for: its destination has no work, or no lane may have it."""
         times = [
             standing.not_before
             for name, standing in self._standings.items()
-            if standing.failures and not standing.active and name in self._open
+            if standing.not_before > now and not standing.active and name in self._open
         ]
         return min(times, default=None)

@@ -100,10 +100,11 @@ def test_a_failing_destination_has_one_lane_and_growing_pauses() -> None:
     pauses = []
     now = 10.0
     for _ in range(12):
-        due = schedule.next_try()
+        due = schedule.next_try(now)
         assert due is not None
         pauses.append(due - now)
         now = due
+        assert schedule.next_try(now) is None, "lanes would wake for it without end"
         assert schedule.wanted(now)["dead"] == 1
         schedule.put("dead", [1])
         assert take_all(schedule, now)["dead"] == 1
@@ -115,7 +116,7 @@ def test_a_failing_destination_has_one_lane_and_growing_pauses() -> None:
     schedule.put("dead", [1])
     schedule.take(now)
     schedule.ended("dead", GOOD, 0.1, now)
-    assert schedule.next_try() is None
+    assert schedule.next_try(now) is None
     assert schedule.wanted(now)["dead"] >= 4, "it is as good as any other again"
 
 

@@ -112,7 +112,7 @@ class Lanes:
                     return self._destinations[taken[0]], taken[1]
                 if self._closed or (held and now - idle_since > limits.sending_idle_s):
                     return None
-                next_try = self._schedule.next_try()
+                next_try = self._schedule.next_try(now)
                 wait_s = _patience_s if next_try is None else next_try - now
                 self._changed.wait(min(max(wait_s, 0.001), _patience_s))
 
