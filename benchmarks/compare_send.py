@@ -265,7 +265,7 @@ def decoder_rate(files: Sequence[Path], core: int) -> float:
 @click.option("--rounds", default=5, type=click.IntRange(1, 50), help="measured, after a warm-up")
 @click.option("--workload", default="ct", type=click.Choice(list(INSTANCES)))
 @click.option("--instances", default=0, type=click.IntRange(0), help="a round; 0: by workload")
-@click.option("--senders", default="all", help="parts of their names, comma-separated")
+@click.option("--sender", "senders", multiple=True, type=click.Choice(list(SENDERS)), help="all")
 @click.option("--sender-core", default=0)
 @click.option("--receiver-core", default=1)
 @click.option("--directory", type=click.Path(path_type=Path, exists=True))
@@ -274,19 +274,15 @@ def main(
     rounds: int,
     workload: str,
     instances: int,
-    senders: str,
+    senders: tuple[str, ...],
     sender_core: int,
     receiver_core: int,
     directory: Path | None,
     json_file: Path | None,
 ) -> None:
     """Compare senders of the same files to the same receiver, alternating."""
-    wanted = [part.strip() for part in senders.split(",")]
     names = [
-        name
-        for name in SENDERS
-        if (senders == "all" or any(part in name for part in wanted))
-        and (workload not in _OURS_ONLY or name.startswith("ours"))
+        name for name in senders or SENDERS if workload not in _OURS_ONLY or name.startswith("ours")
     ]
     os.sched_setaffinity(0, {receiver_core})
     root = Path(tempfile.mkdtemp(prefix="compare-send-", dir=directory))
