@@ -128,6 +128,11 @@ class Requestor:
         """P-DATA is about to be sent; the association is established."""
         self._act(Event.Evt9)
 
+    @property
+    def midway(self) -> bool:
+        """Whether a part of something has come, and not the rest."""
+        return bool(self._buffer or self._reader.midway)
+
     def receive(self, data: bytes, now: float) -> bytes:
         """Bytes came. Gives what is to be sent, most often nothing."""
         self._begin(now)

@@ -49,7 +49,7 @@ def trigger(tmp_path: Path) -> MadeStudy:
 
 @pytest.fixture
 def workstation(tmp_path: Path) -> Iterator[Storescp]:
-    made = Storescp(tmp_path / "workstation").start()
+    made = Storescp(tmp_path / "workstation")
     yield made
     made.close()
 

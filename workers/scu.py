@@ -18,7 +18,7 @@ from typing import NoReturn, Self
 
 from engine import limits, uids
 from engine.associate import AnsweredContext, ProposedContext
-from engine.dimse import CommandField
+from engine.dimse import CommandField, Status
 from engine.dimse_requests import (
     Message,
     Response,
@@ -29,6 +29,7 @@ from engine.dimse_requests import (
 from engine.errors import PeerError
 from engine.proposal import propose
 from engine.requestor import Requestor
+from engine.response_template import ResponseTemplate
 from engine.scu_failure import FailureKind, ScuFailure
 from workers.scu_transport import Peer, connect, tls_words
 
@@ -58,6 +59,7 @@ class ScuAssociation:
         self.proposed = proposal.contexts
         self.timeout_s = timeout_s
         self._message_id = 0
+        self._template = ResponseTemplate()
         self._interrupted = False
         self._closing = threading.Lock()  # between close() and interrupt(): a descriptor's reuse
         self._requestor = requestor = Requestor(proposal, timeout_s, time.monotonic())
@@ -182,6 +184,21 @@ class ScuAssociation:
             self._raise()
         return response
 
+    def receive_stored(self, message_id: int, sop_instance_uid: str) -> tuple[int, str]:
+        """The response to this C-STORE: (status, the peer's comment)."""
+        requestor, whole, data = self._requestor, False, b""
+        if not requestor.midway and not requestor.messages:
+            requestor.expect(time.monotonic(), self.timeout_s)
+            data = self._take()
+            if self._template.is_answer(data, message_id, sop_instance_uid):
+                return Status.SUCCESS, ""
+            self._hear(data)
+            whole = len(requestor.messages) == 1 and not requestor.midway and not requestor.over
+        response = self.receive_response(CommandField.C_STORE, message_id)
+        if whole and response.status == Status.SUCCESS:
+            self._template.learn(data, message_id, sop_instance_uid)
+        return response.status, response.comment
+
     def echo(self) -> int:
         """C-ECHO; the status. Verification must be among the contexts accepted."""
         context_id = next(
@@ -270,6 +287,10 @@ class ScuAssociation:
 
     def _read(self) -> None:
         """Read once, until the step's deadline. ScuFailure if that ended the association."""
+        self._hear(self._take())
+
+    def _take(self) -> bytes:
+        """What comes next, as it is."""
         requestor = self._requestor
         if requestor.failure is not None:
             self._raise()
@@ -291,6 +312,10 @@ class ScuAssociation:
         if not data:
             self._lose(None)
             self._raise()
+        return data
+
+    def _hear(self, data: bytes) -> None:
+        requestor = self._requestor
         answer = requestor.receive(data, time.monotonic())
         if requestor.failure is not None:
             self._end(answer)

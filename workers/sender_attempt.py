@@ -13,8 +13,7 @@ from typing import Final, NamedTuple
 
 from engine import limits
 from engine.associate import ProposedContext
-from engine.dimse import CommandField
-from engine.dimse_requests import Response, encode_store_request, status_words
+from engine.dimse_requests import encode_store_request, status_words
 from engine.errors import LocalError
 from engine.outbox_records import Delivery
 from engine.outgoing import (
@@ -213,16 +212,18 @@ class Sender:
             complete = flush(association)
         if complete:
             self._await_taking(association)
-        response = association.receive_response(CommandField.C_STORE, message_id)
-        return self._judge(association, response, complete)
+        status, comment = association.receive_stored(message_id, outgoing.sop_instance_uid)
+        return self._judge(association, status, comment, complete)
 
-    def _judge(self, association: ScuAssociation, response: Response, complete: bool) -> Verdict:
-        verdict = answered(response.status, response.comment)
+    def _judge(
+        self, association: ScuAssociation, status: int, comment: str, complete: bool
+    ) -> Verdict:
+        verdict = answered(status, comment)
         if not complete:
             # Answered in the middle of the data set: whatever it says, it does not have it all.
             association.abort()
             self._association = self._destination = None
-            reason = f"answered before it had the whole data set: {status_words(response.status)}"
+            reason = f"answered before it had the whole data set: {status_words(status)}"
             return verdict._replace(ending=Ending.REFUSED, reason=reason)
         return verdict
 
