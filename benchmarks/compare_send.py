@@ -38,11 +38,9 @@ _CONFIGURATION: Final = """data_directory = "{data}"
 [storage_scp]
 address = "127.0.0.1"
 port = {first}
-core = {core}
 [prefetch_scp]
 enabled = false
 [index]
-core = {core}
 [stats]
 address = "127.0.0.1"
 port = {second}
@@ -66,10 +64,10 @@ class Bench:
     directory: Path
     files: list[Path]
     port: int
-    core: int
+    cores: str
 
     def pinned(self, command: Sequence[str]) -> list[str]:
-        return ["taskset", "-c", str(self.core), *command]
+        return ["taskset", "-c", self.cores, *command]
 
 
 class Receiver:
@@ -166,7 +164,6 @@ def _ours(associations: str) -> Send:
                 data=bench.directory / "data",
                 first=first,
                 second=second,
-                core=bench.core,
                 port=bench.port,
                 associations=associations,
             )
@@ -233,7 +230,7 @@ def _round(send: Send, bench: Bench, receiver_core: int) -> dict[str, float]:
     }
 
 
-def decoder_rate(files: Sequence[Path], core: int) -> float:
+def decoder_rate(files: Sequence[Path], cores: str) -> float:
     """MB of samples a second that the decoder alone makes of these files, on one core."""
     code = (
         "import sys, time, pydicom\n"
@@ -249,7 +246,8 @@ def decoder_rate(files: Sequence[Path], core: int) -> float:
         "    _core.jpeg_lossless_decode_frames([frame], out, data.Rows, data.Columns, 1, 16, 1)\n"
         "print(len(out) * len(frames) / 1e6 / (time.perf_counter() - begun))\n"
     )
-    command = ["taskset", "-c", str(core), sys.executable, "-P", "-c", code]
+    core = cores[0]  # one, whatever the sender has
+    command = ["taskset", "-c", core, sys.executable, "-P", "-c", code]
     result = subprocess.run(
         [*command, *map(str, files[:200])],
         cwd=ROOT,
@@ -266,7 +264,7 @@ def decoder_rate(files: Sequence[Path], core: int) -> float:
 @click.option("--workload", default="ct", type=click.Choice(list(INSTANCES)))
 @click.option("--instances", default=0, type=click.IntRange(0), help="a round; 0: by workload")
 @click.option("--sender", "senders", multiple=True, type=click.Choice(list(SENDERS)), help="all")
-@click.option("--sender-core", default=0)
+@click.option("--sender-cores", default="0", help="the sender, with all its processes: 0, or 0,1")
 @click.option("--receiver-core", default=1)
 @click.option("--directory", type=click.Path(path_type=Path, exists=True))
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
@@ -275,7 +273,7 @@ def main(
     workload: str,
     instances: int,
     senders: tuple[str, ...],
-    sender_core: int,
+    sender_cores: str,
     receiver_core: int,
     directory: Path | None,
     json_file: Path | None,
@@ -295,7 +293,7 @@ def main(
             for name in order:
                 place = root / f"{number}-{names.index(name)}"
                 place.mkdir()
-                bench = Bench(place, files, free_ports(1)[0], sender_core)
+                bench = Bench(place, files, free_ports(1)[0], sender_cores)
                 one = _round(SENDERS[name], bench, receiver_core)
                 click.echo(
                     f"{'warm-up' if number == 0 else f'round {number}'} {name}:"
@@ -306,7 +304,7 @@ def main(
                 if number > 0:
                     figures[name].append(one)
                 if workload == "jpeg":
-                    one["decoder"] = decoder_rate(files, sender_core)
+                    one["decoder"] = decoder_rate(files, sender_cores)
     finally:
         shutil.rmtree(root)
     report = {"workload": workload, "machine": machine(), "rounds": figures}

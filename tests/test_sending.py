@@ -240,8 +240,8 @@ def test_paused_destinations_give_back_what_they_have() -> None:
 def test_leases_follow_what_is_used() -> None:
     schedule = filled("a", count=0)
     assert schedule.wanted(0.0) == {"a": limits.associations_sending_max}
-    schedule.put("a", range(100))
-    for _ in range(100):
+    schedule.put("a", range(200))
+    for _ in range(200):
         turn = schedule.take(0.0)
         assert turn is not None
         schedule.ended("a", GOOD, 0.001, 0.0)
