@@ -126,6 +126,13 @@ BAD_CERTIFICATES = [
 ]
 
 
+def has_bytes(file: Path) -> bool:
+    """Not when it has gone meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        return file.stat().st_size > 0
+    return False
+
+
 def test_bad_certificates(secured: SecuredGateway, tmp_path: Path) -> None:
     """In both versions, told by an alert, a line and a counter, while five good ones store."""
     with good_ones(secured, 0):
@@ -196,12 +203,15 @@ def test_tls_on_the_plain_port(secured: SecuredGateway) -> None:
 
 
 def test_handshakes_that_break_off(secured: SecuredGateway) -> None:
-    hello = client_hello()
-    refused(secured, "closed", partial(raw, secured, hello[: len(hello) // 2], shut=True))
-    refused(secured, "closed", partial(raw, secured, hello, shut=True))
-    broken = bytearray(hello)
-    broken[9:12] = b"\xff\xff\xff"  # the handshake message's version and the random's first byte
-    refused(secured, "protocol", partial(raw, secured, bytes(broken[:5]) + b"\x05" + hello[6:]))
+    with good_ones(secured, 2_000_000):
+        hello = client_hello()
+        refused(secured, "closed", partial(raw, secured, hello[: len(hello) // 2], shut=True))
+        refused(secured, "closed", partial(raw, secured, hello, shut=True))
+        broken = bytearray(hello)
+        broken[9:12] = (
+            b"\xff\xff\xff"  # the handshake message's version and the random's first byte
+        )
+        refused(secured, "protocol", partial(raw, secured, bytes(broken[:5]) + b"\x05" + hello[6:]))
 
 
 def test_a_silent_one_is_closed_in_time(secured: SecuredGateway) -> None:
@@ -273,33 +283,43 @@ def test_a_flipped_byte(secured: SecuredGateway, version: str) -> None:
     assert uid not in secured.find()
     incoming = secured.data / "incoming" / "secured_scp"
     # Names are made durable in stock; what counts is that no bytes are left in any.
-    eventually(lambda: not any(file.stat().st_size for file in incoming.iterdir()), 5, "all gone")
+    eventually(lambda: not any(map(has_bytes, incoming.iterdir())), 5, "all gone")
 
 
 def test_renegotiation(secured: SecuredGateway) -> None:
     """By `openssl s_client`, whose command letter R asks for it in TLS 1.2."""
-    key, chain = secured.peer_files
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{secured.secured_port}", "-tls1_2"]
-    command += ["-cert", str(chain), "-key", str(key)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT
-    ) as client:
-        assert client.stdin is not None
-        assert client.stdout is not None
-        eventually(lambda: secured.events("tls_established"), 5)
-        time.sleep(0.3)
-        client.stdin.write(b"R\n")
-        said = client.stdout.read()
-        client.wait(5)
-    assert b"no renegotiation" in said, said[-500:]
-    eventually(
-        lambda: secured.labelled("scai_tls_sessions_broken_total", "cause").get("renegotiation"),
-        5,
-        "counted",
-    )
-    line = secured.events("tls_broken")[-1]
-    assert line["provider_reason"] == "renegotiation"
+    with good_ones(secured, 3_000_000):
+        before = len(secured.events("tls_established"))
+        key, chain = secured.peer_files
+        command = [
+            "openssl",
+            "s_client",
+            "-connect",
+            f"127.0.0.1:{secured.secured_port}",
+            "-tls1_2",
+        ]
+        command += ["-cert", str(chain), "-key", str(key)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT
+        ) as client:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            eventually(lambda: len(secured.events("tls_established")) > before, 5)
+            time.sleep(0.3)
+            client.stdin.write(b"R\n")
+            said = client.stdout.read()
+            client.wait(5)
+        assert b"no renegotiation" in said, said[-500:]
+        eventually(
+            lambda: secured.labelled("scai_tls_sessions_broken_total", "cause").get(
+                "renegotiation"
+            ),
+            5,
+            "counted",
+        )
+        line = secured.events("tls_broken")[-1]
+        assert line["provider_reason"] == "renegotiation"
 
 
 def test_nothing_of_it_is_a_fault_of_ours(secured: SecuredGateway) -> None:
