@@ -33,9 +33,13 @@ def _read_process(pid: int) -> _Process | None:
 def _children(pid: int) -> list[int]:
     """What any of its threads started. Cheap: the rest of the machine is not looked at."""
     found: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # it has ended
+    for thread in threads:
         try:
-            found += map(int, path.read_text().split())
+            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
         except (FileNotFoundError, ProcessLookupError):
             continue  # that thread has ended: another has its children now
     return found
