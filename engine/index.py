@@ -1,13 +1,16 @@
-"""The index: an LMDB environment that one process writes and all others read.
+"""The index: an LMDB environment, what is in it, and how it is opened, changed and read.
 
 LMDB's own rules, which everything here keeps:
-- One writer process (a lock file sees to it); readers never wait for it, nor it for them.
+- One process changes it at a time, the others wait for their turn (`Environment.change`); readers
+  never wait, nor does anybody for them. Records are the indexer's (`IndexWriter` has a lock file);
+  sender, retriever and commands change tables of their own.
 - Opened once in a process and never across a fork; processes here are started by exec.
 - A reader that died leaves its slot behind and would pin old pages: the writer looks for them
   (`IndexWriter.check_readers`). Reading needs write access to the lock file.
 - A read transaction pins the pages it sees, so none is held longer than one answer takes; whoever
   walks the whole index does it in portions.
-- The map grows in the writer; a reader meets MapResizedError at its next transaction and follows.
+- The map grows in whoever changes; all others meet MapResizedError at their next transaction and
+  follow.
 - Keys have at most 511 bytes and at least one: see `lmdb_key` in engine/matching.py.
 - Not on a network file system.
 
@@ -18,19 +21,20 @@ what was undone, and the position in it goes back with it.
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import lmdb
 
 from engine import index_records as records
 from engine.errors import OperatorError
 from engine.index_records import Instance, Patient, Position, Series, Study
-from engine.limits import index_map_bytes_initial, index_readers_max
-from engine.storage import instance_path
+from engine.limits import index_map_bytes_initial, index_map_growth_factor, index_readers_max
+from engine.storage import instance_path, sync_directory
 
+T = TypeVar("T")
 INDEX_DIRECTORY: Final = "index"
 Tables = Mapping[str, lmdb._Database]
 # What a disk or an index may do to whoever writes; everything else is a fault of ours.
@@ -123,8 +127,36 @@ class Environment:
             self._open_tables(writable=False)
         return self._begin(write)
 
+    def change(
+        self, work: Callable[[lmdb.Transaction], T], again: Callable[[], None] = lambda: None
+    ) -> T:
+        """Run `work` in a transaction and commit it. On any error nothing of it remains.
+
+        When the map was full it has grown, `again` is called, and `work` is run again: so `work`
+        touches nothing but its transaction.
+        """
+        while True:
+            try:
+                with self.begin(write=True) as transaction:
+                    return work(transaction)
+            except lmdb.MapFullError:
+                size = self.lmdb.info()["map_size"]
+                self.lmdb.set_mapsize(size * index_map_growth_factor)
+                again()
+
     def close(self) -> None:
         self.lmdb.close()
+
+
+def create_environment(data_directory: Path) -> Environment:
+    """The environment to be changed, made if there is none. LMDB syncs its file; the directories
+    that lead to it are synced here."""
+    directory = data_directory / INDEX_DIRECTORY
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    environment = Environment(data_directory, writable=True)
+    for made in (directory, data_directory):
+        sync_directory(made)
+    return environment
 
 
 class View:

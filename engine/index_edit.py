@@ -4,9 +4,9 @@ LMDB lets one process write at a time; the indexer keeps decoded records over it
 drops them when it finds that somebody else has written (`Batch.generation`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import lmdb
 
@@ -16,9 +16,6 @@ from engine.corrections import Edit, Target
 from engine.errors import OperatorError
 from engine.index import INDEX_DIRECTORY, Environment, IndexReader, View
 from engine.index_batch import Batch, RecordCache
-from engine.limits import index_map_growth_factor
-
-T = TypeVar("T")
 
 
 class Edited(NamedTuple):
@@ -57,25 +54,16 @@ class IndexEditor:
             for attribute, text in changes.items()
         }
 
-        def work(batch: Batch) -> Edited:
-            return _edit(batch, target, checked, who, now_ns)
+        def work(transaction: lmdb.Transaction) -> Edited:
+            batch = Batch(transaction, self._environment.tables, RecordCache())
+            edited = _edit(batch, target, checked, who, now_ns)
+            batch.flush()
+            batch.advance_generation()
+            return edited
 
-        edited = self._commit(work)
+        edited = self._environment.change(work)
         self._environment.lmdb.sync(True)
         return edited
-
-    def _commit(self, work: Callable[[Batch], T]) -> T:
-        while True:
-            try:
-                with self._environment.begin(write=True) as transaction:
-                    batch = Batch(transaction, self._environment.tables, RecordCache())
-                    result = work(batch)
-                    batch.flush()
-                    batch.advance_generation()
-                return result
-            except lmdb.MapFullError:
-                size = self._environment.lmdb.info()["map_size"]
-                self._environment.lmdb.set_mapsize(size * index_map_growth_factor)
 
 
 def open_index_editor(data_directory: Path) -> IndexEditor:

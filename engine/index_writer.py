@@ -15,10 +15,8 @@ from typing import Final, TypeVar
 import lmdb
 
 from engine.errors import OperatorError
-from engine.index import INDEX_DIRECTORY, Environment, IndexReader
+from engine.index import INDEX_DIRECTORY, IndexReader, create_environment
 from engine.index_batch import Batch, RecordCache
-from engine.limits import index_map_growth_factor
-from engine.storage import sync_directory
 
 T = TypeVar("T")
 LOCK_FILE: Final = "writer.lock"
@@ -37,16 +35,13 @@ class IndexWriter:
         self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._environment = Environment(data_directory, writable=True)
+            self._environment = create_environment(data_directory)
         except BlockingIOError as error:
             os.close(self._lock)
             raise WriterBusyError("another process writes this index", str(directory)) from error
         except (lmdb.Error, OperatorError, OSError):
             os.close(self._lock)
             raise
-        # LMDB syncs its file, not the directories that lead to it.
-        for made in (directory, data_directory):
-            sync_directory(made)
         self._cache = RecordCache()
         self.check_readers()
 
@@ -56,20 +51,18 @@ class IndexWriter:
 
     def commit(self, work: Callable[[Batch], T]) -> T:
         """Run `work` in a transaction and commit it. On any error nothing of it remains."""
-        while True:
-            try:
-                with self._environment.begin(write=True) as transaction:
-                    batch = Batch(transaction, self._environment.tables, self._cache)
-                    result = work(batch)
-                    batch.flush()
-                return result
-            except lmdb.MapFullError:
-                self._cache.clear()
-                size = self._environment.lmdb.info()["map_size"]
-                self._environment.lmdb.set_mapsize(size * index_map_growth_factor)
-            except BaseException:
-                self._cache.clear()
-                raise
+
+        def run(transaction: lmdb.Transaction) -> T:
+            batch = Batch(transaction, self._environment.tables, self._cache)
+            result = work(batch)
+            batch.flush()
+            return result
+
+        try:
+            return self._environment.change(run, self._cache.clear)
+        except BaseException:
+            self._cache.clear()
+            raise
 
     def sync(self) -> None:
         """What was committed survives a power cut from here on."""

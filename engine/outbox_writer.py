@@ -11,12 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import lmdb
-
-from engine.index import INDEX_DIRECTORY, Environment, NoIndexError
-from engine.limits import index_map_growth_factor
+from engine.index import INDEX_DIRECTORY, Environment, NoIndexError, create_environment
 from engine.outbox import Outbox
-from engine.storage import sync_directory
 
 T = TypeVar("T")
 
@@ -29,29 +25,21 @@ class OutboxWriter:
     """
 
     def __init__(self, data_directory: Path, create: bool = True) -> None:
-        directory = data_directory / INDEX_DIRECTORY
         if create:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        elif not (directory / "data.mdb").exists():
+            self._environment = create_environment(data_directory)
+        elif (data_directory / INDEX_DIRECTORY / "data.mdb").exists():
+            self._environment = Environment(data_directory, writable=True)
+        else:
             raise NoIndexError("the service has not run here yet", str(data_directory))
-        self._environment = Environment(data_directory, writable=True)
-        if create:
-            for made in (directory, data_directory):
-                sync_directory(made)
         self._lock = threading.Lock()
         self._holder = 0
 
     def commit(self, work: Callable[[Outbox], T]) -> T:
         """Run `work` in a transaction and commit it; when the map was full, it is run again, so it
         touches nothing but the outbox. On any error nothing of it remains."""
+        environment = self._environment
         with self._alone():
-            while True:
-                try:
-                    with self._environment.begin(write=True) as transaction:
-                        return work(Outbox(transaction, self._environment.tables))
-                except lmdb.MapFullError:
-                    size = self._environment.lmdb.info()["map_size"]
-                    self._environment.lmdb.set_mapsize(size * index_map_growth_factor)
+            return environment.change(lambda changed: work(Outbox(changed, environment.tables)))
 
     @contextmanager
     def view(self) -> Iterator[Outbox]:
