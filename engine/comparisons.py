@@ -8,6 +8,7 @@ complained about: a value that is none of its kind matches nothing.
 import math
 import re
 from collections.abc import Callable
+from datetime import date
 from typing import Final, NamedTuple
 
 from engine import matching
@@ -31,13 +32,15 @@ class Kind(NamedTuple):
     """One kind of value: its name in messages, equality, and order if it has any.
 
     `bounds` gives the least and the greatest that a value of limited precision may mean, None when
-    it is no value of this kind.
+    it is no value of this kind. `doubt` says of a wanted value that has the right form why there
+    can be none such, "" if there can.
     """
 
     words: str
     single: Callable[[str], Matcher]
     bounds: Callable[[str], Bounds | None] | None
     is_listed: bool = True  # whether backslashes part values
+    doubt: Callable[[str], str] = lambda _: ""
 
 
 def number(text: str) -> Key | None:
@@ -80,6 +83,52 @@ def _moment_bounds(text: str) -> Bounds | None:
         return None
     given = "".join(part for part in found.groups()[:6] if part).replace(".", "")
     return given.ljust(20, "0"), given.ljust(20, "9")
+
+
+def _day_doubt(text: str) -> str:
+    """Of a date or a range of dates."""
+    return _first_doubt(text.split("-"), _impossible_day)
+
+
+def _time_doubt(text: str) -> str:
+    """Of a time or a range of times."""
+    return _first_doubt(text.split("-"), _impossible_time)
+
+
+def _moment_doubt(text: str) -> str:
+    """Of a date and time, as far as it is said; PS3.5 6.2 has offsets from -1200 to +1400."""
+    found = _MOMENT.fullmatch(text.strip(" \0"))
+    if found is None:
+        return ""
+    year, month, day, *clock, offset = found.groups()
+    why = _impossible_day(f"{year}{month or '01'}{day or '01'}")
+    why = why or _impossible_time("".join(part or "" for part in clock))
+    if offset is not None and not -1200 <= int(offset) <= 1400:
+        why = why or "no offset from UTC"
+    return f"{text!a} is {why}" if why else ""
+
+
+def _first_doubt(parts: list[str], impossible: Callable[[str], str]) -> str:
+    doubts = ((part.strip(), impossible(part)) for part in parts)
+    return next((f"{part!a} is {why}" for part, why in doubts if why), "")
+
+
+def _impossible_day(text: str) -> str:
+    day = matching.date_key(text)
+    try:
+        if day:
+            date(int(day[:4]), int(day[4:6]), int(day[6:]))
+    except ValueError as error:
+        return f"no day of the calendar: {error}"
+    return ""
+
+
+def _impossible_time(text: str) -> str:
+    """A minute with a leap second has 60."""
+    first = matching.time_bounds(text)[0]
+    if first and (first[:2] > "23" or first[2:4] > "59" or first[4:6] > "60"):
+        return "no time of day: 000000 is the first, 235960 the last"
+    return ""
 
 
 def _text_bounds(text: str) -> Bounds | None:
@@ -129,9 +178,14 @@ _LONG_TEXT: Final = _TEXT._replace(is_listed=False)
 _KINDS: Final = {
     "PN": Kind("a name", matching.name_matcher, None),
     "UI": Kind("a UID", _uid, None),
-    "DA": Kind("a date", _checked(matching.date_matcher), _date_bounds),
-    "TM": Kind("a time", _checked(matching.time_matcher), _time_bounds),
-    "DT": Kind("a date and time", _equal_by(_moment_bounds, "20240131"), _moment_bounds),
+    "DA": Kind("a date", _checked(matching.date_matcher), _date_bounds, doubt=_day_doubt),
+    "TM": Kind("a time", _checked(matching.time_matcher), _time_bounds, doubt=_time_doubt),
+    "DT": Kind(
+        "a date and time",
+        _equal_by(_moment_bounds, "20240131"),
+        _moment_bounds,
+        doubt=_moment_doubt,
+    ),
     "AS": Kind("an age", _equal_by(_age_bounds, "045Y or 006M"), _age_bounds),
     "LT": _LONG_TEXT,
     "ST": _LONG_TEXT,
@@ -209,4 +263,6 @@ def _written(kind: Kind, wanted: object) -> str:
         )
     if kind.is_listed and "\\" in text:
         raise ValueError("has a backslash, which parts values; write a list")
+    if doubt := kind.doubt(text):
+        raise ValueError(doubt)
     return text
