@@ -45,9 +45,12 @@ data_variable: Final = "SCAI_DATA"
 
 
 class ConfigurationError(OperatorError):
-    """A configuration that is refused, with all its problems in the order of the file."""
+    """A configuration that is refused, with all its problems in the order of the file.
 
-    def __init__(self, problems: list[Problem], source: str) -> None:
+    `data_path`: the directory it means, None if that is among what is wrong."""
+
+    def __init__(self, problems: list[Problem], source: str, data_path: Path | None = None) -> None:
+        self.data_path = data_path
         self.problems = sorted(problems, key=lambda problem: problem.line or 0)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         rows = "".join(f"\n  {problem}" for problem in self.problems)
@@ -113,7 +116,10 @@ def parse_config(
             others = [_split(path) for path in finding.others]
             reading.refuse(_split(finding.path), finding.text, others=others)
     if reading.problems:
-        raise ConfigurationError(reading.problems, source)
+        wrong = {problem.path for problem in reading.problems}
+        is_placed = wrong.isdisjoint(("data_directory", f"${data_variable}"))
+        data_path = config.data_path.absolute() if is_placed else None
+        raise ConfigurationError(reading.problems, source, data_path)
     return LoadedConfig(config, reading.origins, None)
 
 

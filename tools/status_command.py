@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from engine.config import ConfigurationError
 from engine.counters import CounterSegment, open_counters
+from engine.errors import OperatorError
 from engine.metrics import Counter, Gauge
 from tools.options import config_option, load
 from tools.stats_collector import journal_lag
@@ -88,10 +90,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command()
 @config_option
+@click.option(
+    "--data-directory",
+    "data_directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The service's data, when there is no configuration file that says it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of tables.")
-def command(config_path: Path | None, as_json: bool) -> int:
-    """Show processes, associations, rates and disk of the running service."""
-    data = load(config_path).config.data_path
+def command(config_path: Path | None, data_directory: Path | None, as_json: bool) -> int:
+    """Show processes, associations, rates and disk of the running service.
+
+    It is told also when the configuration file is no longer good, with a warning.
+    """
+    data = _data_path(config_path) if data_directory is None else data_directory.absolute()
     status = ask_status(data)
     segment = open_counters(data)
     if status is None or segment is None:
@@ -104,6 +116,22 @@ def command(config_path: Path | None, as_json: bool) -> int:
     else:
         _print(report)
     return Exit.OK
+
+
+def _data_path(config_path: Path | None) -> Path:
+    """Where the service's data is. What runs has read the file before it was spoilt, so nothing
+    else in it matters here."""
+    try:
+        return load(config_path).config.data_path
+    except ConfigurationError as error:
+        if error.data_path is None:
+            raise
+        text = f"warning: {error}\nwhat runs goes on with the settings it has"
+        click.echo(printable(text), err=True)
+        return error.data_path
+    except OperatorError as error:
+        text = f"{error.text}; mend it, or name its data: --data-directory DIR"
+        raise OperatorError(text, error.where) from error
 
 
 def _report(status: Status, segment: CounterSegment, data: Path) -> Report:
