@@ -198,7 +198,7 @@ class Retriever:
         spec = self.child.spec
         if spec.tls_digest != self._tls_digest:
             self._tls_digest = spec.tls_digest
-            self._context = _tls_context(spec)
+            self._context = read_secured(spec.tls_descriptor).client()
         assert self._context is not None, "never without TLS where it is asked for"
         return self._context
 
@@ -282,13 +282,6 @@ class Retriever:
             self.child.log.error(
                 "prefetch_fault", errno=code, kind=type(error).__name__, text=str(error)
             )
-
-
-def _tls_context(spec: RetrieverSpec) -> ssl.SSLContext:
-    """What remote AEs with TLS are spoken to with, from what the supervisor has laid ready."""
-    from engine.tls import context_of  # cryptography is not imported where nothing is secured
-
-    return context_of(read_secured(spec.tls_descriptor).material())
 
 
 async def run(child: Child[RetrieverSpec]) -> None:

@@ -159,7 +159,7 @@ class SenderRole:
         spec = self.child.spec
         if spec.tls_digest != self._tls_digest:
             self._tls_digest = spec.tls_digest
-            self._context = _tls_context(spec) if spec.tls_digest else None
+            self._context = read_secured(spec.tls_descriptor).client() if spec.tls_digest else None
         self._destinations = {
             remote.name: self._destination(remote, spec)
             for remote in spec.remotes
@@ -259,13 +259,6 @@ class SenderRole:
         if swept:
             self.child.log.warning("outbox_swept", files=len(swept))
         return len(swept)
-
-
-def _tls_context(spec: SenderSpec) -> ssl.SSLContext:
-    """From the material that the supervisor has read and checked."""
-    from engine.tls import context_of  # cryptography is not imported where nothing is secured
-
-    return context_of(read_secured(spec.tls_descriptor).material())
 
 
 async def run(child: Child[SenderSpec]) -> None:

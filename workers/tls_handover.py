@@ -7,6 +7,7 @@ it, and whoever reads always gets one whole version.
 
 import hashlib
 import os
+import ssl
 import time
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -56,6 +57,12 @@ class Secured(msgspec.Struct, frozen=True):
             client_authentication=self.client_authentication,
             warnings=(),
         )
+
+    def client(self) -> ssl.SSLContext:
+        """What remote AEs with TLS are spoken to with."""
+        from engine.tls import context_of  # cryptography is not imported where nothing is secured
+
+        return context_of(self.material())
 
     def server(self) -> _core.TlsServer:
         """The context; ValueError if OpenSSL would do anything else than asked."""
