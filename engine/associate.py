@@ -14,6 +14,7 @@ from typing import Final
 
 from engine import limits, uids
 from engine.errors import Rejection
+from engine.machine import Event
 from engine.user_information import (
     UserInformation,
     cut_items,
@@ -40,6 +41,18 @@ class PduType(IntEnum):
     RELEASE_RQ = 5
     RELEASE_RP = 6
     ABORT = 7
+
+
+# The row of PS3.8 table 9-10 that each of them is when it comes.
+PDU_EVENTS: Final = {
+    int(PduType.ASSOCIATE_RQ): Event.Evt6,
+    int(PduType.ASSOCIATE_AC): Event.Evt3,
+    int(PduType.ASSOCIATE_RJ): Event.Evt4,
+    int(PduType.P_DATA): Event.Evt10,
+    int(PduType.RELEASE_RQ): Event.Evt12,
+    int(PduType.RELEASE_RP): Event.Evt13,
+    int(PduType.ABORT): Event.Evt16,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from engine.associate import (
+    PDU_EVENTS,
     RELEASE_REQUEST,
     RELEASE_RESPONSE,
     AssociateRequest,
@@ -53,15 +54,6 @@ from engine.negotiation import (
     negotiate,
 )
 
-_PDU_EVENTS: Final = {
-    int(PduType.ASSOCIATE_RQ): Event.Evt6,
-    int(PduType.ASSOCIATE_AC): Event.Evt3,
-    int(PduType.ASSOCIATE_RJ): Event.Evt4,
-    int(PduType.P_DATA): Event.Evt10,
-    int(PduType.RELEASE_RQ): Event.Evt12,
-    int(PduType.RELEASE_RP): Event.Evt13,
-    int(PduType.ABORT): Event.Evt16,
-}
 # First bytes of what is not DICOM at all and comes again and again: a client set to TLS, a browser
 # or a health check on the wrong port.
 _STRANGERS: Final = {
@@ -241,7 +233,7 @@ class Association:
         self._act(Event.Evt19, fault.reason, fault.text)
 
     def _on_pdu(self, pdu: PduReceived) -> None:
-        event = _PDU_EVENTS.get(pdu.pdu_type)
+        event = PDU_EVENTS.get(pdu.pdu_type)
         if event is None:
             stranger = _STRANGERS.get(pdu.pdu_type, "")
             text = f"PDU of type {pdu.pdu_type}"

@@ -16,6 +16,7 @@ from typing import Final
 
 from engine import limits
 from engine.associate import (
+    PDU_EVENTS,
     RELEASE_REQUEST,
     RELEASE_RESPONSE,
     AnsweredContext,
@@ -35,15 +36,6 @@ from engine.scu_failure import FailureKind, ScuFailure, aborted, rejected
 from engine.user_information import UserInformation
 
 _HEADER: Final = struct.Struct(">BxI")
-_PDU_EVENTS: Final = {
-    int(PduType.ASSOCIATE_RQ): Event.Evt6,
-    int(PduType.ASSOCIATE_AC): Event.Evt3,
-    int(PduType.ASSOCIATE_RJ): Event.Evt4,
-    int(PduType.P_DATA): Event.Evt10,
-    int(PduType.RELEASE_RQ): Event.Evt12,
-    int(PduType.RELEASE_RP): Event.Evt13,
-    int(PduType.ABORT): Event.Evt16,
-}
 # An accept is no longer than what a request may be; the short ones have four bytes, and are
 # refused by name if they do not.
 _LENGTHS_MAX: Final = {
@@ -235,7 +227,7 @@ class Requestor:
     # --- PDUs ------------------------------------------------------------------------------------
 
     def _check_header(self, kind: int, length: int) -> None:
-        if kind not in _PDU_EVENTS:
+        if kind not in PDU_EVENTS:
             raise PeerError(
                 f"PDU of type {kind}{_STRANGERS.get(kind, '')}", AbortReason.UNRECOGNIZED_PDU
             )
@@ -245,7 +237,7 @@ class Requestor:
             )
 
     def _on_pdu(self, kind: int, body: bytes) -> None:
-        event = _PDU_EVENTS[kind]
+        event = PDU_EVENTS[kind]
         if event is Event.Evt16:
             source, reason = decode_abort(body)
             self._fail(aborted(source, reason))
