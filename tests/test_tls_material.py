@@ -3,6 +3,7 @@
 import datetime
 import struct
 import subprocess
+import sys
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from engine.tls_chain import Purpose
 from engine.tls_material import TlsMaterial, load_material, material_of, purposes_of
 from tests import certificates
 from tests.certificates import PASSWORD, Identity, bad, good, intermediate, issue, root
+from tests.gateway import ROOT
 from tests.jks_writer import JksKey, jks, seal
 
 _both = frozenset(Purpose)
@@ -222,6 +224,22 @@ def test_nothing_is_read_where_nothing_is_secured(tmp_path: Path) -> None:
     material = material_of(used)
     assert material is not None
     assert material.chain
+
+
+def test_a_start_without_tls_does_not_import_cryptography() -> None:
+    """Its import alone takes nearly a tenth of a second."""
+    script = (
+        "import sys\n"
+        "import tools.run_command\n"
+        "from engine.config import parse_config\n"
+        "from workers.supervision_plan import Resources\n"
+        "Resources('1', {}).secure(parse_config('').config)\n"
+        "sys.exit('imported' if 'cryptography' in sys.modules else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @settings(max_examples=40, deadline=None)

@@ -17,7 +17,6 @@ from engine.elements import extra_tags
 from engine.errors import OperatorError
 from engine.prefetch_rules import PrefetchRules
 from engine.rules import Rules
-from engine.tls_material import material_of
 from workers.placement import Assignment, Seat, place
 from workers.spec import (
     AnySpec,
@@ -64,7 +63,11 @@ class Resources:
 
         OperatorError: something is wrong with it. Nothing running hears of it before
         `handover.publish()`."""
-        material = material_of(config)
+        material = None
+        if config.secured_scp.enabled or any(remote.tls for remote in config.remotes):
+            from engine.tls_material import material_of  # cryptography takes long to import
+
+            material = material_of(config)
         self.tls_digest = self.handover.stage(material) if material is not None else ""
         self.tls_warnings = material.warnings if material is not None else ()
         ends = material.not_after.timestamp() if material is not None else 0
