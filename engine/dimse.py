@@ -71,8 +71,10 @@ def _broken(text: str) -> PeerError:
     return PeerError(text, AbortReason.NOT_SPECIFIED, AbortSource.SERVICE_USER)
 
 
-def decode_elements(command_set: bytes) -> dict[int, bytes]:
-    """Element number -> value of a command set, without the group length; or PeerError."""
+def decode_elements(command_set: bytes, odd_lengths: bool = False) -> dict[int, bytes]:
+    """Element number -> value of a command set, without the group length; or PeerError.
+
+    `odd_lengths`: values that nobody padded are taken as they are."""
     end = len(command_set)
     if end < _FIRST.size:
         raise _broken(f"command set of {end} bytes")
@@ -92,7 +94,7 @@ def decode_elements(command_set: bytes) -> dict[int, bytes]:
         at += 8
         if group != 0 or element <= before:
             raise _broken(f"command element ({group:04X},{element:04X}) is out of place")
-        if length & 1 or length > end - at:
+        if (length & 1 and not odd_lengths) or length > end - at:
             raise _broken(f"command element (0000,{element:04X}) of length {length}")
         elements[element] = command_set[at : at + length]
         at += length

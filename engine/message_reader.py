@@ -72,7 +72,8 @@ class MessageReader:
         self._keep(fragment, limits.command_bytes_max, "command set")
         if not flags & _LAST:
             return None
-        self._elements = decode_elements(bytes(self._parts))
+        # Comments and UIDs come unpadded too; where all lengths add up it is clear what is meant.
+        self._elements = decode_elements(bytes(self._parts), odd_lengths=True)
         self._parts.clear()
         return None if announces_data_set(self._elements) else self._whole(None)
 

@@ -24,7 +24,7 @@ from engine.scu_failure import FailureKind
 from tests import wire
 from tests.gateway import eventually, free_ports
 from tests.peer_scripts import Scp
-from tests.scripted_peer import ScriptedPeer
+from tests.scripted_peer import Link, ScriptedPeer
 from tests.tap import data_set_of_file
 from workers import scu_transport
 from workers.scu import Peer, ScuAssociation, ScuFailure
@@ -105,6 +105,31 @@ def test_a_store_and_its_status() -> None:
         association.release()
     assert peer.stored[uid].data == data
     assert peer.stored[uid].transfer_syntax == wire.IMPLICIT
+
+
+@pytest.mark.parametrize("status", [0x0000, 0xA700])
+def test_text_of_odd_length_in_a_response(status: int) -> None:
+    uid = "1.2.3.4"  # seven characters
+    more = {0x0002: wire.CT_IMAGE.encode(), 0x0902: b"odd", 0x1000: uid.encode()}
+    assert len(more[0x0002]) % 2, "as some peers send it: neither is padded"
+
+    def script(link: Link) -> None:
+        link.associate()
+        for _ in range(2):
+            request = link.message()
+            assert request is not None
+            link.respond(request, status, None, more)
+        assert link.message() is None
+        link.release()
+
+    data = wire.small_data_set(uid)
+    with ScriptedPeer(script) as peer, opened(peer, STORE) as association:
+        for _ in range(2):  # the second one is like the first
+            message = association.next_message_id()
+            command = encode_store_request(message, wire.CT_IMAGE, uid)
+            association.send_message(3, command, data)
+            assert association.receive_stored(message, uid) == (status, "odd")
+        association.release()
 
 
 def test_a_query_with_many_answers_and_a_cancel() -> None:
