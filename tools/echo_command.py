@@ -6,26 +6,23 @@ the service runs and when it does not.
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Final
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from engine import limits
 from engine.config import Config, Remote
 from engine.config_values import check_ae_title, check_host, suggestion
 from engine.errors import OperatorError
 from tools.options import config_option, load
-from tools.terminal import Exit, printable
+from tools.tables import Column, Row, print_table
+from tools.terminal import Exit
 from workers.echo import Echo, echo_each
 from workers.scu import Peer
 
-_piped_width: Final = 250  # nobody's window sets a bound
+_HEADINGS: Final = ("remote", "AE title", "address", "outcome", "round trip", "context")
 
 
 @click.command()
@@ -64,7 +61,7 @@ def command(
             fields = {**msgspec.to_builtins(result), "succeeded": result.succeeded}
             click.echo(json.dumps(fields))  # ASCII only: what could steer a terminal is escaped
     if not as_json:
-        _print(results)
+        print_table(map(Column, _HEADINGS), map(_table_row, results))
     return Exit.OK if all(result.succeeded for result in results) else Exit.NEGATIVE
 
 
@@ -122,25 +119,14 @@ def _peers(config: Config, remotes: list[Remote]) -> list[Peer]:
     ]
 
 
-def _print(results: list[Echo]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("remote", "AE title", "address", "outcome", "round trip", "context"):
-        table.add_column(heading, overflow="fold")
-    for result in results:
-        outcome = result.text
-        if result.status is None:
-            outcome = f"{result.outcome.replace('_', ' ')}: {outcome}"
-        round_trip = "-"
-        if result.round_trip_s is not None:
-            round_trip = f"{result.round_trip_s * 1000:.1f} ms"
-        host = f"[{result.host}]" if ":" in result.host else result.host
-        address = f"{host}:{result.port}" + (" (TLS)" if result.tls else "")
-        cells = (
-            *(result.name, result.ae_title, address, outcome, round_trip),
-            result.context or "-",
-        )
-        table.add_row(
-            *(Text(printable(cell).replace("\n", "\\n")) for cell in cells),
-            style="" if result.succeeded else "bold",
-        )
-    Console(width=None if sys.stdout.isatty() else _piped_width).print(table)
+def _table_row(result: Echo) -> Row:
+    outcome = result.text
+    if result.status is None:
+        outcome = f"{result.outcome.replace('_', ' ')}: {outcome}"
+    round_trip = "-"
+    if result.round_trip_s is not None:
+        round_trip = f"{result.round_trip_s * 1000:.1f} ms"
+    host = f"[{result.host}]" if ":" in result.host else result.host
+    address = f"{host}:{result.port}" + (" (TLS)" if result.tls else "")
+    cells = (result.name, result.ae_title, address, outcome, round_trip, result.context or "-")
+    return Row(cells, bold=not result.succeeded)

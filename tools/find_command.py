@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, Final
@@ -22,10 +21,10 @@ from engine.index_freshness import catch_up
 from engine.query import Match, Query, find
 from engine.query_level import QueryLevel
 from tools.options import config_option, load
-from tools.terminal import Exit, printable
+from tools.tables import Column, Row, print_table
+from tools.terminal import Exit, moment
 
 _table_rows_default: Final = 100
-_piped_width: Final = 250  # nobody's window sets a bound
 _lines_in_memory_max: Final = 64 << 20
 _WORD_START: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -158,7 +157,7 @@ def fields_of(match: Match) -> dict[str, Any]:
             "path": match.path,
             "file_bytes": instance.file_bytes,
             "crc32c": f"{instance.file_crc32c:08x}",
-            "received": _moment(instance.received_ns),
+            "received": moment(instance.received_ns),
             "calling_ae_title": instance.calling_ae_title,
             "called_ae_title": instance.called_ae_title,
             "peer": instance.peer,
@@ -170,15 +169,10 @@ def fields_of(match: Match) -> dict[str, Any]:
     fields |= {
         "instances": record.instances,
         "file_bytes": record.file_bytes,
-        "received_first": _moment(record.first_received_ns),
-        "received_last": _moment(record.last_received_ns),
+        "received_first": moment(record.first_received_ns),
+        "received_last": moment(record.last_received_ns),
     }
     return fields
-
-
-def _moment(nanoseconds: int) -> str:
-    moment = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _print_json(reader: IndexReader, query: Query, data_directory: Path) -> int:
@@ -198,23 +192,13 @@ def _print_json(reader: IndexReader, query: Query, data_directory: Path) -> int:
 
 
 def _print_table(matches: Sequence[Match], query: Query) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     if not matches:
         return
     columns = _COLUMNS[query.level]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, name in columns:
-        table.add_column(heading, no_wrap=name.endswith("_uid"), overflow="fold")
-    for match in matches:
-        fields = fields_of(match)
-        table.add_row(*(Text(_cell(fields.get(name, ""))) for _, name in columns))
-    Console(width=None if sys.stdout.isatty() else _piped_width).print(table)
+    found = map(fields_of, matches)
+    print_table(
+        (Column(heading, whole=name.endswith("_uid")) for heading, name in columns),
+        (Row([fields.get(name) for _, name in columns]) for fields in found),
+    )
     if len(matches) == query.limit:
         click.echo(f"the first {len(matches)}; more with --limit", err=True)
-
-
-def _cell(value: object) -> str:
-    return printable(str(value)).replace("\n", "\\n")

@@ -22,6 +22,9 @@ config_option = click.option(
 )
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+
+
 def load(config_path: Path | None) -> LoadedConfig:
     """The configuration a command works with; OperatorError if there is anything wrong with it."""
     return load_config(config_path, os.environ)

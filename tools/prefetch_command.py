@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,20 +17,19 @@ from engine.index import NoIndexError
 from engine.prefetch_jobs import PrefetchJobs
 from engine.prefetch_records import Ask, Job, State
 from engine.prefetch_store import PrefetchStore
-from tools.options import config_option, load
-from tools.terminal import Exit, printable
+from tools.options import config_option, json_option, load
+from tools.tables import Column, Row, print_table
+from tools.terminal import Exit, moment, one_line
 
 _STATES: Final = {state.name.lower(): state for state in State}
 _table_rows_default: Final = 50
-_piped_width: Final = 250  # nobody's window sets a bound
-_json_option = click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
 
 
 @click.group(name="prefetch", invoke_without_command=True)
 @config_option
 @click.option("--state", "state_name", type=click.Choice(list(_STATES)))
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many; a table: 50.")
-@_json_option
+@json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -71,7 +69,7 @@ def command(
 @command.command()
 @click.argument("number", type=click.IntRange(min=1))
 @config_option
-@_json_option
+@json_option
 @click.pass_context
 def show(context: click.Context, number: int, config_path: Path | None, as_json: bool) -> int:
     """Show one prefetch with its studies, what is missing, and what there is to say.
@@ -93,7 +91,7 @@ def show(context: click.Context, number: int, config_path: Path | None, as_json:
         for position, row in enumerate(rows):
             label = name.replace("_", " ") if position == 0 else ""
             if row != "":
-                click.echo(_cell(f"{label:<{width}}  {_row_text(row)}"))
+                click.echo(one_line(f"{label:<{width}}  {_row_text(row)}"))
     return Exit.OK
 
 
@@ -175,9 +173,9 @@ def fields_of(job: Job) -> dict[str, Any]:
         "attempts": job.attempts,
         "step": progress.step,
         "reason": job.reason,
-        "created": _moment(job.created_ns),
-        "due": _moment(job.due_ns),
-        "changed": _moment(job.changed_ns),
+        "created": moment(job.created_ns),
+        "due": moment(job.due_ns),
+        "changed": moment(job.changed_ns),
         "studies": [
             {
                 "study_instance_uid": study.study_uid,
@@ -201,11 +199,6 @@ def fields_of(job: Job) -> dict[str, Any]:
     }
 
 
-def _moment(nanoseconds: int) -> str:
-    moment = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 # (heading, field, how it is laid out)
 _COLUMNS: Final = (
     ("No.", "number", "right"),
@@ -223,21 +216,15 @@ _COLUMNS: Final = (
 
 
 def _print_table(listed: list[Job]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, _, side in _COLUMNS:
-        table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
-    for job in listed:
-        fields = fields_of(job)
-        fields["asked"] = _asked_shortly(job.ask)
-        fields["seconds"] = f"{job.seconds:.1f}"
-        fields["reason"] = job.reason or job.progress.step
-        table.add_row(*(Text(_cell(fields[name])) for _, name, _ in _COLUMNS))
-    Console(width=None if sys.stdout.isatty() else _piped_width).print(table)
+    print_table(
+        (Column(heading, right=side == "right") for heading, _, side in _COLUMNS),
+        (Row(_cells(job)) for job in listed),
+    )
 
 
-def _cell(value: object) -> str:
-    return printable(str(value)).replace("\n", "\\n")
+def _cells(job: Job) -> list[object]:
+    fields = fields_of(job)
+    fields["asked"] = _asked_shortly(job.ask)
+    fields["seconds"] = f"{job.seconds:.1f}"
+    fields["reason"] = job.reason or job.progress.step
+    return [fields[name] for _, name, _ in _COLUMNS]

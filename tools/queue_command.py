@@ -25,7 +25,7 @@ from engine.outbox_records import Delivery, State
 from engine.outbox_spool import OUTBOX_DIRECTORY
 from engine.outbox_view import OutboxView
 from engine.storage import STORE_DIRECTORY
-from tools.options import config_option, load
+from tools.options import config_option, json_option, load
 from tools.queue_change import (
     Change,
     Selection,
@@ -46,7 +46,6 @@ from tools.terminal import Exit, printable
 
 _table_rows_default: Final = 50
 _UNDELIVERED: Final = tuple(state for state in State if state is not State.DELIVERED)
-_json_option: Final = click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
 
 
 class _Wanted(NamedTuple):
@@ -63,7 +62,7 @@ class _Wanted(NamedTuple):
 @click.option("--state", "state_name", type=click.Choice(list(STATE_NAMES)))
 @study_option
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many; a table: 50.")
-@_json_option
+@json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -100,7 +99,7 @@ def command(
 @command.command()
 @click.argument("numbers", type=click.IntRange(min=1), nargs=-1, required=True)
 @config_option
-@_json_option
+@json_option
 def show(numbers: tuple[int, ...], config_path: Path | None, as_json: bool) -> int:
     """Show deliveries by their numbers. Exit code 1 when one of them is not there."""
     reader = _open(_config(config_path))

@@ -5,9 +5,7 @@ said when it refused is shown as it was recorded, escaped.
 """
 
 import json
-import sys
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,13 +13,16 @@ import click
 
 from engine.config import Remote
 from engine.index import NoIndexError, open_index_reader
-from engine.outbox_records import Delivery, State
+from engine.outbox_records import State
 from engine.outbox_view import OutboxView
 from tools.options import config_option, load
-from tools.terminal import Exit, printable
+from tools.tables import Column, Row, print_table
+from tools.terminal import Exit, moment
 
-_piped_width: Final = 250  # nobody's window sets a bound
-_ns: Final = 1e9
+_HEADINGS: Final = (
+    *("Name", "AE title", "Address", "TLS", "State", "Waiting", "Sending", "Failed"),
+    *("Last success", "Last failure"),
+)
 
 
 @click.command(name="remotes")
@@ -38,7 +39,7 @@ def command(config_path: Path | None, as_json: bool) -> int:
         for row in rows:
             click.echo(json.dumps(row))
     elif rows:
-        _print_table(rows)
+        print_table(map(Column, _HEADINGS), map(_table_row, rows))
     if not rows:
         click.echo("no remote AEs: add [[remotes]] to the configuration", err=True)
     return Exit.OK if rows else Exit.NEGATIVE
@@ -80,8 +81,8 @@ def _row(remote: Remote, outbox: OutboxView | None) -> dict[str, Any]:
         "outgoing_directory": remote.outgoing_directory,
         "state": _state(remote.paused, is_paused),
         **{state.name.lower(): counts.get((remote.name, state), 0) for state in State},
-        "last_success": _moment(succeeded),
-        "last_failure": _moment(failed),
+        "last_success": None if succeeded is None else moment(succeeded.changed_ns, "seconds"),
+        "last_failure": None if failed is None else moment(failed.changed_ns, "seconds"),
         "last_failure_reason": "" if failed is None else failed.reason,
     }
 
@@ -92,26 +93,11 @@ def _state(by_file: bool, by_hand: bool) -> str:
     return "paused" if by_hand else "open"
 
 
-def _moment(delivery: Delivery | None) -> str | None:
-    if delivery is None:
-        return None
-    moment = datetime.fromtimestamp(delivery.changed_ns / _ns, UTC)
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = ("Name", "AE title", "Address", "TLS", "State", "Waiting", "Sending", "Failed")
-    for heading in (*columns, "Last success", "Last failure"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        host = f"[{row['host']}]" if ":" in row["host"] else row["host"]
-        failure = " ".join(filter(None, (row["last_failure"], row["last_failure_reason"])))
-        cells = (
+def _table_row(row: dict[str, Any]) -> Row:
+    host = f"[{row['host']}]" if ":" in row["host"] else row["host"]
+    failure = " ".join(filter(None, (row["last_failure"], row["last_failure_reason"])))
+    return Row(
+        (
             row["name"],
             row["ae_title"],
             f"{host}:{row['port']}",
@@ -123,5 +109,4 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             row["last_success"] or "never",
             failure or "none",
         )
-        table.add_row(*(Text(printable(str(cell)).replace("\n", "\\n")) for cell in cells))
-    Console(width=None if sys.stdout.isatty() else _piped_width).print(table)
+    )

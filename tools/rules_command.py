@@ -25,7 +25,7 @@ from engine.rule_trial import Arriving, Trial, subject_in_file
 from engine.rules import Explanation, Rules
 from tools import prefetch_explained
 from tools.options import config_option, load
-from tools.terminal import Exit, printable
+from tools.terminal import Exit, one_line, printable
 
 _shown_characters_max: Final = 120
 
@@ -171,7 +171,7 @@ def _arrival_text(file: Path, trial: Trial) -> str:
     subject = trial.subject
     return (
         f"{file}: {_named(trial.head.sop_class)}, {_named(trial.head.transfer_syntax)}\n"
-        f'  as if "{_one_line(subject.calling_ae_title)}" sent it to {subject.receiving_table} '
+        f'  as if "{one_line(subject.calling_ae_title)}" sent it to {subject.receiving_table} '
         f"at {subject.received:%Y-%m-%d %H:%M}"
     )
 
@@ -189,12 +189,7 @@ def _verdict_text(verdict: Verdict) -> str:
         found = found[: _shown_characters_max - 3] + "..."
     has = "it is absent" if not found else f'it is "{found}"'
     mark = "yes" if verdict.holds else "NO "
-    return _one_line(f"  {mark}  {verdict.key} = {verdict.wanted}; {has}")
-
-
-def _one_line(text: str) -> str:
-    """What came with the file must not look like a line of ours."""
-    return text.replace("\n", "\\n")
+    return one_line(f"  {mark}  {verdict.key} = {verdict.wanted}; {has}")
 
 
 def _sendings_text(sendings: list[dict[str, Any]]) -> str:

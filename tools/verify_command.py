@@ -22,7 +22,7 @@ from engine.storage import StoreTree
 from engine.verify import REMEDIES, Finding, Kind, Report, Verifier
 from native import _core
 from tools.options import config_option, load
-from tools.terminal import Exit, printable
+from tools.terminal import Exit, one_line, printable
 
 if TYPE_CHECKING:
     from engine.image_check import Checked
@@ -167,7 +167,7 @@ def _print_report(report: Report, pixels: bool, show_all: bool) -> None:
         for finding in shown if show_all else shown[:_shown_max]:
             what = finding.path or finding.study_uid
             text = f": {finding.text}" if finding.text else ""
-            click.echo("  " + printable(f"{what}{text}").replace("\n", "\\n"))
+            click.echo("  " + one_line(f"{what}{text}"))
         if len(shown) > _shown_max and not show_all:
             click.echo(f"  ... and {len(shown) - _shown_max} more (--all)")
 
@@ -183,4 +183,4 @@ def _print_outcomes(findings: Sequence[Finding], writer: _Writer) -> None:
     for action, outcome in zip(actions, outcomes, strict=True):
         if not outcome.done:
             what = action.path or action.study_uid
-            click.echo("  left: " + printable(f"{what}: {outcome.text}").replace("\n", "\\n"))
+            click.echo("  left: " + one_line(f"{what}: {outcome.text}"))
