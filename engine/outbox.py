@@ -165,13 +165,6 @@ class Outbox(OutboxView):
             retried.append(delivery)
         return retried
 
-    def retry_all_failed(
-        self, destination: str | None, now_ns: int, limit: int = outbox_portion_max
-    ) -> int:
-        """retry() for a portion of the failed ones; how many. Repeat until it answers 0."""
-        found = self.deliveries(State.FAILED, destination, limit=limit)
-        return len(self.retry([delivery.number for delivery in found], now_ns))
-
     def discard(self, numbers: Iterable[int], now_ns: int) -> list[Delivery]:
         """Take deliveries out, in whatever state but being sent. As they were."""
         del now_ns

@@ -261,19 +261,6 @@ def test_each_order_heeds_the_state(writer: OutboxWriter) -> None:
     assert counts(writer) == {State.SENDING: 1}
 
 
-def test_all_that_failed_is_retried_in_portions(writer: OutboxWriter) -> None:
-    numbers = ask(writer, *(new(f"a{n}", f"S{n}") for n in range(7)), new("b", destination="P2"))
-    lease(writer, 9)
-    lease(writer, 9, to="P2")
-    for number in numbers:
-        fail(writer, number)
-    done = [writer.commit(lambda outbox: outbox.retry_all_failed("PACS", 30, 3)) for _ in range(4)]
-    assert done == [3, 3, 1, 0]
-    assert writer.commit(lambda outbox: outbox.retry_all_failed(None, 30)) == 1
-    assert counts(writer) == {State.WAITING: 8}
-    assert len(lease(writer, 9)) == 7
-
-
 # --- looking --------------------------------------------------------------------------------------
 def test_lists_are_by_number_and_in_portions(writer: OutboxWriter) -> None:
     asked = [

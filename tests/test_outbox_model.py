@@ -224,22 +224,6 @@ class OutboxMachine(RuleBasedStateMachine):
                 plain.due = self.now
             self.change(plain, State.HELD if order == "hold" else State.WAITING)
 
-    @rule(destination=st.none() | destinations, limit=st.integers(1, 3))
-    def retry_all(self, destination: str | None, limit: int) -> None:
-        failed = [
-            each
-            for number, each in sorted(self.known.items())
-            if each.state is State.FAILED and destination in (None, each.destination)
-        ][:limit]
-        done = self.writer.commit(
-            lambda outbox: outbox.retry_all_failed(destination, self.now, limit)
-        )
-        assert done == len(failed)
-        for each in failed:
-            each.attempts = 0
-            each.due = self.now
-            self.change(each, State.WAITING)
-
     @rule(destination=destinations, paused=st.booleans())
     def pause(self, destination: str, paused: bool) -> None:
         self.writer.commit(lambda outbox: outbox.pause(destination, paused))
