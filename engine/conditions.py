@@ -14,7 +14,7 @@ All conditions of a table must hold; so must all parts of one condition. Of an a
 several values any one may match. Used for routing and for prefetching alike; pure.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -99,14 +99,24 @@ def compile_conditions(table: Mapping[str, object], where: str) -> Conditions:
 
 def faults_of(table: Mapping[str, object], where: str) -> list[OperatorError]:
     """All that is wrong with a table, not only the first of it."""
-    faults: list[OperatorError] = []
-    for portion in (table, *({key: wanted} for key, wanted in table.items())):
+    faults: dict[tuple[str, str], OperatorError] = {}
+    for portion in (table, *_portions(table)):
         try:
             compile_conditions(portion, where)
         except OperatorError as error:
-            if not any(error.where == known.where for known in faults):
-                faults.append(error)
-    return faults
+            faults.setdefault((error.where, error.text), error)
+    return [*faults.values()]
+
+
+def _portions(table: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Each condition by itself, then each part of it, and each value of a list."""
+    for key, wanted in table.items():
+        yield {key: wanted}
+        parts = wanted if isinstance(wanted, dict) and key not in _FACTS else {}
+        yield from ({key: {part: value}} for part, value in parts.items())
+        for part, values in (*parts.items(), ("", wanted)):
+            for value in values if isinstance(values, list) else ():
+                yield {key: {part: [value]} if part else [value]}
 
 
 def _compile_one(key: str, wanted: object, where: str) -> Condition:

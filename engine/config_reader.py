@@ -1,7 +1,8 @@
 """From a parsed TOML table to frozen structs, collecting every problem instead of the first.
 
 Called by engine/config.py. A value that is wrong is replaced by its default for the rest of the
-reading, so that the others are still checked; the caller uses nothing if there is any problem.
+reading, or by an empty one, so that the others are still checked and keep their positions in a
+list; the caller uses nothing if there is any problem.
 """
 
 import types
@@ -88,7 +89,7 @@ class Reading:
     def read_table(
         self, model: type[Struct], default: Struct | None, raw: object, path: Path
     ) -> Struct | None:
-        """A struct from a table; None when something required is missing or wrong."""
+        """A struct from a table; `default` when it is none."""
         if not isinstance(raw, dict):
             self.refuse(path, "must be a table", shown(raw))
             return default
@@ -108,8 +109,8 @@ class Reading:
                 values[name] = standing
             else:
                 values[name] = standing
-        if any(value is msgspec.NODEFAULT for value in values.values()):
-            return default
+            if values[name] is msgspec.NODEFAULT:
+                values[name] = _nothing(leaf_of(info.type))
         return model(**values)
 
     def _read_value(self, leaf: Leaf, standing: Any, raw: object, path: Path) -> Any:
@@ -172,6 +173,13 @@ def default_of(info: msgspec.structs.FieldInfo) -> Any:
     if info.default_factory is not msgspec.NODEFAULT:
         return info.default_factory()
     return info.default
+
+
+def _nothing(leaf: Leaf) -> Any:
+    """What stands for a required value that is missing or wrong: nobody gets to use it."""
+    if get_origin(leaf.type) is tuple:
+        return ()
+    return 0 if int in _alternatives(leaf.type) else ""
 
 
 def leaf_of(annotation: Any) -> Leaf:

@@ -5,12 +5,12 @@ rule says which settings it looked at, so that it is not told of one that is wro
 """
 
 import ipaddress
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from engine.conditions import compile_conditions, faults_of
-from engine.config_entities import StorageAe
+from engine.config_entities import Remote, StorageAe
 from engine.config_settings import Config
 from engine.config_tls import PASSWORD_VARIABLES, store_of
 from engine.config_values import suggestion
@@ -154,7 +154,6 @@ def _check_remotes(config: Config) -> Iterator[Finding]:
 
 def _check_rules(config: Config) -> Iterator[Finding]:
     """Rules have names of their own, name remote AEs that there are, and can be understood."""
-    remotes = {remote.name for remote in config.remotes}
     seen: dict[str, int] = {}
     for index, rule in enumerate(config.rules):
         path = f"rules[{index}]"
@@ -169,22 +168,30 @@ def _check_rules(config: Config) -> Iterator[Finding]:
         yield from _check_rule_name(rule.name, path, "rules")
         if not rule.to:
             yield Finding(f"{path}.to", "must name one remote AE or more", ("rules",))
-        yield from _check_destinations(rule.to, remotes, f"{path}.to", "rules")
-        for fault in faults_of(rule.when, f"{path}.when"):
-            yield Finding(fault.where, fault.text, (f"{path}.when", "rules"))
+        yield from _check_destinations(rule.to, config.remotes, f"{path}.to", "rules")
+        yield from _check_conditions(rule.when, f"{path}.when", "rules")
     yield from _check_rule_attributes(config)
 
 
 def _check_destinations(
-    to: Iterable[str], remotes: Collection[str], path: str, table: str
+    to: Iterable[str], remotes: Sequence[Remote], path: str, table: str
 ) -> Iterator[Finding]:
-    """Whoever is named is there."""
-    unknown = [remote for remote in to if remote not in remotes]
+    """Whoever is named is there; one whose name is wrong may be the one that is meant."""
+    names = {remote.name for remote in remotes}
+    unknown = [remote for remote in to if remote not in names]
     if unknown:
-        named = ", ".join(
-            f"{each!a} is no remote AE{suggestion(each, remotes)}" for each in unknown
-        )
-        yield Finding(path, f"{named}; add it as [[remotes]]", (table, "remotes"))
+        named = ", ".join(f"{each!a} is no remote AE{suggestion(each, names)}" for each in unknown)
+        others = (f"remotes[{index}].name" for index in range(len(remotes)))
+        yield Finding(path, f"{named}; add it as [[remotes]]", (table, "remotes", *others))
+
+
+def _check_conditions(when: Mapping[str, object], path: str, table: str) -> Iterator[Finding]:
+    """They can be understood; what is wrong with one condition is told in one line."""
+    texts: dict[str, list[str]] = {}
+    for fault in faults_of(when, path):
+        texts.setdefault(fault.where, []).append(fault.text)
+    for place, found in texts.items():
+        yield Finding(place, "; ".join(found), (path, table))
 
 
 def _check_rule_name(name: str, path: str, table: str) -> Iterator[Finding]:
@@ -199,7 +206,6 @@ def _check_rule_name(name: str, path: str, table: str) -> Iterator[Finding]:
 
 def _check_prefetch(config: Config) -> Iterator[Finding]:
     """Prefetch rules have names of their own, name an archive that there is, and can be met."""
-    remotes = {remote.name for remote in config.remotes}
     seen: dict[str, int] = {}
     for index, rule in enumerate(config.prefetch):
         path = f"prefetch[{index}]"
@@ -211,22 +217,16 @@ def _check_prefetch(config: Config) -> Iterator[Finding]:
                 "case does not tell them apart",
                 ("prefetch",),
             )
-        yield from _check_destinations(rule.to, remotes, f"{path}.to", "prefetch")
+        yield from _check_destinations(rule.to, config.remotes, f"{path}.to", "prefetch")
+        archive = (rule.archive,)
+        yield from _check_destinations(archive, config.remotes, f"{path}.archive", "prefetch")
         if rule.archive in rule.to:
             yield Finding(
                 f"{path}.to",
                 f"names {rule.archive!a}, the archive itself: what comes from there is there",
                 ("prefetch",),
             )
-        if rule.archive not in remotes:
-            near = suggestion(rule.archive, remotes)
-            yield Finding(
-                f"{path}.archive",
-                f"{rule.archive!a} is no remote AE of this file{near}; add it as [[remotes]]",
-                ("prefetch", "remotes"),
-            )
-        for fault in faults_of(rule.when, f"{path}.when"):
-            yield Finding(fault.where, fault.text, (f"{path}.when", "prefetch"))
+        yield from _check_conditions(rule.when, f"{path}.when", "prefetch")
     if config.prefetch and not config.prefetch_scp.enabled:
         yield Finding(
             "prefetch_scp.enabled",

@@ -1,7 +1,6 @@
 """The configuration: defaults of the conformance statement, and everything that must be refused."""
 
 import ipaddress
-import re
 
 import msgspec
 import pytest
@@ -395,37 +394,6 @@ _hosts = [
 def test_hosts_of_remotes(host: str, good: bool) -> None:
     text = f'[[remotes]]\nname = "a"\nae_title = "A"\nport = 1\nhost = "{host}"\n'
     assert (problems(text) == []) == good
-
-
-def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
-    text = """
-        durabilty = "sync"
-        retry_count = 99
-        [prefetch_scp]
-        port = 9104
-        core = "x"
-        [storage_scp]
-        ae_title = ""
-        allowed_hosts = [
-          "x",
-        ]
-    """
-    found = problems(text)
-    places = [re.match(r"line (\d+): ([^: ]+)", problem) for problem in found]
-    assert [(int(place[1]), place[2]) for place in places if place] == [
-        (2, "durabilty"),
-        (3, "retry_count"),
-        (5, "stats.port"),  # of which the file says nothing; the port it meets is on line 5
-        (6, "prefetch_scp.core"),
-        (8, "storage_scp.ae_title"),
-        (9, "storage_scp.allowed_hosts[0]"),
-    ]
-    assert len(found) == 6
-
-
-def test_a_value_that_is_wrong_by_itself_causes_no_second_problem() -> None:
-    # The default port, which stands in while the rest is checked, would meet the other.
-    assert len(problems("storage_scp.port = 0\nprefetch_scp.port = 104\n")) == 1
 
 
 def test_transfer_syntaxes_are_real_and_readable_by_the_index() -> None:
