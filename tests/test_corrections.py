@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,9 @@ def test_the_command_asks_corrects_and_tells(run: Callable[..., Result]) -> None
     assert "so already" in again.output
     told = run("--history")
     assert told.return_value == Exit.OK
+    when = told.output.split()[0]
+    assert when.endswith("Z"), "UTC, as everywhere"
+    assert abs(datetime.fromisoformat(when).timestamp() - time.time()) < 60
     assert "Dr. M" in told.output
     assert "study 1.2" in told.output
     assert run("--study", "1.2", "--withdraw", "PatientName", "--yes").return_value == Exit.OK

@@ -8,7 +8,6 @@ import getpass
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -20,7 +19,7 @@ from engine.errors import OperatorError
 from engine.index_edit import Edited, IndexEditor, history, open_index_editor, standing
 from engine.index_freshness import catch_up
 from tools.options import config_option, load
-from tools.terminal import Exit, printable
+from tools.terminal import Exit, moment, one_line, printable
 
 
 @click.command(name="edit")
@@ -144,11 +143,9 @@ def _show_history(editor: IndexEditor, target: Target | None) -> int:
     with editor.reader().view() as view:
         edits = list(history(view, target))
     for edit in edits:
-        when = datetime.fromtimestamp(edit.when_ns / 1e9).astimezone().isoformat(" ", "seconds")
-        click.echo(
-            printable(f"{when}  {edit.who}  {edit.whose} {edit.identifier}  ").replace("\n", " ")
-            + _line(edit)
-        )
+        when = moment(edit.when_ns, "seconds")
+        head = one_line(f"{when}  {edit.who}  {edit.whose} {edit.identifier}  ")
+        click.echo(f"{head}{_line(edit)}")
     if not edits:
         click.echo("nothing was corrected", err=True)
     return Exit.OK if edits else Exit.NEGATIVE
