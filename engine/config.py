@@ -47,10 +47,11 @@ data_variable: Final = "SCAI_DATA"
 class ConfigurationError(OperatorError):
     """A configuration that is refused, with all its problems in the order of the file.
 
-    `data_path`: the directory it means, None if that is among what is wrong."""
+    `config` is what could be read of it, with defaults for the rest: nothing to run with, but
+    some commands need little of it."""
 
-    def __init__(self, problems: list[Problem], source: str, data_path: Path | None = None) -> None:
-        self.data_path = data_path
+    def __init__(self, problems: list[Problem], source: str, config: Config) -> None:
+        self.config = config
         self.problems = sorted(problems, key=lambda problem: problem.line or 0)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         rows = "".join(f"\n  {problem}" for problem in self.problems)
@@ -116,10 +117,7 @@ def parse_config(
             others = [_split(path) for path in finding.others]
             reading.refuse(_split(finding.path), finding.text, others=others)
     if reading.problems:
-        wrong = {problem.path for problem in reading.problems}
-        is_placed = wrong.isdisjoint(("data_directory", f"${data_variable}"))
-        data_path = config.data_path.absolute() if is_placed else None
-        raise ConfigurationError(reading.problems, source, data_path)
+        raise ConfigurationError(reading.problems, source, config)
     return LoadedConfig(config, reading.origins, None)
 
 

@@ -68,7 +68,14 @@ def load_material(
     """
     now = now or datetime.now(UTC)
     warnings: list[str] = []
-    entry = _key_entry(settings, warnings)
+    try:
+        entry = _key_entry(settings, warnings)
+    except OperatorError as fault:
+        try:
+            _trusted(settings, purposes, warnings)
+        except OperatorError as another:  # both, so that one round mends both
+            raise OperatorError(f"{fault.text}; {another}", fault.where) from fault
+        raise
     trust = _trusted(settings, purposes, warnings)
     where = _where("key_store", settings)
     key = check_key(entry, where)

@@ -108,6 +108,23 @@ def test_check_and_show_refuse_what_a_start_would(
         assert "the certificate CN=peer expired on" in refused(capfd, *arguments)
 
 
+def test_check_opens_the_stores_though_other_settings_are_wrong(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stores = certificates.tls_settings(tmp_path, certificates.bad("expired"))
+    file = tmp_path / "scai.toml"
+    settings = {"retry_count": 99, "secured_scp": {"enabled": True}, "tls": stores}
+    file.write_text(toml(settings))
+    said = refused(capfd, "config", "check", str(file))
+    assert "2 problems" in said
+    assert "retry_count = 99: must be" in said
+    assert "the certificate CN=peer expired on" in said
+    file.write_text(toml({**settings, "tls": {**stores, "profile": "any"}}))
+    said = refused(capfd, "config", "check", str(file))
+    assert "2 problems" in said
+    assert "expired" not in said, "it is not known what is wanted of the stores"
+
+
 def test_what_ends_soon_is_said(tmp_path: Path) -> None:
     soon = certificates.issue("soon", certificates.root(), ends=10)
     stores = certificates.tls_settings(tmp_path, soon)

@@ -167,6 +167,12 @@ def test_stores_are_needed_for_what_they_are_for(tmp_path: Path) -> None:
     assert loaded(tmp_path, **listener, client_authentication="none").trust == ()
 
 
+def test_both_stores_are_told_of_at_once(tmp_path: Path) -> None:
+    text = refused(tmp_path, key_store_password="", trust_store=str(tmp_path / "gone"))
+    assert "$SCAI_TLS_KEY_STORE_PASSWORD; tls.trust_store " in text
+    assert text.endswith("No such file or directory")
+
+
 def test_a_key_store_must_have_a_password(tmp_path: Path) -> None:
     text = refused(tmp_path, key_store_password="")
     assert "$SCAI_TLS_KEY_STORE_PASSWORD" in text

@@ -1,16 +1,21 @@
 """`scai config check` and `scai config show`: what a configuration file says, and what holds."""
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
 
-from engine.config import Config, LoadedConfig, StorageEntity
+from engine.config import Config, ConfigurationError, LoadedConfig, Problem, StorageEntity
+from engine.errors import OperatorError
 from tools.options import config_option, load
 from tools.terminal import printable
 from tools.toml_text import settings_of, toml_text
+
+# The settings that say what is secured, and with what.
+_SECURING: Final = re.compile(r"tls|\$SCAI_TLS|secured_scp\.enabled|remotes\[\d+\]\.tls")
 
 
 @click.group(name="config")
@@ -26,7 +31,10 @@ def check(file: Path | None, config_path: Path | None) -> None:
     path = file or config_path
     if path is None:
         raise click.UsageError("which file? scai config check FILE")
-    config = load(path).config
+    try:
+        config = load(path).config
+    except ConfigurationError as error:
+        raise _with_stores(error) from error
     secured = _secured_text(config)
     for remote in config.remotes:
         if remote.outgoing_directory and not Path(remote.outgoing_directory).is_dir():
@@ -78,6 +86,18 @@ def _secured_text(config: Config) -> str:
     for warning in material.warnings:
         click.echo(printable(f"warning: {warning}"), err=True)
     return f"profile {material.profile.name}, certificates until {material.not_after:%Y-%m-%d}"
+
+
+def _with_stores(error: ConfigurationError) -> ConfigurationError:
+    """What is wrong with the stores besides, if it is known what is wanted of them."""
+    if any(_SECURING.match(problem.path) for problem in error.problems):
+        return error
+    try:
+        _secured_text(error.config)
+    except OperatorError as fault:
+        problems = [*error.problems, Problem(fault.where, fault.text)]
+        return ConfigurationError(problems, error.where, error.config)
+    return error
 
 
 def _entity_text(entity: StorageEntity) -> str:

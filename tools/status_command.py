@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.config import ConfigurationError
+from engine.config import ConfigurationError, data_variable
 from engine.counters import CounterSegment, open_counters
 from engine.errors import OperatorError
 from engine.metrics import Counter, Gauge
@@ -34,6 +34,8 @@ _totals: Final = {
     "stored_bytes": (Counter.STORED_BYTES,),
     "store_failures": (Counter.STORE_FAILURE,),
 }
+# What is wrong with these leaves the data directory unknown.
+_PLACING: Final = ("data_directory", f"${data_variable}")
 _index_gauges: Final = (
     Gauge.PATIENTS,
     Gauge.STUDIES,
@@ -124,11 +126,11 @@ def _data_path(config_path: Path | None) -> Path:
     try:
         return load(config_path).config.data_path
     except ConfigurationError as error:
-        if error.data_path is None:
+        if any(problem.path in _PLACING for problem in error.problems):
             raise
         text = f"warning: {error}\nwhat runs goes on with the settings it has"
         click.echo(printable(text), err=True)
-        return error.data_path
+        return error.config.data_path.absolute()
     except OperatorError as error:
         text = f"{error.text}; mend it, or name its data: --data-directory DIR"
         raise OperatorError(text, error.where) from error
