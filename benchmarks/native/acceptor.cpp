@@ -5,7 +5,6 @@
 // SIGUSR1 it prints, on one line, "instances bytes seconds associations" since it began: the
 // seconds from the first association request to the last response. A stream that is no DICOM ends
 // its connection. One thread, one epoll set.
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -22,21 +21,23 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
-#include <string>
 #include <vector>
 
+#include "answers.hpp"
 #include "wire.hpp"
 
 namespace {
 
-using Bytes = std::vector<uint8_t>;
-using load::big16;
+using load::append_big32;
 using load::big32;
+using load::Bytes;
+using load::grant;
 using load::little16;
 using load::little32;
+using load::say;
 
 constexpr std::size_t read_bytes = 256 * 1024;
-constexpr std::size_t pdu_bytes_advertised = 16378;
+constexpr uint32_t pdu_bytes_advertised = 16378;
 constexpr std::size_t pdu_bytes_max = 1024 * 1024;
 
 struct Totals {
@@ -45,9 +46,9 @@ struct Totals {
 };
 
 struct Connection {
-    Bytes unread;       // the rest of a PDU or PDV header, or a whole PDU that is no P-DATA
-    uint64_t pdata{};   // bytes of the P-DATA-TF under way that are left
-    uint64_t pdv{};     // bytes of the PDV under way that are left
+    Bytes unread;      // the rest of a PDU or PDV header, or a whole PDU that is no P-DATA
+    uint64_t pdata{};  // bytes of the P-DATA-TF under way that are left
+    uint64_t pdv{};    // bytes of the PDV under way that are left
     uint8_t context{}, flags{};
     bool in_pdv{};
     Bytes command;
@@ -64,51 +65,6 @@ double now() {
 [[noreturn]] void die(const char* what) {
     std::fprintf(stderr, "acceptor: %s: %s\n", what, std::strerror(errno));
     std::exit(1);
-}
-
-bool say(int descriptor, const Bytes& bytes) {
-    return send(descriptor, bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-           static_cast<ssize_t>(bytes.size());
-}
-
-void append_item(Bytes& to, uint8_t type, const Bytes& value) {
-    to.insert(to.end(), {type, 0, static_cast<uint8_t>(value.size() >> 8),
-                         static_cast<uint8_t>(value.size())});
-    to.insert(to.end(), value.begin(), value.end());
-}
-
-// An A-ASSOCIATE-AC that grants each context its first transfer syntax, or nothing if malformed.
-Bytes grant(const uint8_t* body, std::size_t size) {
-    if (size < 68) return {};
-    Bytes answer(body, body + 68);
-    for (std::size_t at = 68; at + 4 <= size;) {
-        const std::size_t length = big16(body + at + 2);
-        if (at + 4 + length > size) return {};
-        const uint8_t* item = body + at + 4;
-        if (body[at] == 0x10) append_item(answer, 0x10, Bytes(item, item + length));
-        for (std::size_t sub = 4; body[at] == 0x20 && sub + 4 <= length;) {
-            const std::size_t bytes = big16(item + sub + 2);
-            if (sub + 4 + bytes > length) return {};
-            if (item[sub] == 0x40) {
-                Bytes value{item[0], 0, 0, 0};
-                append_item(value, 0x40, Bytes(item + sub + 4, item + sub + 4 + bytes));
-                append_item(answer, 0x21, value);
-                break;
-            }
-            sub += 4 + bytes;
-        }
-        at += 4 + length;
-    }
-    Bytes user;
-    append_item(user, 0x51, {0, 0, pdu_bytes_advertised >> 8, pdu_bytes_advertised & 0xff});
-    const std::string uid = "2.25.4711.9";  // an implementation class UID is mandatory
-    append_item(user, 0x52, Bytes(uid.begin(), uid.end()));
-    append_item(answer, 0x50, user);
-    const auto length = static_cast<uint32_t>(answer.size());
-    Bytes pdu{2, 0, static_cast<uint8_t>(length >> 24), static_cast<uint8_t>(length >> 16),
-              static_cast<uint8_t>(length >> 8), static_cast<uint8_t>(length)};
-    pdu.insert(pdu.end(), answer.begin(), answer.end());
-    return pdu;
 }
 
 void append_element(Bytes& to, uint16_t number, const Bytes& value) {
@@ -135,8 +91,10 @@ Bytes response(const Connection& connection) {
     append_element(command, 0x0000, {size, 0, 0, 0});
     command.insert(command.end(), rest.begin(), rest.end());
     const auto pdv = static_cast<uint8_t>(command.size() + 2);
-    Bytes pdu{4, 0, 0, 0, static_cast<uint8_t>((pdv + 4) >> 8), static_cast<uint8_t>(pdv + 4),
-              0, 0, 0, pdv, connection.context, 3};
+    Bytes pdu{4, 0};
+    append_big32(pdu, pdv + 4U);
+    append_big32(pdu, pdv);
+    pdu.insert(pdu.end(), {connection.context, 3});
     pdu.insert(pdu.end(), command.begin(), command.end());
     return pdu;
 }
@@ -261,7 +219,7 @@ private:
         if (pdu[0] == 1) {
             if (totals_.first == 0) totals_.first = now();
             ++totals_.associations;
-            const Bytes accept = grant(pdu.data() + 6, pdu.size() - 6);
+            const Bytes accept = grant(pdu.data() + 6, pdu.size() - 6, pdu_bytes_advertised);
             return !accept.empty() && say(descriptor, accept);
         }
         if (pdu[0] == 5) return say(descriptor, {6, 0, 0, 0, 0, 4, 0, 0, 0, 0});
@@ -271,19 +229,6 @@ private:
     Totals totals_;
     Bytes buffer_ = Bytes(read_bytes);
 };
-
-int listen_on(int port) {
-    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    const int yes = 1;
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) die("bind");
-    if (listen(listener, 128) != 0) die("listen");
-    return listener;
-}
 
 void watch(int set, int descriptor) {
     epoll_event event{};
@@ -305,7 +250,8 @@ int main(int count, char** arguments) {
     sigaddset(&signals, SIGUSR1);
     sigprocmask(SIG_BLOCK, &signals, nullptr);
     const int asked = signalfd(-1, &signals, SFD_CLOEXEC);
-    const int listener = listen_on(std::atoi(arguments[1]));
+    const int listener = load::listen_on(static_cast<uint16_t>(std::atoi(arguments[1])));
+    if (listener < 0) die("listen");
     const int set = epoll_create1(EPOLL_CLOEXEC);
     watch(set, listener);
     watch(set, asked);

@@ -4,7 +4,6 @@
 // every association, takes INSTANCE_WIRE_BYTES off the socket for each instance without looking at
 // them, writes them to a file of their own (`file`; `sync` also syncs it) or forgets them
 // (`discard`), and answers success. What it writes is no DICOM file: it bounds what others can do.
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -23,9 +22,12 @@
 #include <string>
 #include <vector>
 
+#include "answers.hpp"
+
 namespace {
 
-using Bytes = std::vector<uint8_t>;
+using load::Bytes;
+using load::say;
 
 constexpr std::size_t read_bytes = 256 * 1024;
 
@@ -50,48 +52,6 @@ struct Connection {
 [[noreturn]] void die(const char* what) {
     std::fprintf(stderr, "sink: %s: %s\n", what, std::strerror(errno));
     std::exit(1);
-}
-
-void append_item(Bytes& to, uint8_t type, const Bytes& value) {
-    to.insert(to.end(), {type, 0, static_cast<uint8_t>(value.size() >> 8),
-                         static_cast<uint8_t>(value.size())});
-    to.insert(to.end(), value.begin(), value.end());
-}
-
-// An A-ASSOCIATE-AC that grants each context its first transfer syntax, or nothing if malformed.
-Bytes grant(const Bytes& request) {
-    Bytes body(request.begin() + 6, request.begin() + 74);  // version, titles: as they came
-    for (std::size_t at = 74; at + 4 <= request.size();) {
-        const std::size_t length = static_cast<std::size_t>(request[at + 2] << 8 | request[at + 3]);
-        if (at + 4 + length > request.size()) return {};
-        const uint8_t* item = &request[at + 4];
-        if (request[at] == 0x10) append_item(body, 0x10, Bytes(item, item + length));
-        for (std::size_t sub = 4; request[at] == 0x20 && sub + 4 <= length;) {
-            const std::size_t size = static_cast<std::size_t>(item[sub + 2] << 8 | item[sub + 3]);
-            if (sub + 4 + size > length) return {};
-            if (item[sub] == 0x40) {
-                Bytes value{item[0], 0, 0, 0};
-                append_item(value, 0x40, Bytes(item + sub + 4, item + sub + 4 + size));
-                append_item(body, 0x21, value);
-                break;
-            }
-            sub += 4 + size;
-        }
-        at += 4 + length;
-    }
-    Bytes limit;
-    append_item(limit, 0x51, {0, 0, 0, 0});  // any PDU length
-    append_item(body, 0x50, limit);
-    const auto size = static_cast<uint32_t>(body.size());
-    Bytes pdu{2, 0, static_cast<uint8_t>(size >> 24), static_cast<uint8_t>(size >> 16),
-              static_cast<uint8_t>(size >> 8), static_cast<uint8_t>(size)};
-    pdu.insert(pdu.end(), body.begin(), body.end());
-    return pdu;
-}
-
-bool say(int descriptor, const Bytes& bytes) {
-    return send(descriptor, bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-           static_cast<ssize_t>(bytes.size());
 }
 
 bool answer(int descriptor, uint16_t message_id) {
@@ -140,7 +100,7 @@ bool serve(Sink& sink, Connection& connection, int descriptor) {
         const std::size_t size = static_cast<std::size_t>(request[4] << 8 | request[5]);
         if (request[0] != 1 || request[2] != 0 || request[3] != 0) return false;
         if (request.size() < 6 + size) return true;
-        const Bytes accept = grant(request);
+        const Bytes accept = load::grant(&request[6], request.size() - 6, 0);  // any PDU length
         connection.associated = true;
         return !accept.empty() && say(descriptor, accept);
     }
@@ -162,19 +122,6 @@ bool serve(Sink& sink, Connection& connection, int descriptor) {
         if (connection.left == 0 && !finish(sink, connection, descriptor)) return false;
     }
     return true;
-}
-
-int listen_on(uint16_t port) {
-    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    const int on = 1;
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) die("bind");
-    if (listen(listener, 64) != 0) die("listen");
-    return listener;
 }
 
 // Waits for connections and their bytes until it is told to end.
@@ -227,7 +174,8 @@ int main(int count, char** arguments) {
     sink.instance_bytes = std::strtoull(arguments[3], nullptr, 10);
     if (sink.instance_bytes == 0) return 2;
     if (count > 4) sink.directory = arguments[4];
-    const int listener = listen_on(static_cast<uint16_t>(std::atoi(arguments[2])));
+    const int listener = load::listen_on(static_cast<uint16_t>(std::atoi(arguments[2])));
+    if (listener < 0) die("listen");
     std::signal(SIGTERM, [](int) { _exit(0); });
     serve_all(sink, listener);
 }
