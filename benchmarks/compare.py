@@ -60,7 +60,7 @@ def _check_budget(names: Sequence[str], rounds: int, round_bytes: int, directory
         )
 
 
-def _orders(names: Sequence[str], rounds: int) -> list[list[str]]:
+def orders(names: Sequence[str], rounds: int) -> list[list[str]]:
     """Each round begins with another server, so that no one always follows the same one."""
     turned = [[*names[shift:], *names[:shift]] for shift in range(len(names))]
     return [turned[number % len(names)] for number in range(rounds)]
@@ -127,7 +127,7 @@ def _measure(
     warm_up = max(plan.targets[0].associations, plan.instances // _WARM_UP_SHARE)
     if plan.images[0].pixel_bytes:
         warm_up = 1
-    for number, order in enumerate(_orders(names, options["rounds"] + 1)):
+    for number, order in enumerate(orders(names, options["rounds"] + 1)):
         for name in order:
             directory = root / f"{number}-{name}"
             directory.mkdir()

@@ -15,20 +15,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import click
 import orjson
 
-from benchmarks.compare import _orders
+from benchmarks.compare import orders
 from benchmarks.compare_report import machine
 from benchmarks.load_watch import Watch
 from benchmarks.native_build import program
-from benchmarks.peers import ROOT, free_ports
+from benchmarks.peers import ROOT, Launch, free_ports, started
 from benchmarks.sending_files import write_files
 
 INSTANCES: Final = {"ct": 400, "tiny": 1500, "jpeg": 400}
@@ -159,7 +158,8 @@ def _environment() -> dict[str, str]:
 def _ours(associations: str) -> Send:
     def send(bench: Bench, receiver: Receiver) -> float:
         first, second = free_ports(2)
-        (bench.directory / "scai.toml").write_text(
+        file = bench.directory / "scai.toml"
+        file.write_text(
             _CONFIGURATION.format(
                 data=bench.directory / "data",
                 first=first,
@@ -168,35 +168,21 @@ def _ours(associations: str) -> Send:
                 associations=associations,
             )
         )
-        with _service(bench) as root:
+        launch = Launch(
+            [sys.executable, "-m", "tools.cli", "run", "-c", str(file)],
+            ready_url=f"http://127.0.0.1:{second}/readyz",
+        )
+        log = bench.directory / "service.log"
+        with started("ours", launch, first, bench.cores, log) as service:
             _cli(bench, "queue", "pause", "receiver")
             _cli(bench, "send", "--to", "receiver", "--no-wait", str(bench.files[0].parent))
             time.sleep(1.0)
-            with Watch(root) as watch:
+            with Watch(service.pid) as watch:
                 _cli(bench, "queue", "resume", "receiver")
                 receiver.wait_for(len(bench.files))
             return watch.cpu_seconds
 
     return send
-
-
-@contextmanager
-def _service(bench: Bench) -> Any:
-    command = [sys.executable, "-P", "-m", "tools.cli", "run"]
-    with (bench.directory / "service.log").open("wb") as log:
-        process = subprocess.Popen(
-            bench.pinned([*command, "-c", str(bench.directory / "scai.toml")]),
-            cwd=ROOT,
-            env=_environment(),
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            time.sleep(3.0)
-            yield process.pid
-        finally:
-            process.terminate()
-            process.wait(60)
 
 
 SENDERS: Final[dict[str, Send]] = {
@@ -289,7 +275,7 @@ def main(
         (root / "files").mkdir()
         count = instances or INSTANCES[workload]
         files = list(write_files(root / "files", workload, count, int(time.time())))
-        for number, order in enumerate(_orders(names, rounds + 1)):
+        for number, order in enumerate(orders(names, rounds + 1)):
             for name in order:
                 place = root / f"{number}-{names.index(name)}"
                 place.mkdir()

@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -221,7 +221,7 @@ def grants_association(port: int, timeout: float = 5.0) -> bool:
         return False  # not there yet; the caller decides how long that may go on
 
 
-def _ready(launch: Launch, place: Place) -> bool:
+def _ready(launch: Launch, port: int) -> bool:
     if launch.ready_url:
         try:
             with urllib.request.urlopen(launch.ready_url, timeout=2) as answer:
@@ -229,7 +229,7 @@ def _ready(launch: Launch, place: Place) -> bool:
                     return False
         except (urllib.error.URLError, OSError):
             return False  # not there yet
-    return grants_association(place.port)
+    return grants_association(port)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -248,14 +248,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-@contextmanager
-def running(peer: Peer, place: Place) -> Iterator[subprocess.Popen[bytes]]:
+def running(peer: Peer, place: Place) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """The server, ready to be sent to."""
-    launch = peer.launch(place)
     log = place.directory.with_name(place.directory.name + ".log")
+    return started(peer.name, peer.launch(place), place.port, str(place.core), log)
+
+
+@contextmanager
+def started(
+    name: str, launch: Launch, port: int, cores: str, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server, on cores as taskset has them, once it grants associations on its port."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["taskset", "-c", str(place.core), *launch.command],
+            ["taskset", "-c", cores, *launch.command],
             env=os.environ | launch.environment,
             cwd=ROOT,
             stdout=output,
@@ -265,10 +271,10 @@ def running(peer: Peer, place: Place) -> Iterator[subprocess.Popen[bytes]]:
         )
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not _ready(launch, place):
+        while not _ready(launch, port):
             if process.poll() is not None or time.monotonic() > deadline:
                 words = log.read_bytes()[-400:].decode(errors="replace")
-                raise PeerError(f"{peer.name} is not ready: {words}")
+                raise PeerError(f"{name} is not ready: {words}")
             time.sleep(0.1)
         yield process
     finally:
