@@ -1,4 +1,4 @@
-"""Fixtures every test may use: the running service, and what it takes to look at it."""
+"""Fixtures every test may use: the running service, and studies to fetch for it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,22 +6,29 @@ from typing import Any
 
 import pytest
 
+from tests.archives import MadeStudy, make_study
 from tests.gateway import Gateway
+from tests.prefetch_shelf import Shelf
 
 
 @pytest.fixture
-def start_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
-    """Start a service with the settings given; all of them end with the test."""
-    started: list[Gateway] = []
+def make_gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+    """Make a service with the settings given, not started yet; all of them end with the test."""
+    made: list[Gateway] = []
 
-    def start(settings: dict[str, Any] | None = None, **more: Any) -> Gateway:
-        gateway = Gateway(tmp_path / f"gateway-{len(started)}", settings, **more)
-        started.append(gateway)
-        return gateway.start()
+    def make(settings: dict[str, Any] | None = None, **more: Any) -> Gateway:
+        made.append(Gateway(tmp_path / f"gateway-{len(made)}", settings, **more))
+        return made[-1]
 
-    yield start
-    for gateway in started:
+    yield make
+    for gateway in made:
         gateway.close()
+
+
+@pytest.fixture
+def start_gateway(make_gateway: Callable[..., Gateway]) -> Callable[..., Gateway]:
+    """The same, started."""
+    return lambda settings=None, **more: make_gateway(settings, **more).start()
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +39,15 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield service.start()
     finally:
         service.close()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, gateway: Gateway) -> Shelf:
+    """An archive for the test's gateway, with an earlier study of the patient of `trigger`."""
+    return Shelf(make_study(tmp_path / "prior", "4711", "20230510"), gateway)
+
+
+@pytest.fixture
+def trigger(tmp_path: Path) -> MadeStudy:
+    """One image, for which earlier studies are fetched."""
+    return make_study(tmp_path / "trigger", "4711", "20240601", images=1)

@@ -20,10 +20,8 @@ RULE = 'modalities = ["CT", "MR"]\nwithin = "5 years"\nquiet_s = 0\n'
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    made = Gateway(tmp_path / "gateway", {"query_retrieve_scu": {"query_timeout_s": 10}})
-    yield made
-    made.close()
+def gateway(make_gateway: Callable[..., Gateway]) -> Gateway:
+    return make_gateway({"query_retrieve_scu": {"query_timeout_s": 10}})
 
 
 @pytest.fixture(params=[Orthanc, Qrscp])

@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from engine.prefetch_records import State
 from tests.archives import MadeStudy, Qrscp, make_study, prefetching, send
 from tests.gateway import Gateway, eventually
 from tests.peer_scripts import silent
-from tests.prefetch_shelf import RULE, SOON, Shelf
+from tests.prefetch_shelf import IMPATIENT, RULE, SOON, Shelf
 from tests.receivers import Storescp
 from tests.scripted_peer import ScriptedPeer
 from tests.test_prefetch_archives import ended_job, jobs_of
@@ -27,24 +27,8 @@ _FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    quick = {
-        "query_retrieve_scu": {"query_timeout_s": 2, "retrieve_timeout_s": 2},
-        "send": {"retry_pause_s": 1},
-    }
-    made = Gateway(tmp_path / "gateway", quick)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def shelf(tmp_path: Path, gateway: Gateway) -> Shelf:
-    return Shelf(make_study(tmp_path / "prior", "4711", "20230510"), gateway)
-
-
-@pytest.fixture
-def trigger(tmp_path: Path) -> MadeStudy:
-    return make_study(tmp_path / "trigger", "4711", "20240601", images=1)
+def gateway(make_gateway: Callable[..., Gateway]) -> Gateway:
+    return make_gateway(IMPATIENT)
 
 
 @pytest.fixture

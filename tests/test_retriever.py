@@ -3,7 +3,7 @@
 import signal
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from tests import certificates, wire
 from tests.archives import MadeStudy, make_study, prefetching, send
 from tests.gateway import Gateway, eventually, free_ports, toml
 from tests.peer_scripts import aborting, rejecting, silent
-from tests.prefetch_shelf import PENDING, RULE, SOON, SUCCESS, Shelf, asked, identifier
+from tests.prefetch_shelf import IMPATIENT, PENDING, RULE, SOON, SUCCESS, Shelf, asked, identifier
 from tests.scripted_peer import Gone, Link, Script, ScriptedPeer
 from tests.test_prefetch_archives import ended_job, jobs_of
 
@@ -21,24 +21,8 @@ pytestmark = pytest.mark.process
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    quick = {
-        "query_retrieve_scu": {"query_timeout_s": 1, "retrieve_timeout_s": 2},
-        "send": {"retry_pause_s": 1},
-    }
-    made = Gateway(tmp_path / "gateway", quick)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def shelf(tmp_path: Path, gateway: Gateway) -> Shelf:
-    return Shelf(make_study(tmp_path / "prior", "4711", "20230510"), gateway)
-
-
-@pytest.fixture
-def trigger(tmp_path: Path) -> MadeStudy:
-    return make_study(tmp_path / "trigger", "4711", "20240601", images=1)
+def gateway(make_gateway: Callable[..., Gateway]) -> Gateway:
+    return make_gateway(IMPATIENT)
 
 
 def run(gateway: Gateway, trigger: MadeStudy, port: int, more: str = SOON) -> Job:

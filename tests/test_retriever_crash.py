@@ -1,7 +1,7 @@
 """The retriever over kills and storms: each job is finished once, and in its turn."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from engine.prefetch_records import State
 from tests.archives import MadeStudy, make_study, prefetching, send
 from tests.gateway import Gateway, eventually, resident_kib
 from tests.peer_scripts import Scp
-from tests.prefetch_shelf import RULE, SOON, SUCCESS, Shelf, asked
+from tests.prefetch_shelf import IMPATIENT, RULE, SOON, SUCCESS, Shelf, asked
 from tests.scripted_peer import Gone, Request, ScriptedPeer
 from tests.test_prefetch_archives import ended_job, jobs_of
 
@@ -18,24 +18,8 @@ pytestmark = pytest.mark.process
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    quick = {
-        "query_retrieve_scu": {"query_timeout_s": 1, "retrieve_timeout_s": 2},
-        "send": {"retry_pause_s": 1},
-    }
-    made = Gateway(tmp_path / "gateway", quick)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def shelf(tmp_path: Path, gateway: Gateway) -> Shelf:
-    return Shelf(make_study(tmp_path / "prior", "4711", "20230510"), gateway)
-
-
-@pytest.fixture
-def trigger(tmp_path: Path) -> MadeStudy:
-    return make_study(tmp_path / "trigger", "4711", "20240601", images=1)
+def gateway(make_gateway: Callable[..., Gateway]) -> Gateway:
+    return make_gateway(IMPATIENT)
 
 
 @pytest.mark.parametrize("at", ["find", "image", "move", "arrived"])

@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -32,10 +32,8 @@ def rules(**conditions: str) -> str:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    made = Gateway(tmp_path / "gateway")
-    yield made
-    made.close()
+def gateway(make_gateway: Callable[..., Gateway]) -> Gateway:
+    return make_gateway()
 
 
 def configure(gateway: Gateway, text: str) -> None:
