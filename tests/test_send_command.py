@@ -3,7 +3,8 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from engine.outbox_records import State
 from engine.outbox_spool import OUTBOX_DIRECTORY
 from tests import samples
-from tests.gateway import COMMAND, Gateway, eventually
+from tests.gateway import COMMAND, ROOT, Gateway, eventually
 from tests.peer_scripts import Scp
 from tests.scripted_peer import ScriptedPeer
 from tests.sending import ct_files
@@ -33,12 +34,33 @@ def peer() -> Iterator[ScriptedPeer]:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, peer: ScriptedPeer) -> Iterator[Gateway]:
-    made = Gateway(tmp_path / "gateway", {"application_timeout_s": 1})
+def gateway(peer: ScriptedPeer, make_gateway: Callable[..., Gateway]) -> Gateway:
+    made = make_gateway({"application_timeout_s": 1})
     text = remote("pacs", peer.port) + remote("other", peer.port, 'associations = "reuse"')
     made.config_file.write_text(made.config_file.read_text() + text)
-    yield made
-    made.close()
+    return made
+
+
+@contextmanager
+def running_with(peer: ScriptedPeer, directory: Path, more: str = "") -> Iterator[Gateway]:
+    """A service that knows this peer alone, as `pacs`."""
+    with closing(Gateway(directory / "gateway", {"send": {"retry_pause_s": 1}})) as service:
+        text = service.config_file.read_text() + remote("pacs", peer.port, more)
+        service.config_file.write_text(text)
+        yield service.start()
+
+
+def begun(gateway: Gateway, paths: list[Path]) -> subprocess.Popen[str]:
+    """`scai send` of these files to `pacs`, still at it."""
+    command = [*COMMAND, "send", "-c", str(gateway.config_file), "--to", "pacs"]
+    return subprocess.Popen(
+        [*command, *map(str, paths)],
+        env=gateway.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
 
 
 def copies(gateway: Gateway) -> int:
@@ -104,15 +126,11 @@ def test_what_is_stored_is_sent_by_uid(
 
 def test_failures_are_told(tmp_path: Path) -> None:
     (good,) = ct_files(tmp_path / "in", 1)
-    with ScriptedPeer(Scp(statuses=[0xA900])) as refuses:
-        gateway = Gateway(tmp_path / "gateway")
-        text = "[send]\nretry_pause_s = 1\n" + remote("pacs", refuses.port)
-        gateway.config_file.write_text(gateway.config_file.read_text() + text)
-        gateway.start()
-        try:
-            said = gateway.command("send", "--to", "pacs", str(good))
-        finally:
-            gateway.close()
+    with (
+        ScriptedPeer(Scp(statuses=[0xA900])) as refuses,
+        running_with(refuses, tmp_path) as gateway,
+    ):
+        said = gateway.command("send", "--to", "pacs", str(good))
     assert said.returncode == 1
     assert "A900 data set does not match SOP class" in said.stderr
     assert said.stdout.startswith("0 of 1 delivered, 1 failed")
@@ -152,62 +170,35 @@ def test_a_paused_remote_is_not_waited_for(gateway: Gateway, tmp_path: Path) -> 
 
 def test_interrupted_it_leaves_what_is_queued(tmp_path: Path) -> None:
     paths = ct_files(tmp_path / "in", 3)
-    with ScriptedPeer(Scp(slow_s=1.5)) as slow:
-        gateway = Gateway(tmp_path / "gateway")
-        text = remote("slow", slow.port)
-        gateway.config_file.write_text(gateway.config_file.read_text() + text)
-        gateway.start()
-        try:
-            command = [*COMMAND, "send", "-c", str(gateway.config_file), "--to", "slow"]
-            child = subprocess.Popen(
-                [*command, *map(str, paths)],
-                env=gateway.environment,
-                stderr=subprocess.PIPE,
-                text=True,
-                cwd=Path(__file__).resolve().parent.parent,
-            )
-            eventually(lambda: len(gateway.deliveries()) == 3, 10, "queued")
-            eventually(lambda: len(slow.links) > 0, 10, "the first is being sent")
-            os.kill(child.pid, signal.SIGINT)
-            _, said = child.communicate(timeout=20)
-            assert child.returncode == 130
-            assert "still queued" in said
-            gateway.wait_settled(30, 3)
-            assert len(slow.stored) == 3
-        finally:
-            gateway.close()
+    with ScriptedPeer(Scp(slow_s=1.5)) as slow, running_with(slow, tmp_path) as gateway:
+        child = begun(gateway, paths)
+        eventually(lambda: len(gateway.deliveries()) == 3, 10, "queued")
+        eventually(lambda: len(slow.links) > 0, 10, "the first is being sent")
+        os.kill(child.pid, signal.SIGINT)
+        _, said = child.communicate(timeout=20)
+        assert child.returncode == 130
+        assert "still queued" in said
+        gateway.wait_settled(30, 3)
+        assert len(slow.stored) == 3
 
 
 @pytest.mark.parametrize(
     ("stops", "why"),
-    [("pause", "slow is paused"), ("stop", "no service runs on this data")],
+    [("pause", "pacs is paused"), ("stop", "no service runs on this data")],
 )
 def test_what_nobody_sends_any_more_is_not_watched(tmp_path: Path, stops: str, why: str) -> None:
     paths = ct_files(tmp_path / "in", 20)
-    with ScriptedPeer(Scp(slow_s=1)) as slow:
-        gateway = Gateway(tmp_path / "gateway")
-        text = remote("slow", slow.port, 'associations = "reuse"')
-        gateway.config_file.write_text(gateway.config_file.read_text() + text)
-        gateway.start()
-        try:
-            command = [*COMMAND, "send", "-c", str(gateway.config_file), "--to", "slow"]
-            child = subprocess.Popen(
-                [*command, *map(str, paths)],
-                env=gateway.environment,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=Path(__file__).resolve().parent.parent,
-            )
-            eventually(lambda: len(slow.links) > 0, 10, "the first is being sent")
-            if stops == "pause":
-                assert gateway.command("queue", "pause", "slow").returncode == 0
-            else:
-                assert gateway.stop() == 0
-            said, _ = child.communicate(timeout=30)
-            assert child.returncode == 1
-            assert f"still queued: {why}" in said
-        finally:
-            gateway.close()
+    reuse = 'associations = "reuse"'
+    with ScriptedPeer(Scp(slow_s=1)) as slow, running_with(slow, tmp_path, reuse) as gateway:
+        child = begun(gateway, paths)
+        eventually(lambda: len(slow.links) > 0, 10, "the first is being sent")
+        if stops == "pause":
+            assert gateway.command("queue", "pause", "pacs").returncode == 0
+        else:
+            assert gateway.stop() == 0
+        said, _ = child.communicate(timeout=30)
+        assert child.returncode == 1
+        assert f"still queued: {why}" in said
 
 
 def test_unknown_names_and_nothing_to_send(gateway: Gateway) -> None:
