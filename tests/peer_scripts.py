@@ -1,8 +1,10 @@
 """What a `tests.scripted_peer.ScriptedPeer` does with a connection: a service, and its failings."""
 
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from tests import wire
@@ -146,3 +148,14 @@ class Scp:
             link.release()
         elif self.release_fault != "close":
             link.release()
+
+
+@contextmanager
+def full_listener() -> Iterator[int]:
+    """A port whose backlog is full, so that connects are not answered."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as holders:
+        for _ in range(4):
+            holder = holders.enter_context(socket.socket())
+            holder.setblocking(False)
+            holder.connect_ex(full.getsockname())
+        yield full.getsockname()[1]

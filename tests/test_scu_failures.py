@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import threading
 import time
 
@@ -13,11 +14,11 @@ from engine.dimse_requests import encode_store_request
 from engine.scu_failure import FailureKind
 from tests import wire
 from tests.gateway import eventually, free_ports
-from tests.peer_scripts import Scp, aborting, closing, rejecting, silent
+from tests.peer_scripts import Scp, aborting, closing, full_listener, rejecting, silent
 from tests.scripted_peer import Gone, Link, Script, ScriptedPeer, accept_only, answered_context
 from tests.test_scu import ECHO, STORE, TIMEOUT, opened, peer_at
 from workers import scu_transport
-from workers.scu import ScuAssociation, ScuFailure
+from workers.scu import Interruption, Peer, ScuAssociation, ScuFailure
 
 
 def failure_of(
@@ -75,19 +76,11 @@ def test_a_port_where_nobody_listens() -> None:
 
 
 def test_a_connect_that_is_not_answered() -> None:
-    """A listener whose backlog is full drops the SYN."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        address = full.getsockname()
-        holders = []
-        for _ in range(4):
-            holder = socket.socket()
-            holder.setblocking(False)
-            holder.connect_ex(address)
-            holders.append(holder)
-        with pytest.raises(ScuFailure, match="no answer to the connect") as caught:
-            ScuAssociation.open(peer_at(address[1]), "GW", ECHO, 0.3)
-        for holder in holders:
-            holder.close()
+    with (
+        full_listener() as port,
+        pytest.raises(ScuFailure, match="no answer to the connect") as caught,
+    ):
+        ScuAssociation.open(peer_at(port), "GW", ECHO, 0.3)
     assert caught.value.kind is FailureKind.TIMEOUT
 
 
@@ -350,6 +343,42 @@ def test_interrupt_from_another_thread() -> None:
         assert caught.value.kind is FailureKind.INTERRUPTED
         assert time.monotonic() - begun < 2
         association.interrupt()  # once more is harmless
+
+
+def interrupted(peer: Peer) -> None:
+    """Whatever opening waits for, the order ends it, given before or meanwhile."""
+    for delay_s in (0.0, 0.2):
+        order = Interruption()
+        timer = threading.Timer(delay_s, order.set)
+        timer.start()
+        if not delay_s:
+            timer.join()
+        begun = time.monotonic()
+        with pytest.raises(ScuFailure) as caught:
+            ScuAssociation.open(peer, "GW", ECHO, 20, order)
+        timer.join()
+        assert caught.value.kind is FailureKind.INTERRUPTED
+        assert time.monotonic() - begun < 2
+
+
+def test_opening_ends_when_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    with full_listener() as port:
+        interrupted(peer_at(port))
+    with ScriptedPeer(silent) as peer:
+        interrupted(peer_at(peer.port))
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.check_hostname = False
+        interrupted(peer_at(peer.port, tls=tls))
+    answering = threading.Event()
+
+    def never(host: str, port: int, **options: int) -> object:
+        if not options["flags"]:
+            answering.wait(20)
+        raise socket.gaierror(socket.EAI_NONAME, "not known")
+
+    monkeypatch.setattr(scu_transport.socket, "getaddrinfo", never)
+    interrupted(peer_at(104, "slow.test"))
+    answering.set()
 
 
 def test_leaving_the_block_aborts() -> None:

@@ -12,7 +12,8 @@ from engine import limits
 from engine.outbox_records import State
 from engine.outbox_spool import OUTBOX_DIRECTORY
 from tests import wire
-from tests.peer_scripts import Scp, aborting, closing, rejecting, silent
+from tests.gateway import eventually
+from tests.peer_scripts import Scp, aborting, closing, full_listener, rejecting, silent
 from tests.scripted_peer import ScriptedPeer, accept_only
 from tests.sending import ct_files, destination, office
 from workers.sender_ledger import Policy
@@ -189,6 +190,33 @@ def test_a_name_without_an_address_and_a_port_without_a_listener(tmp_path: Path)
         reasons = [sending.delivery(number).reason for number in numbers]
     assert "refused" in reasons[0]
     assert "no-such-host.invalid" in reasons[1]
+
+
+@pytest.mark.parametrize("reuses", [False, True])
+def test_the_end_does_not_wait_for_an_association_that_is_being_opened(
+    tmp_path: Path, reuses: bool
+) -> None:
+    paths = ct_files(tmp_path / "in", 3)
+    with (
+        full_listener() as dead,
+        ScriptedPeer(silent) as mute,
+        office(tmp_path / "data") as sending,
+    ):
+        numbers = sending.queue(paths, "dead", "mute")
+        destinations = [
+            destination(dead, "dead", reuses, 30),
+            destination(mute.port, "mute", reuses, 30),
+        ]
+        sending.lanes.open_for({one.peer.name: one for one in destinations})
+        sending.turn()
+        eventually(lambda: sending.lanes.active == 5)
+        began = time.monotonic()
+        sending.lanes.close()
+        eventually(lambda: not sending.lanes.active)
+        assert time.monotonic() - began < 1
+        sending.turn()
+        waiting = [sending.delivery(number) for number in numbers]
+    assert {(one.state, one.attempts) for one in waiting} == {(State.WAITING, 0)}
 
 
 def test_a_dead_destination_delays_nobody(tmp_path: Path) -> None:

@@ -8,11 +8,9 @@ released, there is nothing to cancel and it is left at once.
 
 import os
 import select
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 from typing import Final
 
 from engine import limits
@@ -21,53 +19,27 @@ from engine.dimse import CommandField
 from engine.dimse_requests import Outcome, Response, encode_cancel_request
 from engine.retrieval_plan import AskFailure
 from engine.uids import explicit_vr_little_endian, implicit_vr_little_endian, is_explicit_vr
-from workers.scu import Peer, ScuAssociation, ScuFailure
+from workers.scu import FailureKind, Interruption, Peer, ScuAssociation, ScuFailure
 
 _CONTEXT: Final = 1
 _SYNTAXES: Final = (implicit_vr_little_endian, explicit_vr_little_endian)  # table 4.2-42
 _tick_s: Final = 0.5
-_opening_look_s: Final = 0.1
 
 
 class Interrupted(Exception):  # noqa: N818 - an order, not an error
     """The retriever is to end: the job is given back."""
 
 
-class Stop:
-    """The order to end, for a thread that waits for sockets. Given once."""
+class Stop(Interruption):
+    """The order to end, for a thread that waits for sockets too. Given once."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
-        self._lock = threading.Lock()
-        self._wake: Callable[[], None] | None = None
+        super().__init__()
         self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def set(self) -> None:
-        self._event.set()
+        super().set()
         os.eventfd_write(self.descriptor, 1)
-        with self._lock:
-            if self._wake is not None:
-                self._wake()
-
-    @contextmanager
-    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """For what cannot wait for `descriptor`: call this, in whichever thread gives the order,
-        or at once if it was given before."""
-        with self._lock:
-            self._wake = wake
-            if self.is_set():
-                wake()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._wake = None
-
-    def is_set(self) -> bool:
-        return self._event.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        return self._event.wait(seconds)
 
     def close(self) -> None:
         os.close(self.descriptor)
@@ -76,33 +48,14 @@ class Stop:
 def open_association(
     peer: Peer, calling_ae_title: str, sop_class: str, timeout_s: float, stop: Stop
 ) -> ScuAssociation:
-    """With one context. ScuFailure where there is none to be had, Interrupted on the order to stop.
-
-    Looking up a name and connecting wait for nobody's order, so they do it in a thread that is left
-    behind then; what it may still open ends with the process.
-    """
-    answers: SimpleQueue[ScuAssociation | ScuFailure | None] = SimpleQueue()
-
-    def opening() -> None:
-        context = ProposedContext(_CONTEXT, sop_class, _SYNTAXES)
-        try:
-            answers.put(ScuAssociation.open(peer, calling_ae_title, (context,), timeout_s))
-        except ScuFailure as failure:
-            answers.put(failure)
-        finally:
-            answers.put(None)
-
-    threading.Thread(target=opening, name="scai-associate", daemon=True).start()
-    while not stop.is_set():
-        try:
-            answer = answers.get(timeout=_opening_look_s)
-        except Empty:
-            continue
-        assert answer is not None, "the thread says why it failed"
-        if isinstance(answer, ScuFailure):
-            raise answer
-        return answer
-    raise Interrupted
+    """With one context. ScuFailure: there is none to be had. Interrupted: by the order to stop."""
+    context = ProposedContext(_CONTEXT, sop_class, _SYNTAXES)
+    try:
+        return ScuAssociation.open(peer, calling_ae_title, (context,), timeout_s, stop)
+    except ScuFailure as failure:
+        if failure.kind is FailureKind.INTERRUPTED:
+            raise Interrupted from failure
+        raise
 
 
 class Conversation:

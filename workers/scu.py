@@ -31,9 +31,9 @@ from engine.proposal import propose
 from engine.requestor import Requestor
 from engine.response_template import ResponseTemplate
 from engine.scu_failure import FailureKind, ScuFailure
-from workers.scu_transport import Peer, connect, tls_words
+from workers.scu_transport import Interruption, Peer, connect, tls_words
 
-__all__ = ["FailureKind", "Peer", "ScuAssociation", "ScuFailure", "connect"]
+__all__ = ["FailureKind", "Interruption", "Peer", "ScuAssociation", "ScuFailure", "connect"]
 
 
 class ScuAssociation:
@@ -51,8 +51,10 @@ class ScuAssociation:
         calling_ae_title: str,
         contexts: Sequence[ProposedContext],
         timeout_s: float,
+        order: Interruption | None = None,
     ) -> None:
-        """Associate over an open connection, which is closed if that fails (ScuFailure)."""
+        """Associate over an open connection, which is closed if that fails (ScuFailure), or if
+        there is an order to leave off meanwhile."""
         proposal = propose(peer.ae_title, calling_ae_title, tuple(contexts))
         self.socket = connection
         self.peer = peer
@@ -63,9 +65,10 @@ class ScuAssociation:
         self._interrupted = False
         self._closing = threading.Lock()  # between close() and interrupt(): a descriptor's reuse
         self._requestor = requestor = Requestor(proposal, timeout_s, time.monotonic())
-        self._send(requestor.connected(time.monotonic()))
-        while requestor.peer is None:
-            self._read()
+        with (order or Interruption()).waking(self.interrupt):
+            self._send(requestor.connected(time.monotonic()))
+            while requestor.peer is None:
+                self._read()
         if not requestor.accepted:
             self._leave_without_context()
 
@@ -76,9 +79,12 @@ class ScuAssociation:
         calling_ae_title: str,
         contexts: Sequence[ProposedContext],
         timeout_s: float,
+        order: Interruption | None = None,
     ) -> Self:
-        """Look up, connect, shake hands, associate; at least one context is accepted."""
-        return cls(connect(peer, timeout_s), peer, calling_ae_title, contexts, timeout_s)
+        """Look up, connect, shake hands, associate; at least one context is accepted. The order,
+        given before or meanwhile, ends it with INTERRUPTED."""
+        connection = connect(peer, timeout_s, order)
+        return cls(connection, peer, calling_ae_title, contexts, timeout_s, order)
 
     def __enter__(self) -> Self:
         return self

@@ -2,15 +2,18 @@
 
 What fails leaves as a `ScuFailure` that tells a name without an address from a port where nobody
 listens, silence from a refusal, and says what TLS did not like. A name that has several addresses
-is tried at each.
+is tried at each. Whatever is waited for ends at an `Interruption`.
 """
 
+import contextlib
 import errno
 import os
+import select
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
@@ -42,13 +45,54 @@ class Peer(NamedTuple):
     tls: ssl.SSLContext | None = None
 
 
+class Interruption:
+    """The order, from another thread, to leave off what one thread is waiting for. Given once."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._wake: Callable[[], None] | None = None
+
+    def set(self) -> None:
+        self._event.set()
+        with self._lock:
+            if self._wake is not None:
+                self._wake()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it was given within this time."""
+        return self._event.wait(seconds)
+
+    @contextlib.contextmanager
+    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Call this, in whichever thread gives the order, or at once if it was given before."""
+        with self._lock:
+            self._wake = wake
+            if self.is_set():
+                wake()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._wake = None
+
+    def check(self) -> None:
+        """ScuFailure if the order was given: whatever else went wrong is its doing."""
+        if self.is_set():
+            raise ScuFailure(FailureKind.INTERRUPTED, "interrupted by us")
+
+
 # host, port -> until when, addresses. Threads may look up the same twice; the last one stays.
 _addresses: dict[tuple[str, int], tuple[float, list[_Address]]] = {}
 
 
-def connect(peer: Peer, timeout_s: float) -> socket.socket:
+def connect(peer: Peer, timeout_s: float, order: Interruption | None = None) -> socket.socket:
     """An open connection, TLS spoken if the peer is to be spoken to over TLS; or ScuFailure."""
-    addresses = _resolve(peer, timeout_s)
+    order = order or Interruption()
+    addresses = _resolve(peer, timeout_s, order)
     deadline = time.monotonic() + timeout_s
     failures: list[ScuFailure] = []
     for number, (family, address) in enumerate(addresses):
@@ -56,26 +100,50 @@ def connect(peer: Peer, timeout_s: float) -> socket.socket:
         share = (deadline - time.monotonic()) / (len(addresses) - number)
         opened = socket.socket(family, socket.SOCK_STREAM)
         try:
-            opened.settimeout(max(share, 0.001))
-            opened.connect(address)
+            _connect(opened, address, max(share, 0.001), order)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             opened.close()
+            order.check()
             failures.append(_connect_failure(error, address, share))
             continue
-        return opened if peer.tls is None else _secure(opened, peer.tls, timeout_s)
+        return opened if peer.tls is None else _secure(opened, peer.tls, timeout_s, order)
     _addresses.pop((peer.host, peer.port), None)
     text = "; ".join(dict.fromkeys(failure.text for failure in failures))
     raise ScuFailure(failures[-1].kind, text)
 
 
-def _resolve(peer: Peer, timeout_s: float) -> list[_Address]:
+def _connect(
+    opened: socket.socket, address: tuple[Any, ...], timeout_s: float, order: Interruption
+) -> None:
+    """As connect() of a socket with a time-out; begun before it is waited for, since only what is
+    under way can be shut down."""
+    opened.settimeout(0)
+    code = opened.connect_ex(address)
+    if code == errno.EINPROGRESS:
+        with order.waking(lambda: _shut(opened)):
+            poll = select.poll()
+            poll.register(opened, select.POLLOUT)
+            if not poll.poll(timeout_s * 1000):
+                raise TimeoutError
+        code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def _shut(opened: socket.socket) -> None:
+    """Wake whoever waits for it. Not SSLSocket.shutdown(), which would go on in plain text."""
+    with contextlib.suppress(OSError):  # closed already, or never opened
+        socket.socket.shutdown(opened, socket.SHUT_RDWR)
+
+
+def _resolve(peer: Peer, timeout_s: float, order: Interruption) -> list[_Address]:
     now = time.monotonic()
     known = _addresses.get((peer.host, peer.port))
     if known is not None and now < known[0]:
         return known[1]
     try:
-        found = _look_up(peer.host, peer.port, timeout_s)
+        found = _look_up(peer.host, peer.port, timeout_s, order)
     except (OSError, UnicodeError) as error:
         words = error.strerror if isinstance(error, OSError) else "is no host name"
         text = f"host {peer.host} has no address: {words}"
@@ -86,14 +154,14 @@ def _resolve(peer: Peer, timeout_s: float) -> list[_Address]:
     return found
 
 
-def _look_up(host: str, port: int, timeout_s: float) -> list[_Address]:
+def _look_up(host: str, port: int, timeout_s: float, order: Interruption) -> list[_Address]:
     """getaddrinfo(), which knows no time-out, in a thread that is left behind when it takes
     longer; the resolver's own patience bounds how long."""
     try:
         return _addresses_of(host, port, socket.AI_NUMERICHOST)
     except socket.gaierror:
         pass  # a name
-    answers: SimpleQueue[list[_Address] | OSError | UnicodeError] = SimpleQueue()
+    answers: SimpleQueue[list[_Address] | OSError | UnicodeError | None] = SimpleQueue()
 
     def ask() -> None:
         try:
@@ -103,10 +171,13 @@ def _look_up(host: str, port: int, timeout_s: float) -> list[_Address]:
 
     threading.Thread(target=ask, name="name lookup", daemon=True).start()
     try:
-        answer = answers.get(timeout=timeout_s)
+        with order.waking(lambda: answers.put(None)):
+            answer = answers.get(timeout=timeout_s)
     except Empty:
         text = f"host {host}: no address from the name service within {timeout_s:g} s"
         raise ScuFailure(FailureKind.TIMEOUT, text) from None
+    order.check()
+    assert answer is not None, "only the order says nothing"
     if isinstance(answer, list):
         return answer
     raise answer
@@ -131,17 +202,24 @@ def _connect_failure(error: OSError, address: tuple[Any, ...], waited_s: float) 
     return ScuFailure(FailureKind.UNREACHABLE, f"{where} cannot be reached: {words}")
 
 
-def _secure(plain: socket.socket, context: ssl.SSLContext, timeout_s: float) -> ssl.SSLSocket:
+def _secure(
+    plain: socket.socket, context: ssl.SSLContext, timeout_s: float, order: Interruption
+) -> ssl.SSLSocket:
     """Shake hands. The peer's certificate is the context's to judge."""
     plain.settimeout(timeout_s)
+    opened = plain  # until it is taken over
     try:
-        return context.wrap_socket(plain)
+        opened = secured = context.wrap_socket(plain, do_handshake_on_connect=False)
+        with order.waking(lambda: _shut(secured)):
+            secured.do_handshake()
+        return secured
     except TimeoutError:
-        plain.close()
+        opened.close()
         text = f"the TLS handshake was not complete within {timeout_s:g} s"
         raise ScuFailure(FailureKind.TIMEOUT, text) from None
     except OSError as error:
-        plain.close()
+        opened.close()
+        order.check()
         text = f"TLS handshake failed: {tls_words(error)}"
         raise ScuFailure(FailureKind.TLS, text) from error
 

@@ -29,7 +29,7 @@ from engine.outgoing_contexts import SENT
 from engine.scu_failure import FailureKind, ScuFailure
 from engine.sending import Ending, Verdict, answered, impossible, unanswered
 from native import _core
-from workers.scu import Peer, ScuAssociation
+from workers.scu import Interruption, Peer, ScuAssociation
 
 
 class Destination(NamedTuple):
@@ -59,7 +59,8 @@ class Sender:
         self._native = _core.DataSetSender(limits.send_buffer_bytes)
         self._association: ScuAssociation | None = None
         self._destination: Destination | None = None
-        self._interrupted = False
+        self._order = Interruption()  # to open no association any more
+        self._is_interrupted = False
         self._was_established = False  # in this attempt
         self.associations = 0  # opened so far
 
@@ -92,9 +93,14 @@ class Sender:
         except OSError as error:
             return Verdict(Ending.REFUSED, reason=f"the file cannot be read: {error.strerror}")
 
+    def stop_opening(self) -> None:
+        """From another thread: an association that is being opened is given up, none is opened."""
+        self._order.set()
+
     def interrupt(self) -> None:
         """From another thread: what is under way ends at once."""
-        self._interrupted = True
+        self._is_interrupted = True
+        self._order.set()
         association = self._association
         if association is not None:
             association.interrupt()
@@ -145,8 +151,7 @@ class Sender:
     def _open(
         self, destination: Destination, sop_class_uid: str, offered: list[tuple[str, ...]]
     ) -> None:
-        if self._interrupted:
-            raise ScuFailure(FailureKind.INTERRUPTED, "interrupted by us")
+        self._order.check()
         wanted = [(sop_class_uid, syntaxes) for syntaxes in offered]
         if destination.reuses:
             wanted = _with_the_table(wanted, destination.transfer_syntaxes)
@@ -156,11 +161,15 @@ class Sender:
         ]
         self.associations += 1
         self._association = ScuAssociation.open(
-            destination.peer, destination.calling_ae_title, contexts, destination.timeout_s
+            destination.peer,
+            destination.calling_ae_title,
+            contexts,
+            destination.timeout_s,
+            self._order,
         )
         self._destination = destination
         self._was_established = True
-        if self._interrupted:  # it came while the association was not there to be interrupted
+        if self._is_interrupted:  # it came while the association was not there to be interrupted
             self._association.interrupt()
 
     # --- one C-STORE ---------------------------------------------------------------------------

@@ -76,11 +76,14 @@ class Lanes:
             return self._schedule.active
 
     def close(self) -> None:
-        """Nothing more is begun; lanes end when their attempts do."""
+        """Nothing more is begun, an association that is not there yet neither; lanes end when
+        their attempts do."""
         with self._changed:
             self._closed = True
             self._schedule.open_for(())
             self._changed.notify_all()
+        for sender in self._senders:
+            sender.stop_opening()
 
     def interrupt(self) -> None:
         """End all attempts now; they count for nothing."""
