@@ -11,6 +11,8 @@ from typing import Final
 
 from engine.conditions import compile_conditions, faults_of
 from engine.config_entities import Remote, StorageAe
+from engine.config_prefetch import Prefetch
+from engine.config_send import Rule
 from engine.config_settings import Config
 from engine.config_tls import PASSWORD_VARIABLES, store_of
 from engine.config_values import suggestion
@@ -126,16 +128,8 @@ def _check_contexts(config: Config) -> Iterator[Finding]:
 
 def _check_remotes(config: Config) -> Iterator[Finding]:
     """Names are how people and rules speak of remote AEs: each is unique."""
-    seen: dict[str, int] = {}
+    yield from _check_names("remotes", config.remotes)
     for index, remote in enumerate(config.remotes):
-        earlier = seen.setdefault(remote.name.casefold(), index)
-        if earlier != index:
-            yield Finding(
-                f"remotes[{index}].name",
-                f"{remote.name!a} is already the name of remotes[{earlier}]; names are unique, "
-                "and case does not tell them apart",
-                ("remotes",),
-            )
         folder = remote.outgoing_directory
         if folder and folder in [other.outgoing_directory for other in config.remotes[:index]]:
             yield Finding(
@@ -152,19 +146,25 @@ def _check_remotes(config: Config) -> Iterator[Finding]:
             )
 
 
-def _check_rules(config: Config) -> Iterator[Finding]:
-    """Rules have names of their own, name remote AEs that there are, and can be understood."""
+def _check_names(table: str, entries: Iterable[Remote | Rule | Prefetch]) -> Iterator[Finding]:
+    """No two of a table are called the same."""
     seen: dict[str, int] = {}
-    for index, rule in enumerate(config.rules):
-        path = f"rules[{index}]"
-        earlier = seen.setdefault(rule.name.casefold(), index)
+    for index, entry in enumerate(entries):
+        earlier = seen.setdefault(entry.name.casefold(), index)
         if earlier != index:
             yield Finding(
-                f"{path}.name",
-                f"{rule.name!a} is already the name of rules[{earlier}]; names are unique, and "
+                f"{table}[{index}].name",
+                f"{entry.name!a} is already the name of {table}[{earlier}]; names are unique, and "
                 "case does not tell them apart",
-                ("rules",),
+                (table,),
             )
+
+
+def _check_rules(config: Config) -> Iterator[Finding]:
+    """Rules have names of their own, name remote AEs that there are, and can be understood."""
+    yield from _check_names("rules", config.rules)
+    for index, rule in enumerate(config.rules):
+        path = f"rules[{index}]"
         yield from _check_rule_name(rule.name, path, "rules")
         if not rule.to:
             yield Finding(f"{path}.to", "must name one remote AE or more", ("rules",))
@@ -206,17 +206,9 @@ def _check_rule_name(name: str, path: str, table: str) -> Iterator[Finding]:
 
 def _check_prefetch(config: Config) -> Iterator[Finding]:
     """Prefetch rules have names of their own, name an archive that there is, and can be met."""
-    seen: dict[str, int] = {}
+    yield from _check_names("prefetch", config.prefetch)
     for index, rule in enumerate(config.prefetch):
         path = f"prefetch[{index}]"
-        earlier = seen.setdefault(rule.name.casefold(), index)
-        if earlier != index:
-            yield Finding(
-                f"{path}.name",
-                f"{rule.name!a} is already the name of prefetch[{earlier}]; names are unique, and "
-                "case does not tell them apart",
-                ("prefetch",),
-            )
         yield from _check_destinations(rule.to, config.remotes, f"{path}.to", "prefetch")
         archive = (rule.archive,)
         yield from _check_destinations(archive, config.remotes, f"{path}.archive", "prefetch")
