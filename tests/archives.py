@@ -81,29 +81,16 @@ def send(study: MadeStudy, port: int, called: str = "SCP_AE") -> None:
     subprocess.run([*command, str(study.directory)], check=True, capture_output=True, timeout=60)
 
 
-class Qrscp:
-    """DCMTK's archive. It compares bytes, and knows no ModalitiesInStudy."""
+class _Archive:
+    """What both are: a process that answers on a port until it is ended."""
 
-    name = "qrscp"
-    ae_title = "ARCHIVE"
+    ae_title: str
 
-    def __init__(self, directory: Path, gateway_port: int) -> None:
-        directory.mkdir(parents=True)
-        (self.port,) = free_ports(1)
-        (directory / "store").mkdir()
-        configuration = directory / "dcmqrscp.cfg"
-        configuration.write_text(
-            f"NetworkTCPPort = {self.port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
-            f"HostTable BEGIN\ngateway = (PrefetchAP, 127.0.0.1, {gateway_port})\nHostTable END\n"
-            "VendorTable BEGIN\nVendorTable END\n"
-            f"AETable BEGIN\n{self.ae_title} {directory / 'store'} RW (200, 1024mb) ANY\n"
-            "AETable END\n"
-        )
+    def __init__(self, command: Sequence[str], port: int, directory: Path) -> None:
+        self.port = port
         self._log = (directory / "log").open("wb")
-        self.process = subprocess.Popen(
-            [QRSCP, "-c", str(configuration), "-d"], stdout=self._log, stderr=self._log
-        )
-        eventually(self._answers, 20, "dcmqrscp answers")
+        self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+        eventually(self._answers, 20, f"{command[0]} answers")
 
     def _answers(self) -> bool:
         command = [ECHOSCU, "-aec", self.ae_title, "127.0.0.1", str(self.port)]
@@ -116,7 +103,28 @@ class Qrscp:
         self._log.close()
 
 
-class Orthanc:
+class Qrscp(_Archive):
+    """DCMTK's archive. It compares bytes, and knows no ModalitiesInStudy."""
+
+    name = "qrscp"
+    ae_title = "ARCHIVE"
+
+    def __init__(self, directory: Path, gateway_port: int) -> None:
+        directory.mkdir(parents=True)
+        (port,) = free_ports(1)
+        (directory / "store").mkdir()
+        configuration = directory / "dcmqrscp.cfg"
+        configuration.write_text(
+            f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
+            f"HostTable BEGIN\ngateway = (PrefetchAP, 127.0.0.1, {gateway_port})\nHostTable END\n"
+            "VendorTable BEGIN\nVendorTable END\n"
+            f"AETable BEGIN\n{self.ae_title} {directory / 'store'} RW (200, 1024mb) ANY\n"
+            "AETable END\n"
+        )
+        super().__init__([QRSCP, "-c", str(configuration), "-d"], port, directory)
+
+
+class Orthanc(_Archive):
     """Orthanc, which knows PrefetchAP and lets everybody ask."""
 
     name = "orthanc"
@@ -124,14 +132,14 @@ class Orthanc:
 
     def __init__(self, directory: Path, gateway_port: int) -> None:
         directory.mkdir(parents=True)
-        http, self.port = free_ports(2)
+        http, port = free_ports(2)
         configuration = {
             "Name": "archive",
             "StorageDirectory": str(directory / "store"),
             "IndexDirectory": str(directory / "store"),
             "Plugins": [],
             "HttpPort": http,
-            "DicomPort": self.port,
+            "DicomPort": port,
             "DicomAet": self.ae_title,
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
@@ -143,21 +151,7 @@ class Orthanc:
         }
         path = directory / "orthanc.json"
         path.write_text(json.dumps(configuration))
-        self._log = (directory / "log").open("wb")
-        self.process = subprocess.Popen(
-            [ORTHANC, "--verbose", str(path)], stdout=self._log, stderr=self._log
-        )
-        eventually(self._answers, 20, "Orthanc answers")
-
-    def _answers(self) -> bool:
-        command = [ECHOSCU, "-aec", self.ae_title, "127.0.0.1", str(self.port)]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-    def close(self) -> None:
-        """End the process and its log."""
-        self.process.terminate()
-        self.process.wait(20)
-        self._log.close()
+        super().__init__([ORTHANC, "--verbose", str(path)], port, directory)
 
 
 def prefetching(gateway: Gateway, port: int, ae_title: str, rule: str, more: str = "") -> Gateway:
