@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +269,16 @@ class Gateway:
     def log_tail(self, lines: int = 30) -> str:
         """The end of the log, for a failure's message."""
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
+
+
+def under_way(incoming: Path) -> list[Path]:
+    """Files of instances that arrive now or were left over; those made ahead of them are empty."""
+    found = []
+    for path in sorted(incoming.rglob("*")):
+        with suppress(FileNotFoundError):  # placed, or cleared away, while it was looked at
+            if path.is_file() and path.stat().st_size > 0:
+                found.append(path)
+    return found
 
 
 def group_members(group: int) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from native import _core
 from tests import wire
+from tests.gateway import under_way
 
 RING_BYTES = 1 << 20
 INLINE_BYTES = 128 << 10
@@ -37,7 +38,7 @@ class SpoolBox:
 
     def instances_under_way(self) -> list[str]:
         """Names in the incoming directory but for the stock of empty files made ahead."""
-        return sorted(path.name for path in self.incoming.iterdir() if path.stat().st_size > 0)
+        return [path.name for path in under_way(self.incoming)]
 
     def open(self) -> _core.Spool:
         self.spool = _core.Spool(

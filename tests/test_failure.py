@@ -16,7 +16,7 @@ import pytest
 
 from tests import ledger, wire
 from tests.faults import shims
-from tests.gateway import Gateway, eventually
+from tests.gateway import Gateway, eventually, under_way
 from tests.peer import Peer
 
 pytestmark = [
@@ -83,12 +83,6 @@ class Bench:
         self.gateway.close()
 
 
-def left_over(gateway: Gateway) -> list[Path]:
-    """Files of instances under way; there are none when nothing is. Empty: the stock of names."""
-    files = (path for path in (gateway.data / "incoming").rglob("*") if path.is_file())
-    return [path for path in files if path.stat().st_size > 0]
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     service = Bench(tmp_path)
@@ -133,7 +127,8 @@ def settle_and_restart(bench: Bench) -> None:
     bench.gateway.start()
     bench.settle()
     # What could not even be removed while everything failed goes at the next start.
-    eventually(lambda: not left_over(bench.gateway), 5, "incoming files are cleared away")
+    incoming = bench.gateway.data / "incoming"
+    eventually(lambda: not under_way(incoming), 5, "incoming files are cleared away")
 
 
 @pytest.mark.parametrize(("code", "persistent"), QUICK_CASES)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests import certificates, wire
-from tests.gateway import eventually
+from tests.gateway import eventually, under_way
 from tests.peer import Peer, Sender
 from tests.secured import MemoryClient, SecuredGateway, SecuredPeer, bare_context
 
@@ -124,13 +124,6 @@ BAD_CERTIFICATES = [
     ("server only", "purpose", "UNSUPPORTED_CERTIFICATE"),
     (None, "no_certificate", "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE"),
 ]
-
-
-def has_bytes(file: Path) -> bool:
-    """Not when it has gone meanwhile."""
-    with contextlib.suppress(FileNotFoundError):
-        return file.stat().st_size > 0
-    return False
 
 
 def test_bad_certificates(secured: SecuredGateway, tmp_path: Path) -> None:
@@ -282,8 +275,7 @@ def test_a_flipped_byte(secured: SecuredGateway, version: str) -> None:
     assert counts["integrity"] == broken + 1
     assert uid not in secured.find()
     incoming = secured.data / "incoming" / "secured_scp"
-    # Names are made durable in stock; what counts is that no bytes are left in any.
-    eventually(lambda: not any(map(has_bytes, incoming.iterdir())), 5, "all gone")
+    eventually(lambda: not under_way(incoming), 5, "all gone")
 
 
 def test_renegotiation(secured: SecuredGateway) -> None:
