@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from engine import limits
 from engine.errors import Rejection
 from engine.scu_failure import FailureKind, ScuFailure, aborted, rejected
-from engine.sending import Ending, Schedule, Verdict, answered, impossible, unanswered
+from engine.sending import Schedule
+from engine.verdict import Ending, Verdict, answered, impossible, unanswered
 
 GOOD: Final = Verdict(Ending.DELIVERED, 0)
 DEAD: Final = unanswered(ScuFailure(FailureKind.TIMEOUT, "silence"), was_established=True)

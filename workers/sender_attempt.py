@@ -27,7 +27,7 @@ from engine.outgoing import (
 )
 from engine.outgoing_contexts import SENT
 from engine.scu_failure import FailureKind, ScuFailure
-from engine.sending import Ending, Verdict, answered, impossible, unanswered
+from engine.verdict import Ending, Verdict, answered, impossible, unanswered
 from native import _core
 from workers.scu import Interruption, Peer, ScuAssociation
 

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from engine import limits
-from engine.sending import Schedule, Verdict
+from engine.sending import Schedule
+from engine.verdict import Verdict
 from workers.sender_attempt import Destination, Errand, Sender
 
 _patience_s: Final = 1.0  # a lane that waits looks at the clock again

@@ -17,8 +17,8 @@ from engine.outbox import Outbox
 from engine.outbox_records import Delivery, State, due_after_failure
 from engine.outbox_spool import remove_finished, spooled_path, sweep
 from engine.outbox_writer import OutboxWriter
-from engine.sending import Ending
 from engine.storage import StoreTree
+from engine.verdict import Ending
 from workers.sender_attempt import Errand
 from workers.sender_lanes import Report
 

@@ -10,7 +10,7 @@ from typing import Final
 from engine import limits
 from engine.metrics import Counter, Gauge, Histogram
 from engine.outbox_records import State
-from engine.sending import NO_STATUS, Ending
+from engine.verdict import NO_STATUS, Ending
 from workers.child import Child
 from workers.sender_folders import Folder, Turn
 from workers.sender_ledger import Ledger, Settled
