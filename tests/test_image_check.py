@@ -13,7 +13,8 @@ from engine.image_check import IMAGE_CHECKS, Checked, check_image
 from engine.index_repair import read_entry
 from engine.index_writer import IndexWriter
 from engine.storage import StoreTree, instance_path
-from engine.verify import Kind, Verifier
+from engine.verify import Verifier
+from engine.verify_findings import Kind
 from tests.jpeg_encoder import Form, encode, picture
 from tests.test_encapsulated import COLUMNS, JPEG_LOSSLESS, ROWS, file_of, stream
 from tools import verify_command

@@ -19,7 +19,8 @@ from engine.index_repair import (
 )
 from engine.index_writer import IndexWriter
 from engine.storage import StoreTree, instance_path
-from engine.verify import Kind, Verifier
+from engine.verify import Verifier
+from engine.verify_findings import Kind
 from tests.test_index import check_whole
 from tests.test_indexer import data_set
 from tools import verify_command

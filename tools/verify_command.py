@@ -19,7 +19,8 @@ from engine.index_intake import Intake, journals_on_disk
 from engine.index_repair import Action, Outcome, apply_actions, await_result, leave_request
 from engine.index_writer import IndexWriter, WriterBusyError
 from engine.storage import StoreTree
-from engine.verify import REMEDIES, Finding, Kind, Report, Verifier
+from engine.verify import Verifier
+from engine.verify_findings import REMEDIES, Finding, Kind, Report
 from native import _core
 from tools.options import config_option, load
 from tools.terminal import Exit, one_line, printable
