@@ -31,7 +31,9 @@ from engine.retrieval_plan import (
     Move,
     Promised,
     by_day,
+    is_doubtful,
     is_of,
+    is_of_wanted,
     is_uid,
     plan_moves,
     plan_second_moves,
@@ -126,15 +128,30 @@ class Retrieval:
 
     def _candidates(self) -> list[Match]:
         """The related studies, the latest first, each once."""
-        related: dict[str, Match] = {}
-        for match in self._archive.find(QueryLevel.STUDY, study_keys(self._ask)):
-            why = why_unrelated(self._ask, match)
-            uid = match.get(attributes.STUDY_INSTANCE_UID, "")
-            if why:
+        ask = self._ask
+        answers = self._by_uid(study_keys(ask))
+        if is_doubtful(ask, answers.values()):
+            # A list may have been taken for one long text, or its first value for all of it.
+            unlisted = self._by_uid(study_keys(ask, of_any_modality=True))
+            others = {uid: match for uid, match in unlisted.items() if uid not in answers}
+            others = {uid: each for uid, each in others.items() if is_of_wanted(ask, each)}
+            if others:
+                self._note("the archive does not match a list of modalities; asked for any instead")
+            answers |= others
+        related: list[Match] = []
+        for uid, match in answers.items():
+            if why := why_unrelated(ask, match):
                 self._ignore(f"a study was answered that was not asked for: {why}")
-            elif uid != self._ask.trigger_study_uid:
-                related.setdefault(uid, match)
-        return sorted(related.values(), key=by_day, reverse=True)
+            elif uid != ask.trigger_study_uid:
+                related.append(match)
+        return sorted(related, key=by_day, reverse=True)
+
+    def _by_uid(self, keys: Mapping[int, str]) -> dict[str, Match]:
+        """The studies that are answered, each once."""
+        found: dict[str, Match] = {}
+        for match in self._archive.find(QueryLevel.STUDY, keys):
+            found.setdefault(match.get(attributes.STUDY_INSTANCE_UID, ""), match)
+        return found
 
     def _entry(self, match: Match) -> StudyProgress:
         """The study's line in the progress: of an attempt before this one, or a new one."""

@@ -65,14 +65,14 @@ def status_failure(operation: str, level: QueryLevel, status: int, comment: str)
     return AskFailure(text, comment=comment, permanent=permanent, ends=ends)
 
 
-def study_keys(ask: Ask) -> dict[int, str]:
-    """The keys of the first C-FIND."""
+def study_keys(ask: Ask, of_any_modality: bool = False) -> dict[int, str]:
+    """The keys of the first C-FIND, and of the one that leaves the modalities to us."""
     return find_keys(
         QueryLevel.STUDY,
         {
             attributes.PATIENT_ID: ask.patient_id,
             attributes.STUDY_DATE: ask.study_date,
-            MODALITIES_IN_STUDY: "\\".join(ask.modalities),
+            MODALITIES_IN_STUDY: "" if of_any_modality else "\\".join(ask.modalities),
         },
     )
 
@@ -91,11 +91,24 @@ def why_unrelated(ask: Ask, match: Match) -> str:
         first, last = matching.date_bounds(ask.study_date)
         if not first <= date <= last:
             return "another day"
+    return "" if is_of_wanted(ask, match) else "another modality"
+
+
+def is_of_wanted(ask: Ask, match: Match) -> bool:
+    """Whether a study may have one of the wanted modalities. Archives that do not know the key
+    leave it out: then the series decide."""
     modalities = match.get(MODALITIES_IN_STUDY, "")
-    # Archives that do not know this key leave it out: then the series decide.
-    if ask.modalities and modalities and not _meet(modalities, ask.modalities):
-        return "another modality"
-    return ""
+    return not (ask.modalities and modalities) or _meet(modalities, ask.modalities)
+
+
+def is_doubtful(ask: Ask, answers: Collection[Match]) -> bool:
+    """Whether the answers to a list of modalities may lack what another question would bring: the
+    list is the statement's (table 4.2-45), PS3.4 C.2.2.2 leaves archives free not to take it. Who
+    answers with each of them did, and who does not know the key had nothing to take."""
+    if len(ask.modalities) < 2 or not all(MODALITIES_IN_STUDY in match for match in answers):
+        return False
+    found = "\\".join(match[MODALITIES_IN_STUDY] for match in answers)
+    return not all(_meet(found, (modality,)) for modality in ask.modalities)
 
 
 def _in_ascii(text: str) -> str:

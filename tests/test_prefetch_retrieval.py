@@ -47,6 +47,7 @@ class Shelf:
     moves: list[tuple[QueryLevel, str]] = field(default_factory=list)
     finds: list[dict[int, str]] = field(default_factory=list)
     knows_modalities: bool = True
+    takes: str = "all"  # studies, whatever modalities are asked for; or "list", "text", "first"
     on_move: Callable[[QueryLevel, str], None] = lambda level, uid: None
     records: int = 0
     passed_on: list[tuple[str, set[str]]] = field(default_factory=list)
@@ -55,6 +56,13 @@ class Shelf:
 
     def __post_init__(self) -> None:
         self.before = set(self.index)
+
+    def _fits(self, modalities: str, wanted: str) -> bool:
+        """Archives read a list as one, as one long text, or as its first value."""
+        if self.takes == "all" or not wanted:
+            return True
+        values = {"list": wanted.split("\\"), "text": [wanted], "first": [wanted.split("\\")[0]]}
+        return not set(values[self.takes]).isdisjoint(modalities.split("\\"))
 
     def find(self, level: QueryLevel, keys: Mapping[int, str]) -> Answers:
         self.finds.append(dict(keys))
@@ -65,7 +73,9 @@ class Shelf:
             answer |= {attributes.STUDY_DATE: study.date}
             if self.knows_modalities:
                 answer[identifiers.MODALITIES_IN_STUDY] = modalities
-            if level is QueryLevel.STUDY and study.patient_id == keys[attributes.PATIENT_ID]:
+            is_asked = study.patient_id == keys.get(attributes.PATIENT_ID)
+            is_asked &= self._fits(modalities, keys.get(identifiers.MODALITIES_IN_STUDY, ""))
+            if level is QueryLevel.STUDY and is_asked:
                 answers.append(answer)
             if uid != keys.get(STUDY):
                 continue
@@ -212,6 +222,30 @@ def test_an_archive_that_does_not_know_modalities_in_study_is_asked_for_the_seri
     progress = fetched(archive, ask())
     assert archive.moves == [(QueryLevel.STUDY, "1.1"), (QueryLevel.STUDY, "1.2")]
     assert [it.study_uid for it in progress.studies] == ["1.1", "1.2"]
+
+
+@pytest.mark.parametrize("takes", ["all", "list", "text", "first"])
+def test_several_modalities_whatever_the_archive_makes_of_a_list(takes: str) -> None:
+    archive = shelf()
+    archive.studies["1.5"] = study("4711", "20200601", 5, "US")
+    archive.takes = takes
+    progress = fetched(archive, ask(modalities=("CT", "MR")))
+    assert [it.study_uid for it in progress.studies] == ["1.1", "1.4", "1.2"]
+    first, second = (keys.get(identifiers.MODALITIES_IN_STUDY) for keys in archive.finds[:2])
+    assert first == "CT\\MR"
+    asked_twice = takes in ("text", "first")
+    assert (second == "") == asked_twice
+    assert progress.ignored == (2 if takes == "all" else 1), "what was not asked for, and only that"
+    assert any("list of modalities" in note for note in progress.notes) == asked_twice
+
+
+def test_a_modality_that_no_study_has_is_looked_for_in_all_of_them() -> None:
+    archive = shelf()
+    archive.takes = "list"
+    progress = fetched(archive, ask(modalities=("CT", "NM")))
+    assert [it.study_uid for it in progress.studies] == ["1.1", "1.2"]
+    assert [keys[identifiers.MODALITIES_IN_STUDY] for keys in archive.finds[:2]] == ["CT\\NM", ""]
+    assert not any("list of modalities" in note for note in progress.notes)
 
 
 def test_only_series_of_the_wanted_modalities_are_moved() -> None:
