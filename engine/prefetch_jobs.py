@@ -140,6 +140,7 @@ class PrefetchJobs(View):
         """Write down how far a job that is under way has come."""
         job.changed_ns = now_ns
         self._put("prefetch_jobs", records.NUMBER.pack(job.number), records.encode(job))
+        self._note_fetched(job, now_ns)
 
     def end(self, job: Job, state: State, now_ns: int, reason: str = "") -> None:
         """The job has ended; what it brought is counted for the hit rate."""
@@ -147,9 +148,11 @@ class PrefetchJobs(View):
         job.reason = reason
         job.progress.step = ""
         self._change(job, state, job.due_ns, now_ns)
+        self._note_fetched(job, now_ns)
         for study in job.progress.studies:
-            if study.moved > 0:
-                self._note_fetched(study.study_uid, job.number, study.moved, now_ns)
+            fetched = self._fetched(study.study_uid)
+            if fetched is not None and fetched.job == job.number and not fetched.fetched_ns:
+                self._delete("prefetch_studies", index_records.uid_key(study.study_uid))
 
     def retry(self, job: Job, due_ns: int, now_ns: int, reason: str) -> None:
         """The attempt failed; another one is due."""
@@ -166,24 +169,44 @@ class PrefetchJobs(View):
         self._change(job, State.WAITING, job.due_ns, now_ns)
 
     # --- the hit rate ---
-    def _note_fetched(self, study_uid: str, job: int, instances: int, now_ns: int) -> None:
-        key = index_records.uid_key(study_uid)
-        if self._get("prefetch_studies", key) is None:
+    def _note_fetched(self, job: Job, now_ns: int) -> None:
+        """What the job has brought so far."""
+        for study in job.progress.studies:
+            known = self._fetched(study.study_uid)
+            if study.moved <= 0 or (known is not None and known.fetched_ns):
+                continue
+            used_ns = 0 if known is None else known.used_ns
+            self._put_fetched(study.study_uid, Fetched(job.number, study.moved, now_ns, used_ns))
             self._add(records.FETCHED_TOTAL, 1)
-            fetched = Fetched(job, instances, now_ns)
-            self._put("prefetch_studies", key, records.encode(fetched))
+            self._add(records.USED_TOTAL, 1 if used_ns else 0)
 
     def note_used(self, study_uid: str, now_ns: int) -> bool:
-        """A study was sent or opened. True: it came by a prefetch and had not been used before."""
-        key = index_records.uid_key(study_uid)
-        stored = self._get("prefetch_studies", key)
-        fetched = None if stored is None else records.decode_fetched(stored)
+        """A study was sent or opened. True: it came by a prefetch, or is just coming, and had not
+        been used before. The latter is counted once something of it came."""
+        fetched = self._fetched(study_uid) or self._being_fetched(study_uid)
         if fetched is None or fetched.used_ns:
             return False
         used = Fetched(fetched.job, fetched.instances, fetched.fetched_ns, now_ns)
-        self._put("prefetch_studies", key, records.encode(used))
-        self._add(records.USED_TOTAL, 1)
+        self._put_fetched(study_uid, used)
+        self._add(records.USED_TOTAL, 1 if fetched.fetched_ns else 0)
         return True
+
+    def _fetched(self, study_uid: str) -> Fetched | None:
+        stored = self._get("prefetch_studies", index_records.uid_key(study_uid))
+        return None if stored is None else records.decode_fetched(stored)
+
+    def _put_fetched(self, study_uid: str, fetched: Fetched) -> None:
+        key = index_records.uid_key(study_uid)
+        self._put("prefetch_studies", key, records.encode(fetched))
+
+    def _being_fetched(self, study_uid: str) -> Fetched | None:
+        """Of a study that the job under way has asked for."""
+        number = self.under_way()
+        job = None if number is None else self.job(number)
+        if job is None:
+            return None
+        coming = (study.study_uid for study in job.progress.studies if study.missing)
+        return Fetched(job.number, 0, 0) if study_uid in coming else None
 
     def totals(self) -> Totals:
         """The hit rate's two numbers, of all time."""

@@ -121,7 +121,8 @@ class Job(msgspec.Struct, array_like=True):
 
 
 class Fetched(msgspec.Struct, frozen=True, array_like=True):
-    """A study that came by a prefetch. `used_ns` 0: not used since."""
+    """A study that came by a prefetch. `used_ns` 0: not used since. `fetched_ns` 0: its job is
+    under way, nothing is known to have come, and it was used already."""
 
     job: int
     instances: int

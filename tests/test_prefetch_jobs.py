@@ -195,6 +195,41 @@ def test_the_hit_rate_counts_each_fetched_study_once(store: PrefetchStore) -> No
     assert (totals.fetched, totals.used) == (1, 1)
 
 
+def test_what_is_used_before_its_job_ends_counts(store: PrefetchStore) -> None:
+    def used(study: str) -> bool:
+        return store.commit(lambda jobs: jobs.note_used(study, 300 * SECOND))
+
+    def total() -> tuple[int, int]:
+        totals = looked(store, PrefetchJobs.totals)
+        return totals.fetched, totals.used
+
+    made(store, trigger("1.1"), 100)
+    job = begun(store, 200)
+    assert job is not None
+    assert not used("1.7"), "nobody knows of it yet"
+    job.progress.studies = [
+        StudyProgress("1.6", "20210101", 10, 0, 10),
+        StudyProgress("1.7", "20200101", 10, 0, 0, 10),
+        StudyProgress("1.8", "20200101", 10, 10),
+        StudyProgress("1.9", "20200101", 10, 0, 0, 10),
+    ]
+    store.commit(lambda jobs: jobs.record(job, 250 * SECOND))
+    assert total() == (1, 0), "1.6 is here"
+    assert [used(study) for study in ("1.6", "1.7", "1.7", "1.8")] == [True, True, False, False]
+    assert total() == (1, 1), "1.7 is under way"
+    store.commit(lambda jobs: jobs.retry(job, 400 * SECOND, 300 * SECOND, "broken"))
+    assert not used("1.9"), "nothing of it comes just now"
+    again = begun(store, 401)
+    assert again is not None
+    assert used("1.9")
+    again.progress.studies[1].moved, again.progress.studies[1].missing = 10, 0
+    store.commit(lambda jobs: jobs.end(again, State.INCOMPLETE, 500 * SECOND))
+    assert total() == (2, 2), "of 1.9 nothing came"
+    assert not used("1.9")
+    store.commit(lambda jobs: jobs.prune(600 * SECOND, 10))
+    assert total() == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("origin", "used"),
     [("user", 1), ("folder", 1), ("to the workstation", 0), ("prefetch priors", 0)],
