@@ -6,6 +6,7 @@ authorities, one for a foreign authority, one for whoever is certified. `issue` 
 """
 
 import datetime
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -215,3 +216,15 @@ def _protection(password: str) -> serialization.KeySerializationEncryption:
         .hmac_hash(hashes.SHA256())
         .build(password.encode())
     )
+
+
+def server_context(directory: Path) -> ssl.SSLContext:
+    """A peer's, which wants to see a certificate of ours."""
+    key, chain = peer().pem_files(directory, "peer")
+    authority = directory / "authority.pem"
+    authority.write_bytes(pem(root().certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    context.load_verify_locations(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context

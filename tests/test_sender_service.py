@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -238,13 +237,7 @@ def test_a_watched_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("associations", ["each", "reuse"])
 def test_a_remote_that_is_spoken_to_over_tls(tmp_path: Path, associations: str) -> None:
-    key, chain = certificates.peer().pem_files(tmp_path, "peer")
-    authority = tmp_path / "authority.pem"
-    authority.write_bytes(certificates.pem(certificates.root().certificate))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain, key)
-    context.load_verify_locations(authority)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context = certificates.server_context(tmp_path)
     stores = certificates.tls_settings(tmp_path / "stores")
     paths = ct_files(tmp_path / "in", 8, extra_bytes=700_000)
     abrupt = Scp(fault="abort", fault_bytes=400_000)

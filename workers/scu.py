@@ -216,6 +216,24 @@ class ScuAssociation:
         self.send_message(context_id, encode_echo_request(message_id), None)
         return self.receive_response(CommandField.C_ECHO, message_id).status
 
+    def has_heard(self) -> bool:
+        """While the caller writes to `socket`, which has something to read: whether it is a message
+        (for receive_message()) or the end. ScuFailure if the peer aborted or broke the protocol.
+        What TLS has to say to itself is neither."""
+        try:
+            self.socket.settimeout(0)
+            data = self.socket.recv(limits.answer_bytes_per_read)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError as error:
+            self._lose(error)
+            return True
+        if data:
+            self._hear(data)
+        else:
+            self._lose(None)
+        return bool(self._requestor.messages) or self._requestor.over
+
     def still_open(self) -> bool:
         """Whether an idle association can be used: the peer has said and closed nothing."""
         requestor = self._requestor

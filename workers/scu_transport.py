@@ -7,10 +7,13 @@ is tried at each. Whatever is waited for ends at an `Interruption`.
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import socket
 import ssl
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -222,6 +225,45 @@ def _secure(
         order.check()
         text = f"TLS handshake failed: {tls_words(error)}"
         raise ScuFailure(FailureKind.TLS, text) from error
+
+
+def send_secured(
+    secured: ssl.SSLSocket, data: memoryview, timeout_s: float, heed: Callable[[], bool]
+) -> bool:
+    """Send all of it. `heed` is asked whenever the peer says something; if that settles the matter
+    nothing more is sent: False. TimeoutError: the peer takes nothing for so long.
+
+    OSError leaves as it is. Afterwards the socket does not block.
+    """
+    secured.settimeout(0)
+    wanted = select.POLLIN | select.POLLOUT
+    poll = select.poll()
+    poll.register(secured, wanted)
+    queued = _queued_bytes(secured)
+    while data:
+        ready = poll.poll(timeout_s * 1000)
+        if not ready:
+            # The kernel says that there is room when a third of its buffer is, which on a slow
+            # line may take longer, while the peer takes what it can.
+            before, queued = queued, _queued_bytes(secured)
+            if queued >= before:
+                raise TimeoutError
+            continue
+        ((_, events),) = ready
+        if events & ~select.POLLOUT and heed():
+            return False
+        try:
+            if events & select.POLLOUT:
+                data = data[secured.send(data) :]
+                queued = _queued_bytes(secured)
+        except ssl.SSLWantWriteError:
+            queued = _queued_bytes(secured)
+    return True
+
+
+def _queued_bytes(connection: socket.socket) -> int:
+    """What was written and the peer has not acknowledged (SIOCOUTQ, tcp(7))."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def tls_words(error: OSError) -> str:
