@@ -1,6 +1,6 @@
 """What goes out for a stored file: which contexts to propose, and the data set's bytes for one.
 
-The sender opens a file, proposes, is told which transfer syntax it shall be, and takes the pieces
+The sender opens a file, proposes, is told which transfer syntax it shall be, and takes the parts
 one by one. A file that goes as it is, is one range; anything else is made while it is sent, in
 bounded memory. The file itself is never changed.
 """
@@ -15,7 +15,7 @@ from engine.config_contexts import TRANSFER_SYNTAX_NAMES
 from engine.errors import LocalError
 from engine.limits import KIB, MIB
 from engine.outgoing_contexts import CannotSend, choose, proposals
-from engine.outgoing_pixels import PixelDecoder
+from engine.outgoing_pixels import Frames, PixelDecoder
 from engine.part10 import Part10Head, read_part10_head
 from engine.reencode import Reencoder
 from engine.reencode_edits import correct, edits_for
@@ -26,10 +26,12 @@ from engine.uids import explicit_vr_little_endian, implicit_vr_little_endian, is
 __all__ = [
     "CannotSend",
     "FileRange",
+    "Frames",
     "Outgoing",
     "Piece",
     "choose",
     "open_outgoing",
+    "parts",
     "pieces",
     "proposals",
 ]
@@ -42,7 +44,8 @@ _head_bytes_max: Final = MIB
 class Outgoing:
     """A file that is open for sending. What replaces it on the disk meanwhile does not touch it.
 
-    `descriptor` is what a FileRange is read from; it is closed at the end of the with block.
+    `descriptor` is what a FileRange is read from; it is closed at the end of the with block. `head`
+    are the file's first bytes.
     """
 
     descriptor: int
@@ -51,6 +54,7 @@ class Outgoing:
     transfer_syntax_uid: str
     data_set_offset: int
     file_bytes: int
+    head: bytes = b""
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +89,7 @@ def open_outgoing(path: str | Path) -> Outgoing:
 def _described(descriptor: int) -> Outgoing:
     try:
         file_bytes = os.fstat(descriptor).st_size
-        head = _head(descriptor, file_bytes)
+        first, head = _head(descriptor, file_bytes)
     except OSError as error:
         raise LocalError(f"the file cannot be read: {error.strerror}") from error
     for uid, name in (
@@ -104,29 +108,48 @@ def _described(descriptor: int) -> Outgoing:
         head.transfer_syntax,
         head.data_set_offset,
         file_bytes,
+        first,
     )
 
 
-def _head(descriptor: int, file_bytes: int) -> Part10Head:
+def _head(descriptor: int, file_bytes: int) -> tuple[bytes, Part10Head]:
+    first = os.pread(descriptor, _head_bytes, 0)
     try:
-        return read_part10_head(os.pread(descriptor, _head_bytes, 0))
+        return first, read_part10_head(first)
     except LocalError:
         if file_bytes <= _head_bytes:
             raise
-        return read_part10_head(os.pread(descriptor, _head_bytes_max, 0))
+        return first, read_part10_head(os.pread(descriptor, _head_bytes_max, 0))
 
 
 def pieces(
     outgoing: Outgoing, target_syntax: str, corrections: Mapping[int, str], threads: int = 1
 ) -> Iterator[Piece]:
+    """What parts() gives, with frames decoded."""
+    return _flat(parts(outgoing, target_syntax, corrections, threads))
+
+
+def _flat(given: Iterator[Piece | Frames]) -> Iterator[Piece]:
+    for part in given:
+        if isinstance(part, Frames):
+            yield from part.decoded()
+        else:
+            yield part
+
+
+def parts(
+    outgoing: Outgoing, target_syntax: str, corrections: Mapping[int, str], threads: int = 1
+) -> Iterator[Piece | Frames]:
     """The data set in `target_syntax`, with {tag: text} of the corrections in place of what the
-    file says. `threads` bounds the processors that decode.
+    file says. `threads` bounds the processors that Frames.decoded() uses.
 
     CannotSend at once when there is no way; LocalError when the file is broken, which may be seen
-    only after some pieces were given.
+    only after some parts were given.
     """
     stored = outgoing.transfer_syntax_uid
-    reader = DataSetReader(outgoing.descriptor, outgoing.data_set_offset, outgoing.file_bytes)
+    reader = DataSetReader(
+        outgoing.descriptor, outgoing.data_set_offset, outgoing.file_bytes, outgoing.head
+    )
     if target_syntax == stored and not corrections:
         return iter((FileRange(reader.start, reader.end - reader.start),))
     if stored not in TRANSFER_SYNTAX_NAMES:
@@ -141,7 +164,7 @@ def _made(
     target: str,
     corrections: Mapping[int, str],
     threads: int,
-) -> Iterator[Piece]:
+) -> Iterator[Piece | Frames]:
     explicit, explicit_out = is_explicit_vr(stored), is_explicit_vr(target)
     edits = edits_for(reader, corrections, explicit, explicit_out)
     if target == stored:

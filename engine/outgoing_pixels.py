@@ -1,5 +1,8 @@
 """Encapsulated images made native while they are sent: a portion of frames at a time is decoded.
 
+`Frames` are given out whole: a sender that can has each of them decoded and sent natively; any
+other takes the samples from decoded().
+
 The samples come out of the decoder colour by pixel and fully sampled. Where the data set says that
 the planes are apart they are put apart, and YBR_FULL_422, which means halved chroma in a native
 image, becomes YBR_FULL; every other attribute of the image stays what it is. LocalError when the
@@ -14,7 +17,7 @@ from engine import limits
 from engine.encapsulated import Span, group_frames
 from engine.errors import LocalError
 from engine.reencode_reader import DataSetReader
-from engine.transcode import Shape, decode_frames
+from engine.transcode import JPEG_LOSSLESS, Shape, decode_frames
 
 # Decoded at a time, or one frame if that is larger: enough that a call of the decoder is worth it,
 # little enough for all associations together.
@@ -100,11 +103,30 @@ class Frames:
         """PS3.5 A.2: OW above 8 bits."""
         return b"OW" if self.shape.bits_allocated > 8 else b"OB"
 
-    def decoded(self) -> Iterator[bytes | bytearray]:
-        """The native value, in portions."""
+    @property
+    def is_plain(self) -> bool:
+        """Whether each frame's samples are what the native decoder makes of JPEG Lossless."""
+        return self.decoder.transfer_syntax in JPEG_LOSSLESS and not self.by_plane
+
+    def spans(self, number: int) -> Sequence[Span]:
+        """Where the frame of this number, from 0, lies in the file."""
+        spans = self.groups[number]
+        # A lossless sample takes at most twice its bits; stuffing and tables come on top.
+        if sum(end - begin for begin, end in spans) > 3 * self.shape.frame_bytes + limits.MIB:
+            raise LocalError("a compressed frame is larger than any of this size can be")
+        return spans
+
+    @property
+    def padding(self) -> bytes:
+        """What stands behind the last frame."""
+        return bytes(len(self.groups) * self.shape.frame_bytes & 1)
+
+    def decoded(self, first: int = 0) -> Iterator[bytes | bytearray]:
+        """The native value from the frame of this number on, in portions."""
         count = max(1, _portion_bytes // self.shape.frame_bytes)
-        for first in range(0, len(self.groups), count):
-            frames = [self._compressed(spans) for spans in self.groups[first : first + count]]
+        for begin in range(first, len(self.groups), count):
+            end = min(begin + count, len(self.groups))
+            frames = [self._compressed(number) for number in range(begin, end)]
             try:
                 decoded = decode_frames(
                     frames, self.decoder.transfer_syntax, self.shape, self.decoder.threads
@@ -112,13 +134,11 @@ class Frames:
             except MemoryError as error:
                 raise LocalError("not enough memory to decode the image") from error
             yield self._planes(decoded, len(frames)) if self.by_plane else decoded
-        if len(self.groups) * self.shape.frame_bytes & 1:
-            yield b"\0"
+        if self.padding:
+            yield self.padding
 
-    def _compressed(self, spans: Sequence[Span]) -> bytes:
-        # A lossless sample takes at most twice its bits; stuffing and tables come on top.
-        if sum(end - begin for begin, end in spans) > 3 * self.shape.frame_bytes + limits.MIB:
-            raise LocalError("a compressed frame is larger than any of this size can be")
+    def _compressed(self, number: int) -> bytes:
+        spans = self.spans(number)
         if len(spans) == 1:
             begin, end = spans[0]
             return self.reader.value(begin, end - begin)

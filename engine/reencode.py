@@ -4,19 +4,22 @@ Explicit and Implicit VR Little Endian are turned into each other, and encapsula
 native ones (engine/outgoing_pixels.py decodes). Values, private elements and unknown ones stay what
 they are; sequences and items get an undefined length, since their own is known only afterwards.
 Group lengths, which are retired, are left out. Depth and memory are bounded: large values are
-passed on as ranges of the file.
+passed on as ranges of the file. Runs of plain explicit elements are written natively; here is what
+needs a decision, and what is said of a broken data set.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 from engine import limits
 from engine.errors import LocalError
-from engine.outgoing_pixels import PixelDecoder
+from engine.outgoing_pixels import Frames, PixelDecoder
 from engine.reencode_edits import LENGTH_TO_END, PIXEL_DATA, Edits, header
 from engine.reencode_pieces import COPIED_BYTES_MAX, FileRange, Piece, PieceWriter
 from engine.reencode_reader import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED, DataSetReader
 from engine.reencode_vr import UNKNOWN, VALUE_BYTES, private_vr, standard_vr
+from native import _core
 
 _BITS_ALLOCATED: Final = 0x00280100
 _PIXEL_REPRESENTATION: Final = 0x00280103
@@ -42,6 +45,11 @@ _KEPT_BYTES_MAX: Final = 64
 _OFFSET_TABLES: Final = frozenset({0x7FE00001, 0x7FE00002, 0x7FE00003})  # of encapsulated frames
 _OPEN: Final = 1 << 62  # the end of what a delimiter ends: no file reaches it
 _CREATOR_BYTES_MAX: Final = 256  # LO: 64 characters
+
+
+@lru_cache(maxsize=64)
+def _runs_of(explicit_out: bool, decodes: bool, stops: frozenset[int]) -> _core.ElementRun:
+    return _core.ElementRun(explicit_out, decodes, COPIED_BYTES_MAX, [*_KEPT], [*stops])
 
 
 class _Level:
@@ -77,9 +85,11 @@ class Reencoder:
         self._levels = [_Level(reader.end, items=False)]
         self._at = reader.start
         self._surveyed = False
-        self._stops = _KEPT | edits.tags  # plain runs end there
+        self._runs: _core.ElementRun | None = None
+        if explicit:
+            self._runs = _runs_of(explicit_out, decoder is not None, edits.tags)
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[Piece | Frames]:
         """The whole data set. LocalError where it is broken, after what came before."""
         writer = self._writer
         while self._levels:
@@ -89,10 +99,10 @@ class Reencoder:
             elif level.items:
                 self._item(level)
             else:
-                pixels = self._element(level)
-                if pixels is not None:
+                frames = self._element(level)
+                if frames is not None:
                     yield from writer.rest()
-                    yield from pixels
+                    yield frames
             if writer.due:
                 yield from writer.ready()
         writer.put(self._edits.due(UNDEFINED))
@@ -134,15 +144,17 @@ class Reencoder:
             self._enter(start, length, items=False)
 
     # --- elements ---------------------------------------------------------------------------------
-    def _element(self, level: _Level) -> Iterator[Piece] | None:
-        """Pass on the element that is next. Frames to be decoded are given back as an iterator."""
+    def _element(self, level: _Level) -> Frames | None:
+        """Pass on the elements that are next: some, or one. Frames to be decoded are given back."""
         at = self._at
-        if self._explicit and self._explicit_out:
-            below = self._edits.next_tag if len(self._levels) == 1 else UNDEFINED
-            run = self._reader.plain_run(at, level.end, below, self._stops)
-            if run:
-                self._writer.put(run)
-                self._at = at + len(run)
+        if self._runs is not None:
+            self._at, written, kept = self._reader.run(
+                at, level.end, self._runs, len(self._levels), self._edits.next_tag
+            )
+            if self._at > at:
+                if written:
+                    self._writer.put(written)
+                level.kept.update(kept)
                 return None
         tag, vr, length, start = self._reader.header(at, self._explicit)
         if tag >> 16 == 0xFFFE:
@@ -212,7 +224,7 @@ class Reencoder:
         self._writer.put(header(tag, vr, UNDEFINED, self._explicit_out))
         self._writer.pass_on(FileRange(start, self._at - start))
 
-    def _pixel_data(self, level: _Level, start: int, length: int) -> Iterator[Piece] | None:
+    def _pixel_data(self, level: _Level, start: int, length: int) -> Frames | None:
         assert self._decoder is not None
         if length != UNDEFINED:
             if len(self._levels) == 1:
@@ -223,7 +235,7 @@ class Reencoder:
         frames = self._decoder.frames(self._reader, start, level.kept)
         self._at = frames.behind
         self._writer.put(header(PIXEL_DATA, frames.vr, frames.length, self._explicit_out))
-        return frames.decoded()
+        return frames
 
     # --- VRs that are not in the data set ---------------------------------------------------------
     def _private(self, level: _Level, tag: int, length: int, start: int) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 from engine import limits
 from engine.errors import LocalError
 from engine.part10 import LONG_VRS
+from native import _core
 
 UNDEFINED: Final = 0xFFFFFFFF
 ITEM: Final = 0xFFFEE000
@@ -34,18 +35,23 @@ _window_bytes: Final = 64 * limits.KIB
 _fragments_max: Final = 256 * limits.KIB
 
 Header = tuple[int, bytes, int, int]  # tag, VR (empty: none was there), length, where the value is
+# Where the first element lies that was not passed over, what the others become, values by tag.
+Run = tuple[int, bytes, list[tuple[int, bytes]]]
 
 
 class DataSetReader:
-    """The bytes from `start` to `end` of an open file."""
+    """The bytes from `start` to `end` of an open file. `head`: its first bytes, if they have been
+    read."""
 
-    def __init__(self, descriptor: int, start: int, end: int) -> None:
+    def __init__(self, descriptor: int, start: int, end: int, head: bytes = b"") -> None:
         self._descriptor = descriptor
         self.start = start
         self.end = end
         self._window = b""
         self._base = 0  # where the window lies in the file
         self._whole = -1  # up to this place in the window a header lies in it as a whole
+        if len(head) > start:
+            self._look_at(0, head)
 
     def header(self, at: int, explicit: bool) -> Header:
         """The element, item or delimiter at `at`. A defined length never leads outside."""
@@ -74,31 +80,23 @@ class DataSetReader:
     def value(self, at: int, length: int) -> bytes:
         """Bytes that header() said are there. Whoever calls bounds the length."""
         offset = at - self._base
+        if not length:
+            return b""
         if offset < 0 or offset + length > len(self._window):
             if length > _window_bytes // 2:
                 return self._read(at, length)
             offset = self._load(at)
         return self._window[offset : offset + length]
 
-    def plain_run(self, at: int, end: int, below: int, stops: frozenset[int]) -> bytes:
-        """The explicit elements from `at` on that are of a short VR, no group length, not in
-        `stops` and below the tag `below`; as many as are at hand."""
+    def run(self, at: int, end: int, runs: _core.ElementRun, depth: int, below: int) -> Run:
+        """The plain explicit elements from `at` on, as many as are at hand, in a level that ends at
+        `end` at most; native/src/element_run.hpp says which are."""
         offset = at - self._base
         if not 0 <= offset <= self._whole:
             offset = self._load(at)
-        window = self._window
-        first = offset
-        last = min(self._whole, end - self._base)
-        while offset <= self._whole:
-            group, element, vr, length = _EXPLICIT(window, offset)
-            tag = group << 16 | element
-            following: int = offset + 8 + length
-            if vr not in SHORT_VRS or tag >= below or tag in stops or not element:
-                break
-            if following > last:
-                break
-            offset = following
-        return window[first:offset]
+        last = min(len(self._window), end - self._base, self.end - self._base)
+        stopped, written, kept = runs.pass_over(self._window, offset, last, depth, below)
+        return self._base + stopped, written, kept
 
     def skip(self, at: int, vr: bytes, length: int, explicit: bool) -> int:
         """Where the element behind a value of this length begins."""
@@ -125,6 +123,11 @@ class DataSetReader:
     def fragments(self, at: int) -> tuple[list[tuple[int, int]], int]:
         """(where each item of encapsulated pixel data begins and ends, where the next element is);
         the first one is the offset table."""
+        found = _core.find_fragments(self._descriptor, at, self.end, _fragments_max)
+        return found or self._broken_fragments(at)
+
+    def _broken_fragments(self, at: int) -> tuple[list[tuple[int, int]], int]:
+        """Step by step, to say where they break."""
         spans: list[tuple[int, int]] = []
         while True:
             tag, _, length, begin = self.header(at, explicit=False)
@@ -142,14 +145,16 @@ class DataSetReader:
         length = min(_window_bytes, self.end - at)
         if length <= 0:
             raise LocalError(f"the data set is cut off at byte {at}")
-        window = self._read(at, length)
-        if at + length == self.end:
-            # So that the last header, which may be shorter than the longest, can be looked at.
-            window += bytes(_header_bytes_max)
-        self._window = window
-        self._base = at
-        self._whole = len(window) - _header_bytes_max
+        self._look_at(at, self._read(at, length))
         return 0
+
+    def _look_at(self, base: int, window: bytes) -> None:
+        if base + len(window) >= self.end:
+            # So that the last header, which may be shorter than the longest, can be looked at.
+            window = window[: self.end - base] + bytes(_header_bytes_max)
+        self._window = window
+        self._base = base
+        self._whole = len(window) - _header_bytes_max
 
     def _read(self, at: int, length: int) -> bytes:
         try:

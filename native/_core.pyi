@@ -326,6 +326,58 @@ class DataSetSender:
     def sent_bytes(self) -> int:
         """Of all messages, headers and all."""
 
+class FrameSender:
+    """Frames of JPEG Lossless, decoded in rooms that are reused and sent as samples."""
+
+    def __init__(self) -> None: ...
+    def send(
+        self,
+        sender: DataSetSender,
+        descriptor: int,
+        fragments: Sequence[tuple[int, int]],
+        rows: int,
+        columns: int,
+        samples: int,
+        bits_allocated: int,
+        socket: int,
+        wake: int,
+        timeout_ms: int,
+    ) -> int:
+        """One frame, whose fragments begin and end there in the file. Answers as send_file() does.
+        The errors are those of jpeg_lossless_decode(), and OSError where the file cannot be read;
+        nothing of the frame has been sent then."""
+
+def find_fragments(
+    descriptor: int, begin: int, end: int, items_max: int
+) -> tuple[list[tuple[int, int]], int] | None:
+    """(where each item of encapsulated pixel data begins and ends, where the next element begins)
+    of the items from `begin` on; None when they are broken, lead beyond `end`, or are too many."""
+
+class ElementRun:
+    """Plain elements of Explicit VR written anew, as engine/reencode.py writes them.
+
+    `value_max`: bytes of a value that is still copied. `kept`: tags whose values are told of.
+    `stops`: tags in front of which it stops at the data set's own level. `decodes`: the images are
+    being decoded, so it stops where halved chroma is said of one.
+    """
+
+    depth_max: Final[int]  # levels
+
+    def __init__(
+        self,
+        explicit_out: bool,
+        decodes: bool,
+        value_max: int,
+        kept: Sequence[int],
+        stops: Sequence[int],
+    ) -> None: ...
+    def pass_over(
+        self, window: bytes, begin: int, end: int, depth: int, below: int
+    ) -> tuple[int, bytes, list[tuple[int, bytes]]]:
+        """The elements from `begin` on of a level that ends at `end` or behind it; `depth` 1: the
+        data set's own, where tags from `below` on stop it. (Where the first one lies that was not
+        taken, what the others became, (tag, up to 64 bytes of the value) of what is kept.)"""
+
 # JPEG Lossless, process 14: what is broken, or disagrees with what is expected, is a ValueError
 # that says where; what is merely of a kind not decoded here is a NotImplementedError.
 def jpeg_lossless_decode(

@@ -1,13 +1,11 @@
 """One attempt to deliver one instance: its file, an association, a C-STORE, the peer's answer.
 
-Every attempt ends in a `Verdict`; only a fault of ours is an exception. The data set goes from the
-file to the socket in the native sender, or through OpenSSL where TLS is spoken. By default each
-instance has an association of its own (section 4.2.4); an association that is reused is tried once
-more anew when it turns out to have ended while nobody used it.
+Every attempt ends in a `Verdict`; only a fault of ours is an exception. By default each instance
+has an association of its own (section 4.2.4); an association that is reused is tried once more anew
+when it turns out to have ended while nobody used it.
 """
 
 import contextlib
-import ssl
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -18,18 +16,17 @@ from engine.errors import LocalError
 from engine.outbox_records import Delivery
 from engine.outgoing import (
     CannotSend,
-    FileRange,
     Outgoing,
     choose,
     open_outgoing,
-    pieces,
+    parts,
     proposals,
 )
 from engine.outgoing_contexts import SENT
 from engine.scu_failure import FailureKind, ScuFailure
 from engine.verdict import Ending, Verdict, answered, impossible, unanswered
-from native import _core
 from workers.scu import Interruption, Peer, ScuAssociation
+from workers.sender_writer import DataSetWriter
 
 
 class Destination(NamedTuple):
@@ -56,7 +53,7 @@ class Sender:
     interrupt()."""
 
     def __init__(self) -> None:
-        self._native = _core.DataSetSender(limits.send_buffer_bytes)
+        self._writer = DataSetWriter()
         self._association: ScuAssociation | None = None
         self._destination: Destination | None = None
         self._order = Interruption()  # to open no association any more
@@ -72,7 +69,7 @@ class Sender:
     @property
     def sent_bytes(self) -> int:
         """So far, with all headers of the P-DATA-TF PDUs."""
-        return self._native.sent_bytes
+        return self._writer.sent_bytes
 
     def attempt(self, destination: Destination, errand: Errand) -> Verdict:
         """Send it now, once."""
@@ -204,23 +201,8 @@ class Sender:
             message_id, outgoing.sop_class_uid, outgoing.sop_instance_uid
         )
         association.announce_data()
-        self._native.begin(context_id, association.pdu_bytes_max, command)
-        flush = self._flush_tls if isinstance(association.socket, ssl.SSLSocket) else self._flush
-        complete = True
-        for piece in pieces(outgoing, syntax, errand.corrections):
-            if isinstance(piece, FileRange):
-                complete = self._send_range(association, outgoing.descriptor, piece)
-            else:
-                left = memoryview(piece)
-                while complete and (left := left[self._native.append(left) :]):
-                    complete = flush(association)
-            if not complete:
-                break
-        if complete:
-            self._native.finish()
-            complete = flush(association)
-        if complete:
-            self._await_taking(association)
+        given = parts(outgoing, syntax, errand.corrections)
+        complete = self._writer.write(association, context_id, command, given, outgoing.descriptor)
         status, comment = association.receive_stored(message_id, outgoing.sop_instance_uid)
         return self._judge(association, status, comment, complete)
 
@@ -235,68 +217,6 @@ class Sender:
             reason = f"answered before it had the whole data set: {status_words(status)}"
             return verdict._replace(ending=Ending.REFUSED, reason=reason)
         return verdict
-
-    def _send_range(self, association: ScuAssociation, descriptor: int, piece: FileRange) -> bool:
-        """False: the peer answered already, or is gone."""
-        if not isinstance(association.socket, ssl.SSLSocket):
-            outcome = self._native.send_file(
-                descriptor,
-                piece.offset,
-                piece.length,
-                association.socket.fileno(),
-                -1,
-                int(association.timeout_s * 1000),
-            )
-            return self._heed(association, outcome)
-        done = self._native.append_file(descriptor, piece.offset, piece.length)
-        while done < piece.length:
-            if not self._flush_tls(association):
-                return False
-            done += self._native.append_file(descriptor, piece.offset + done, piece.length - done)
-        return True
-
-    def _flush(self, association: ScuAssociation) -> bool:
-        outcome = self._native.flush(
-            association.socket.fileno(), -1, int(association.timeout_s * 1000)
-        )
-        return self._heed(association, outcome)
-
-    def _heed(self, association: ScuAssociation, outcome: int) -> bool:
-        """Whether the data set may go on. False: the peer has answered already, or is gone."""
-        if outcome == _core.SENDING_SENT:
-            return True
-        if outcome == _core.SENDING_LATE:
-            raise self._late(association)
-        if outcome == _core.SENDING_BROKEN:
-            association.fault(OSError(self._native.socket_error, ""))
-        return False  # what the peer said, or how it left, is read next
-
-    def _await_taking(self, association: ScuAssociation) -> None:
-        """A response is only due once the peer has what we sent, which a slow line may delay."""
-        is_plain = not isinstance(association.socket, ssl.SSLSocket)
-        outcome = self._native.wait_until_taken(
-            association.socket.fileno(), -1, int(association.timeout_s * 1000), is_plain
-        )
-        if outcome == _core.SENDING_LATE:
-            raise self._late(association)
-
-    def _flush_tls(self, association: ScuAssociation) -> bool:
-        try:
-            with self._native.staged() as staged:
-                association.socket.settimeout(association.timeout_s)
-                association.socket.sendall(staged)
-        except TimeoutError:
-            raise self._late(association) from None
-        except OSError as error:
-            association.fault(error)
-            return False
-        self._native.drop_staged()
-        return True
-
-    def _late(self, association: ScuAssociation) -> ScuFailure:
-        association.abort()
-        text = f"the peer takes no data for {association.timeout_s:g} s"
-        return ScuFailure(FailureKind.TIMEOUT, text)
 
 
 @contextlib.contextmanager

@@ -162,10 +162,8 @@ void DataSetSender::finish() {
     finished_ = true;
 }
 
-// Headers for all PDUs whose place in the data set is known. A full one at the end may be the last.
-void DataSetSender::seal() {
-    const std::size_t known =
-        finished_ || laid_ == 0 ? laid_ : (laid_ - 1) / fragment_max_ * fragment_max_;
+// Headers for the PDUs of so many payload bytes, whose place in the data set is known.
+void DataSetSender::seal(std::size_t known) {
     const bool empty_at_last = finished_ && laid_ == 0 && sealed_ == 0;
     while (sealed_ < known || empty_at_last) {
         const std::size_t fragment = std::min(known - sealed_, fragment_max_);
@@ -179,7 +177,8 @@ void DataSetSender::seal() {
 }
 
 std::span<const std::byte> DataSetSender::staged() {
-    seal();
+    // A full PDU at the end may be the last one.
+    seal(finished_ || laid_ == 0 ? laid_ : (laid_ - 1) / fragment_max_ * fragment_max_);
     return {buffer_.get() + gone_, ready_ - gone_};
 }
 
@@ -225,24 +224,40 @@ DataSetSender::Outcome DataSetSender::wait_until_taken(const Way& way, bool heed
     return Outcome::sent;
 }
 
-DataSetSender::Outcome DataSetSender::flush(const Way& way) {
-    auto left = staged();
-    while (!left.empty()) {
+DataSetSender::Outcome DataSetSender::write(std::span<iovec> parts, const Way& way) {
+    while (!parts.empty()) {
         const Outcome waited = wait_for_room(way);
         if (waited != Outcome::sent) return waited;
-        const ssize_t count =
-            ::send(way.socket, left.data(), left.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        msghdr message{};
+        message.msg_iov = parts.data();
+        message.msg_iovlen = parts.size();
+        const ssize_t count = ::sendmsg(way.socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (count < 0 && (errno == EAGAIN || errno == EINTR)) continue;
         if (count < 0) {
             socket_error_ = errno;
             return Outcome::broken;
         }
-        left = left.subspan(static_cast<std::size_t>(count));
-        gone_ += static_cast<std::size_t>(count);
         sent_bytes_ += static_cast<std::uint64_t>(count);
+        auto gone = static_cast<std::size_t>(count);
+        while (!parts.empty() && gone >= parts.front().iov_len) {
+            gone -= parts.front().iov_len;
+            parts = parts.subspan(1);
+        }
+        if (gone == 0) continue;
+        iovec& begun = parts.front();
+        begun = {static_cast<std::byte*>(begun.iov_base) + gone, begun.iov_len - gone};
     }
-    drop_staged();
     return Outcome::sent;
+}
+
+DataSetSender::Outcome DataSetSender::flush(const Way& way) {
+    const auto left = staged();
+    iovec part{buffer_.get() + gone_, left.size()};
+    const std::uint64_t before = sent_bytes_;
+    const Outcome outcome = left.empty() ? Outcome::sent : write({&part, 1}, way);
+    gone_ += static_cast<std::size_t>(sent_bytes_ - before);
+    if (outcome == Outcome::sent) drop_staged();
+    return outcome;
 }
 
 DataSetSender::Outcome DataSetSender::send_file(int descriptor, std::uint64_t offset,
@@ -252,6 +267,38 @@ DataSetSender::Outcome DataSetSender::send_file(int descriptor, std::uint64_t of
         offset += taken;
         length -= taken;
         if (length == 0) return Outcome::sent;  // what is left waits for more, or for the end
+        const Outcome flushed = flush(way);
+        if (flushed != Outcome::sent) return flushed;
+    }
+}
+
+DataSetSender::Outcome DataSetSender::send(std::span<const std::byte> data, const Way& way) {
+    SCAI_ASSERT(fragment_max_ != 0 && !finished_);
+    // The PDU that is begun is filled up in the buffer, where there is room for all of it.
+    const std::size_t begun = laid_ % fragment_max_;
+    if (begun != 0)
+        data = data.subspan(append(data.first(std::min(data.size(), fragment_max_ - begun))));
+    if (data.size() > fragment_max_) {
+        seal(laid_);  // none of them is the last
+        std::array<std::byte, header_bytes> header;
+        put_header(header.data(), fragment_max_, 0);
+        spans_.assign(1, {buffer_.get() + gone_, ready_ - gone_});
+        while (data.size() > fragment_max_) {
+            while (data.size() > fragment_max_ && spans_.size() + 2 <= spans_max) {
+                spans_.push_back({header.data(), header.size()});
+                spans_.push_back({const_cast<std::byte*>(data.data()), fragment_max_});
+                data = data.subspan(fragment_max_);
+            }
+            const Outcome written = write(spans_, way);
+            if (written != Outcome::sent) return written;
+            spans_.clear();
+        }
+        gone_ = ready_;
+        drop_staged();
+    }
+    for (;;) {
+        data = data.subspan(append(data));
+        if (data.empty()) return Outcome::sent;  // what is left waits for more, or for the end
         const Outcome flushed = flush(way);
         if (flushed != Outcome::sent) return flushed;
     }

@@ -3,9 +3,10 @@
 // be.
 //
 // Contract: begin() with the command set; append() and append_file() take as much as there is room
-// for and say how much; flush() writes whole PDUs and makes room; finish() says that the data set
-// is complete; a last flush() writes what is left. Where a socket is not plain (TLS), staged()
-// lends what is to be written instead, until drop_staged(). A fragment is only sent once it is
+// for and say how much; flush() writes whole PDUs and makes room; send() writes what is in memory
+// already straight from there; finish() says that the data set is complete; a last flush() writes
+// what is left. Where a socket is not plain (TLS), staged() lends what is to be written instead,
+// until drop_staged(). A fragment is only sent once it is
 // known whether it is the last one, and every other one has the full, even length. Reading is by
 // preadv(2), not by mapping: a file that somebody truncates gives an error, never a signal.
 #pragma once
@@ -50,6 +51,9 @@ public:
 
     Outcome flush(const Way& way);
     Outcome send_file(int descriptor, std::uint64_t offset, std::uint64_t length, const Way& way);
+    // All of `data` but for a last fragment at most. After any outcome but `sent` the message is
+    // over: how much of it is on its way is not known.
+    Outcome send(std::span<const std::byte> data, const Way& way);
 
     // Waits while the kernel still holds much of what was sent, as on a slow line: only then a
     // response can be due. `heeds_input`: or until the peer says something.
@@ -63,12 +67,13 @@ public:
 
 private:
     static constexpr std::size_t header_bytes = 12;  // PDU and PDV header: PS3.8 9.3.5
-    static constexpr std::size_t spans_max = 256;    // of one preadv(2)
+    static constexpr std::size_t spans_max = 256;    // of one preadv(2) or sendmsg(2)
 
     std::size_t room() const noexcept;
     std::byte* place(std::uint64_t index) noexcept;
     void put_header(std::byte* at, std::size_t fragment, std::uint8_t control) noexcept;
-    void seal();
+    void seal(std::size_t known);
+    Outcome write(std::span<iovec> parts, const Way& way);
     static Outcome wait_for_room(const Way& way);
 
     const std::size_t capacity_;
