@@ -176,6 +176,7 @@ class Link:
 
     def release(self) -> None:
         """Grant the release that has been asked for."""
+        self.peer.count_end(self)  # before whoever asked may open the next one
         self.send(wire.pdu(wire.RELEASE_RP, bytes(4)))
 
     # --- messages --------------------------------------------------------------------------------
@@ -309,11 +310,16 @@ class ScriptedPeer:
         assert kind is not None or not self.failures, self.failures
 
     def count_association(self, link: Link) -> None:
-        """One was accepted; it counts until its connection ends."""
+        """One was accepted; it counts until its release is granted or its connection ends."""
         with self._lock:
             self.associations += 1
             self._open.add(link)
             self.open_most = max(self.open_most, len(self._open))
+
+    def count_end(self, link: Link) -> None:
+        """An association is over, if there was one."""
+        with self._lock:
+            self._open.discard(link)
 
     def _accept(self) -> None:
         while True:
@@ -338,6 +344,5 @@ class ScriptedPeer:
             self.failures.append(repr(error))
             raise
         finally:
-            with self._lock:
-                self._open.discard(link)
+            self.count_end(link)
             link.socket.close()
