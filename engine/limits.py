@@ -137,8 +137,10 @@ associations_sending_max: Final = 5  # Table 4.2-30: of STORAGE-SCU, to all remo
 send_buffer_bytes: Final = 256 * KIB
 # Deliveries leased ahead for one destination: five associations send some 2500 a second, and new
 # leases come with the next commit, 20 to 50 ms later; with 64 the lanes waited for them. What is
-# leased is as good as being sent: it can no longer be held.
+# leased is as good as being sent: it cannot be held, nor discarded.
 leases_ahead_max: Final = 256
+# So long leases may wait while nothing goes out; then all but one go back, where they can be.
+lease_patience_s: Final = 0.5
 sending_poll_ms: Final = 50  # how long the sender may not know of a delivery that was queued
 sending_commit_interval_ms: Final = 20  # ends of attempts and new leases share a commit
 # A destination that takes this long for an instance comes after the others when lanes are scarce.

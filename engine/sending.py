@@ -29,6 +29,7 @@ class _Standing(Generic[T]):
     not_before: float = 0.0
     last_turn: int = 0
     taken: int = 0  # since work was last asked for
+    waiting_since: float = 0.0  # what is leased, for a lane
     lanes_max: int = limits.associations_sending_max  # as many as it was seen to let in
     lanes_learnt: float = 0.0
     last_end: float = -math.inf  # of an attempt
@@ -100,9 +101,11 @@ class Schedule(Generic[T]):
         returned, self._returned = self._returned, []
         return returned
 
-    def _return(self, standing: _Standing[T]) -> None:
+    def _return(self, standing: _Standing[T], but: int = 0) -> None:
+        """Give back what is not begun, but for the first ones."""
+        kept = [standing.ready.popleft() for _ in range(min(but, len(standing.ready)))]
         self._returned.extend(standing.ready)
-        standing.ready.clear()
+        standing.ready = deque(kept)
 
     @property
     def active(self) -> int:
@@ -117,11 +120,17 @@ class Schedule(Generic[T]):
     # --- asking for work -----------------------------------------------------------------------
     def wanted(self, now: float) -> dict[str, int]:
         """How many more to lease for each destination: about what it takes until the next time, so
-        that little is leased that waits, and leases are few commits."""
+        that little is leased that waits, and leases are few commits. What waits nevertheless, for
+        a peer that takes its time, is given back."""
         wanted = {}
         for name in self._open:
             standing = self._standings[name]
             taken, standing.taken = standing.taken, 0
+            if not standing.ready:
+                standing.waiting_since = now
+            elif now - standing.waiting_since > limits.lease_patience_s:
+                self._return(standing, but=1)  # for the lane that gets free first
+                continue
             if now < standing.not_before:
                 continue
             if standing.is_late:
@@ -168,6 +177,7 @@ class Schedule(Generic[T]):
         standing.last_turn = self._turn
         standing.active += 1
         standing.taken += 1
+        standing.waiting_since = now
         return chosen, standing.ready.popleft()
 
     def _room(self, now: float) -> _Room:

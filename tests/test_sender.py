@@ -1,6 +1,8 @@
 """The sender's lanes against peers of every kind: each delivery ends in the right state."""
 
 import socket
+import ssl
+import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -9,12 +11,15 @@ import pydicom
 import pytest
 
 from engine import limits
+from engine.config_tls import Tls
 from engine.outbox_records import State
 from engine.outbox_spool import OUTBOX_DIRECTORY
-from tests import wire
+from engine.tls import context_of
+from engine.tls_material import load_material
+from tests import certificates, wire
 from tests.gateway import eventually
 from tests.peer_scripts import Scp, aborting, closing, full_listener, rejecting, silent
-from tests.scripted_peer import ScriptedPeer, accept_only
+from tests.scripted_peer import Link, ScriptedPeer, accept_only
 from tests.sending import ct_files, destination, office
 from workers.sender_ledger import Policy
 
@@ -219,6 +224,22 @@ def test_the_end_does_not_wait_for_an_association_that_is_being_opened(
     assert {(one.state, one.attempts) for one in waiting} == {(State.WAITING, 0)}
 
 
+def test_what_waits_for_a_slow_peer_can_be_held(tmp_path: Path) -> None:
+    paths = ct_files(tmp_path / "in", 30)
+    with ScriptedPeer(silent) as slow, office(tmp_path / "data") as sending:
+        numbers = sending.queue(paths, "slow")
+        sending.lanes.open_for({"slow": destination(slow.port, "slow", timeout_s=10)})
+
+        def leased() -> int:
+            sending.turn()
+            return sending.states().get(("slow", State.SENDING), 0)
+
+        eventually(lambda: leased() > limits.associations_sending_max)
+        eventually(lambda: leased() == limits.associations_sending_max + 1)
+        held = sending.ledger.writer.commit(lambda outbox: outbox.hold(numbers, time.time_ns()))
+    assert len(held) == len(numbers) - limits.associations_sending_max - 1
+
+
 def test_a_dead_destination_delays_nobody(tmp_path: Path) -> None:
     paths = ct_files(tmp_path / "in", 60)
     with (
@@ -328,3 +349,43 @@ def test_a_peer_that_takes_two_at_a_time(tmp_path: Path) -> None:
         attempts = [sending.delivery(number).attempts for number in numbers]
     assert max(attempts) <= 2
     assert attempts.count(1) >= 38
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("reads_on", [False, True])
+def test_an_answer_in_the_middle_is_heard_at_once_over_tls(
+    tmp_path: Path, version: ssl.TLSVersion, reads_on: bool
+) -> None:
+    """The peer that reads on takes it all, slowly; the other one takes nothing more."""
+    over = threading.Event()
+
+    def script(link: Link) -> None:
+        link.associate()
+
+        def refuse(size: int) -> None:
+            if size > 100_000 and not link.peer.commands:
+                assert link.under_way is not None
+                link.peer.commands.append(link.under_way)
+                link.respond(link.under_way, 0xA700)
+                over.wait(0 if reads_on else 20)
+            time.sleep(0.01 if link.peer.commands else 0)
+
+        link.message(refuse)
+
+    context = certificates.server_context(tmp_path)
+    context.minimum_version = context.maximum_version = version
+    stores = certificates.tls_settings(tmp_path / "stores")
+    paths = ct_files(tmp_path / "in", 1, extra_bytes=30_000_000)
+    with ScriptedPeer(script, tls=context) as peer, office(tmp_path / "data") as sending:
+        made = context_of(load_material(Tls(**stores)))
+        to = destination(peer.port, timeout_s=10)
+        to = to._replace(peer=to.peer._replace(tls=made))
+        (number,) = sending.queue(paths, "pacs")
+        began = time.monotonic()
+        sending.lanes.open_for({"pacs": to})
+        eventually(sending.turn)
+        assert time.monotonic() - began < 5
+        delivery = sending.delivery(number)
+        over.set()
+    assert delivery.status == 0xA700
+    assert "answered before it had the whole data set" in delivery.reason

@@ -250,6 +250,27 @@ def test_leases_follow_what_is_used() -> None:
     assert schedule.wanted(0.0) == {"a": limits.associations_sending_max}
 
 
+def test_what_is_leased_and_waits_goes_back() -> None:
+    schedule = filled("a", count=0)
+    schedule.wanted(0.0)
+    schedule.put("a", range(100))
+    for _ in range(limits.associations_sending_max):
+        assert schedule.take(0.1) is not None
+    quiet = 0.1 + limits.lease_patience_s
+    assert schedule.wanted(quiet) == {}
+    assert schedule.returned() == []
+    assert schedule.wanted(quiet + 0.01) == {}
+    assert schedule.returned() == [*range(6, 100)], "all but what a lane that gets free takes"
+    assert schedule.wanted(quiet + 1) == {}
+    assert schedule.returned() == []
+    schedule.ended("a", GOOD, 0.7, quiet + 1)
+    assert schedule.take(quiet + 1) == ("a", 5)
+    assert schedule.wanted(quiet + 1) == {"a": limits.associations_sending_max}
+    schedule.put("a", [6, 7])
+    assert schedule.wanted(quiet + 1.1) == {"a": 3}
+    assert schedule.returned() == []
+
+
 ACTIONS: Final = st.lists(
     st.tuples(
         st.integers(0, 7), st.sampled_from(["put", "take", "good", "dead", "crowd", "pause"])
@@ -282,8 +303,8 @@ def test_nothing_is_lost_and_nobody_has_too_much(actions: list[tuple[int, str]])
             schedule.ended(active.pop(which % len(active)), verdict, which, now)
         elif action == "pause":
             schedule.open_for([other for other in names if other != name])
-        put -= len(schedule.returned())
         schedule.wanted(now)
+        put -= len(schedule.returned())
         assert schedule.active == len(active) <= limits.associations_sending_max
         in_work = {*active, *(other for other in names if schedule.ready(other))}
         assert max(Counter(active).values(), default=0) <= 5
