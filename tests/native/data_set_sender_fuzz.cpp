@@ -1,4 +1,4 @@
-// Any data set, appended in any pieces, from memory or from a file, written to a socket or lent:
+// Any data set, appended or sent in any pieces, from memory or from a file, to a socket or lent:
 // what arrives is the same as PS3.8 would have it written, for any length of PDU and of buffer. The
 // input says how large PDU and buffer are, and then which piece comes from where.
 #include <fcntl.h>
@@ -81,6 +81,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 done += sender.append_file(file.get(), 3 + done, piece.size() - done);
                 if (done < piece.size()) flush();
             }
+            continue;
+        }
+        if (!lent && (data[at + 1] & 0x10) != 0) {
+            const std::unique_ptr<std::byte[]> alone(new std::byte[piece.size()]);
+            if (!piece.empty()) std::memcpy(alone.get(), piece.data(), piece.size());
+            FUZZ_CLAIM(sender.send({alone.get(), piece.size()}, way) ==
+                       scai::DataSetSender::Outcome::sent);
+            take_over(theirs.get(), arrived);
             continue;
         }
         for (std::span<const std::byte> left = piece; !left.empty();) {

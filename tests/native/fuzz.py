@@ -50,6 +50,14 @@ def seeds(target: str) -> list[bytes]:
         return INTAKE_SEEDS
     if target == "tls_session_fuzz":
         return TLS_SEEDS
+    if target == "element_run_fuzz":
+        # Choices, depth, value_max, how much is at hand: see the target's head.
+        return [
+            bytes([choices, 0, 255, index % 256]) + case.data[:2048]
+            for index, case in enumerate(hostile.cases())
+            if case.explicit
+            for choices in (2, 4)
+        ]
     if target != "tag_scanner_fuzz":
         return []
     choices = [(0, 64, 255), (2, 8, 16)]  # which tags, value_max, row_max: see the target's head

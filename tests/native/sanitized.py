@@ -71,6 +71,8 @@ PROGRAMS: Final = {
         Program("jpeg_lossless_fuzz", JPEG, FUZZ),
         Program("tls_session_fuzz", TLS, FUZZ, libraries=("ssl", "crypto")),
         Program("data_set_sender_fuzz", ("data_set_sender",), FUZZ),
+        Program("element_run_fuzz", ("element_run",), FUZZ),
+        Program("fragments_fuzz", ("fragments",), FUZZ),
         Program("spool_stress_address", STORE, ADDRESS, "spool_stress"),
         Program("spool_stress_thread", STORE, THREAD, "spool_stress"),
     )
