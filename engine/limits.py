@@ -151,7 +151,11 @@ sender_slice_us: Final = 1000
 sender_drain_s_min: Final = 1  # receivers have used up the drain's time: what is sent is cut off
 # Of a file that is to be sent, looked at for its UIDs: series and study stand far in front.
 sent_head_bytes_max: Final = 256 * KIB
-folder_poll_s: Final = 1  # how often watched folders are looked at
+# How often watched folders are looked at. Where thousands of files lie that are not complete (60 ms
+# for 10,000) more rarely: no more than this share of a core goes into looking, up to a bound.
+folder_poll_s: Final = 1
+folder_share: Final = 0.01
+folder_poll_s_max: Final = 30
 folder_quiet_s: Final = 2  # a file that did not change for so long is complete
 folder_files_per_turn: Final = 200  # of one folder, then the next one has its turn
 # A reused association is kept this long without work: it holds one of the few that a peer lets in.

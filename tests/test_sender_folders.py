@@ -95,6 +95,39 @@ def test_what_is_still_written_is_left_alone(
     assert watched.left() == {"a.dcm.part", "b.TMP", ".hidden", "link"}
 
 
+@pytest.mark.parametrize("name", ["{}.dcm.part", "bad/{}.dcm", "rejected/{}.dcm"])
+def test_many_files_that_lie_there_take_a_hundredth_of_a_core(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Some are not finished, some change all the time, some were set aside."""
+    for number in range(3000):
+        path = watched.path / name.format(number)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    now = time.monotonic()
+    monkeypatch.setattr(sender_folders.time, "monotonic", lambda: now)
+    monkeypatch.setattr(limits, "folder_quiet_s", 1e9)
+    looks, began, used_s = 0, now, 0.0
+    while now < began + 60:
+        if watched.watch.is_due(watched.folder):
+            before = time.thread_time()
+            assert watched.watch.look(watched.folder).collected == 0
+            used_s += time.thread_time() - before
+            looks += 1
+        now += limits.folder_poll_s
+    assert used_s / 60 < 1.5 * limits.folder_share
+    assert looks >= 60 / limits.folder_poll_s_max
+    if name.startswith("rejected"):
+        assert looks == 60 / limits.folder_poll_s, "as often as ever: they are not looked at"
+
+
+def test_a_folder_with_work_is_looked_at_each_time(watched: Watched, tmp_path: Path) -> None:
+    assert watched.watch.is_due(watched.folder)
+    watched.put(*ct_files(tmp_path / "in", 1), "a.dcm")
+    assert watched.watch.look(watched.folder).collected == 1
+    assert watched.watch.is_due(watched.folder)
+
+
 def test_a_clock_that_is_wrong_does_not_hurry(watched: Watched, tmp_path: Path) -> None:
     (path,) = ct_files(tmp_path / "in", 1)
     watched.put(path, "future.dcm", age_s=-3600)

@@ -136,7 +136,7 @@ class SenderRole:
         with ThreadPoolExecutor(1, thread_name_prefix="scai-folders") as thread:
             watch = FolderWatch(Path(self.child.spec.data_directory), self._writer)
             while not self.child.draining.is_set():
-                for folder in self._folders:
+                for folder in filter(watch.is_due, self._folders):
                     try:
                         turn = await self._loop.run_in_executor(thread, watch.look, folder)
                     except INDEX_FAULTS as error:

@@ -67,8 +67,13 @@ class FolderWatch:
     def __init__(self, data_directory: Path, writer: Callable[[], OutboxWriter]) -> None:
         self._data_directory = data_directory
         self._writer = writer
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[Path, dict[str, _Seen]] = {}  # by folder
+        self._due: dict[Path, float] = {}
         self._removed: list[str] = []  # notes in the outbox that are no longer needed
+
+    def is_due(self, folder: Folder) -> bool:
+        """Whether to look again: the more lies there that is not complete, the more rarely."""
+        return time.monotonic() >= self._due.get(folder.path, 0.0)
 
     def look(self, folder: Folder) -> Turn:
         """Take what is complete. OSError and LMDB's errors: the rest is taken another time."""
@@ -77,42 +82,40 @@ class FolderWatch:
             taken.mkdir(mode=0o700)
         make_outbox(self._data_directory)
         claimed = [Path(entry) for entry in sorted(os.scandir(taken), key=lambda one: one.name)]
-        for path in self._complete(folder.path):
-            if len(claimed) >= limits.folder_files_per_turn:
-                break
-            claimed.append(self._claim(path, taken))
+        began_s = time.thread_time()
+        complete = self._complete(folder.path)
+        took_s = time.thread_time() - began_s
+        for path in complete[: max(0, limits.folder_files_per_turn - len(claimed))]:
+            claimed.append(self._claim(folder.path, path, taken))
+        pause_s = 0.0 if claimed else min(took_s / limits.folder_share, limits.folder_poll_s_max)
+        self._due[folder.path] = time.monotonic() + pause_s
         if not claimed:
             return Turn(0, [])
         return self._bring(folder, claimed)
 
     # --- what is complete ----------------------------------------------------------------------
-    def _complete(self, root: Path) -> Iterator[Path]:
-        now = time.monotonic()
+    def _complete(self, root: Path) -> list[Path]:
+        now, today = time.monotonic(), time.time()
+        before = self._seen.get(root, {})
         present: dict[str, _Seen] = {}
         complete = []
-        for path in _files(root):
+        for entry in _files(str(root)):
             with suppress(FileNotFoundError):
-                state = path.stat(follow_symlinks=False)
-                name = str(path)
-                known = self._seen.get(name)
-                same = known is not None and known[:3] == (
-                    state.st_size,
-                    state.st_mtime_ns,
-                    state.st_ino,
-                )
-                since = known.since if known is not None and same else now
-                present[name] = _Seen(state.st_size, state.st_mtime_ns, state.st_ino, since)
+                state = entry.stat(follow_symlinks=False)
+                seen = before.get(entry.path)
+                found = state.st_size, state.st_mtime_ns, state.st_ino
+                if seen is None or seen[:3] != found:
+                    seen = _Seen(*found, now)
+                present[entry.path] = seen
                 # One that was complete before it was moved here need not wait.
-                age = time.time() - state.st_mtime
-                if max(now - since, age) >= limits.folder_quiet_s:
-                    complete.append(path)
-        others = {name: seen for name, seen in self._seen.items() if not _is_in(name, root)}
-        self._seen = others | present
-        return iter(complete)
+                if max(now - seen.since, today - state.st_mtime) >= limits.folder_quiet_s:
+                    complete.append(Path(entry.path))
+        self._seen[root] = present
+        return complete
 
-    def _claim(self, path: Path, taken: Path) -> Path:
+    def _claim(self, root: Path, path: Path, taken: Path) -> Path:
         """From here on the application no longer finds it under its name."""
-        self._seen.pop(str(path), None)
+        self._seen[root].pop(str(path), None)
         name = fresh_name() + _SEPARATOR
         room = _name_bytes_max - len(name)
         original = os.fsdecode(os.fsencode(path.name)[-room:])
@@ -189,22 +192,26 @@ class FolderWatch:
         writer.sync()  # the files are removed next
 
 
-def _files(root: Path) -> Iterator[Path]:
-    for directory, names, files in os.walk(root):
-        names[:] = sorted(
-            name
-            for name in names
-            if not name.startswith(".") and not (name == REJECTED and Path(directory) == root)
-        )
-        for name in sorted(files):
-            path = Path(directory, name)
-            unfinished = name.startswith(".") or name.lower().endswith(_UNFINISHED)
-            if not unfinished and path.is_file() and not path.is_symlink():
-                yield path
+def _files(root: str) -> Iterator["os.DirEntry[str]"]:
+    """Those of a directory, then those below it, each by name. What kind an entry is most file
+    systems say in the listing, which spares a call for each."""
+    directories = [root]
+    aside = os.path.join(root, REJECTED)
+    while directories:
+        below = []
+        with suppress(OSError), os.scandir(directories.pop()) as listing:  # gone, or not ours
+            for entry in sorted(listing, key=lambda one: one.name):
+                if entry.name.startswith(".") or entry.path == aside:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(entry.path)
+                elif entry.is_file(follow_symlinks=False) and not _is_unfinished(entry.name):
+                    yield entry
+        directories += reversed(below)
 
 
-def _is_in(name: str, root: Path) -> bool:
-    return name.startswith(f"{root}/")
+def _is_unfinished(name: str) -> bool:
+    return name.lower().endswith(_UNFINISHED)
 
 
 def _copy_name(claimed: Path) -> str:
