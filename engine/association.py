@@ -116,8 +116,8 @@ class Association:
         return effects
 
     def touch(self, now: float) -> None:
-        """Bytes came, or it is we who do not read: the peer is not idle."""
-        self._touched = now
+        """Bytes came, or it is we who do not read: the peer is not idle. May be told late."""
+        self._touched = max(self._touched, now)
 
     @property
     def deadline(self) -> float | None:

@@ -76,6 +76,11 @@ class CounterBlock:
     def __init__(self, slots: memoryview) -> None:
         self._slots = slots
 
+    @property
+    def slots(self) -> memoryview:
+        """The words themselves, for native code that counts in them."""
+        return self._slots
+
     def add(self, counter: Counter, count: int = 1) -> None:
         self._slots[counter] += count
 

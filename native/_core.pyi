@@ -159,6 +159,87 @@ class Spool:
     def close(self) -> None:
         """Finish what is committed, stop the threads, release the lock."""
 
+# The kinds of notice of a Reception, and what each carries.
+NOTICE_RECEIVED: Final[int]  # RECEIVED_EVENT, RECEIVED_END or RECEIVED_BROKEN
+NOTICE_STORED: Final[int]  # the file's bytes; a store of the caller's is durable
+NOTICE_FAILED: Final[int]  # errno; nothing of the instance remains, the caller answers
+NOTICE_UNSENT: Final[int]  # bytes of an answer that the socket does not take
+NOTICE_FREED: Final[int]  # a slot whose association has ended
+
+class Reception:
+    """A receiver's connections while there is nothing out of the ordinary about them.
+
+    Watches their sockets and the spool's completions in the event loop's place. Answers what was
+    begun without an event and is durable, reads what came, flushes the spool, and counts all that
+    in `counters`, a block of words in which the numbers name places; a histogram's is its first
+    place and its bounds in seconds.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        counters: memoryview,
+        *,
+        received_bytes: int,
+        ring_full: int,
+        stored_instances: int,
+        stored_bytes: int,
+        store_success: int,
+        journal_records: int,
+        journal_groups: int,
+        last_received: int,
+        store_fault: int,
+        durable_sequence: int,
+        commit_duration: tuple[int, Sequence[float]],
+        store_duration: tuple[int, Sequence[float]],
+        turn_bytes: int,
+        event_bytes: int,
+    ) -> None:
+        """`turn_bytes` are read of one connection, then the next one has its turn; an event counts
+        for `event_bytes` of them."""
+
+    @property
+    def descriptor(self) -> int:
+        """Readable when a turn is due."""
+
+    def report(self, any: bool) -> None:
+        """Whether turns carry reports; no is what it begins with."""
+
+    def turn(self) -> tuple[int, list[tuple[int, int, Any]], list[tuple[int, str, int, float]]]:
+        """(instances stored, notices, reports). A notice is what the caller has to see to, in the
+        order in which it happened: (kind, the inlet's key, what it carries). A report is an
+        instance that was answered without one: (key, SOP instance UID, file bytes, seconds)."""
+
+class Inlet:
+    """One connection's place at a reception, from its beginning until leave()."""
+
+    def __init__(self, reception: Reception, intake: Intake, source: int | TlsSession) -> None: ...
+    @property
+    def key(self) -> int:
+        """No other inlet of the reception ever has it."""
+
+    @property
+    def last_activity(self) -> float:
+        """When bytes last came, in time.monotonic() seconds; 0 if none have."""
+
+    @property
+    def waits_for_room(self) -> bool:
+        """The ring is full; reading goes on by itself when the disk has caught up."""
+
+    def attach(self, slot: int) -> None:
+        """Data sets go to this slot of the spool from now on."""
+
+    def receive(self) -> int:
+        """Go on reading after a notice, as Intake.receive() does, within the turn's budget. What
+        this ends short of goes on by itself, but for RECEIVED_EVENT, _END and _BROKEN."""
+
+    def hold(self) -> None:
+        """Nothing is read until release()."""
+
+    def release(self) -> None: ...
+    def leave(self) -> None:
+        """Before the socket is closed: nothing more is told of it."""
+
 class JournalReader:
     """Reads a journal's records in order, from another process than its writer's."""
 

@@ -1,8 +1,8 @@
 """One connection of a storage AE: joins socket, native intake, protocol core and spool.
 
-The core decides, this module carries out: it reads when the socket has bytes, hands what the intake
-cut to the core, and applies the effects. It never waits: a full ring stops the reading, an unsent
-response waits for the socket, both within a time limit. Nothing of a data set passes through here.
+The core decides, this module carries out: it hands the core what the reception did not settle by
+itself, and applies the effects. It never waits: an unsent response waits for the socket, within a
+time limit, and nothing is read meanwhile. Nothing of a data set passes through here.
 """
 
 import asyncio
@@ -48,7 +48,6 @@ class Connection:
         self._receiver = receiver
         self._transport = transport
         self._descriptor = transport.descriptor
-        self._source = transport.source
         self._number = number
         self._intake = _core.Intake(
             limits.associate_bytes_max,
@@ -67,8 +66,6 @@ class Connection:
         self._unsent = bytearray()
         self._unsent_since = 0.0
         self._deaf = False  # what still comes is read and dropped until the peer closes
-        self._paused = False  # the ring is full: nothing is read until it has room
-        self._counted_bytes = 0
         self._oversized_counted = 0
         self._request: events.StoreRequest | None = None
         self._refusal: LocalError | None = None
@@ -77,56 +74,25 @@ class Connection:
         self._dataset_ended = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._abort_counter: Counter | None = None  # for an abort of ours that is nobody's fault
-        receiver.loop.add_reader(self._descriptor, self._readable)
+        self._inlet = _core.Inlet(receiver.reception, self._intake, transport.source)
+        self.key = self._inlet.key
         self._handle(events.TransportOpened())
 
-    # --- from the socket
+    # --- from the reception
 
-    def _readable(self) -> None:
-        if self._deaf:
-            self._drop_input()
+    def take_received(self, code: int) -> None:
+        """Reading has come to something that is not regular: `_core.RECEIVED_EVENT` or an end."""
+        while code == _core.RECEIVED_EVENT:
+            self._take_event()
+            if self.closed or self._deaf or self._unsent:
+                return
+            code = self._inlet.receive()
+        if code == _core.RECEIVED_BROKEN:
+            self._note_broken()
+        elif code != _core.RECEIVED_END:
             return
-        intake = self._intake
-        left = limits.receive_bytes_per_turn
-        while True:
-            try:
-                code = intake.receive(self._source, left)
-            except OSError:  # reset by the peer, or timed out by TCP
-                code = _core.RECEIVED_END
-            received = intake.received_bytes - self._counted_bytes
-            if received:
-                self._counted_bytes += received
-                left -= received
-                self._receiver.counters.add(Counter.RECEIVED_BYTES, received)
-                self._association.touch(self._receiver.loop.time())
-            if self._receiver.spool.unflushed:
-                self._receiver.flush_soon()
-            if code == _core.RECEIVED_EVENT:
-                self._take_event()
-                if self.closed or self._deaf or self._unsent:
-                    return
-                left -= limits.receive_bytes_per_event
-                if left > 0:
-                    continue
-            elif code == _core.RECEIVED_FULL:
-                self._receiver.counters.add(Counter.RING_FULL)
-                self._pause()
-                return
-            elif code == _core.RECEIVED_END:
-                self._catch_up()
-                self._handle(events.TransportClosed())
-                return
-            elif code == _core.RECEIVED_BROKEN:
-                self._note_broken()
-                self._catch_up()
-                self._handle(events.TransportClosed())
-                return
-            elif code == _core.RECEIVED_AGAIN:
-                return
-            # It is the turn of others. No event has to come for what is left: it may lie in a TLS
-            # session already, or in front of a reset, of which the loop tells only once.
-            self._receiver.loop.call_soon(self._go_on)
-            return
+        self._catch_up()
+        self._handle(events.TransportClosed())
 
     def _note_broken(self) -> None:
         """PS3.15 B.9 to B.11: the connection is dropped, and both sides indicate an A-P-ABORT. Ours
@@ -168,32 +134,15 @@ class Connection:
             self._receiver.counters.add(Counter.PDUS_OVERSIZED, oversized)
 
     def _drop_input(self) -> None:
+        if self.closed:
+            return
         code = self._transport.drop_input()
         if code == _core.RECEIVED_END:
             self._handle(events.TransportClosed())
         elif code == _core.RECEIVED_BUDGET:
-            self._receiver.loop.call_soon(self._go_on)
-
-    # --- from the spool, by way of the receiver
-
-    def space(self) -> None:
-        """The ring has room again."""
-        if not self.closed:
-            self._resume()
-
-    def _pause(self) -> None:
-        self._paused = True
-        self._receiver.loop.remove_reader(self._descriptor)
-
-    def _resume(self) -> None:
-        self._paused = False
-        self._receiver.loop.add_reader(self._descriptor, self._readable)
-        # The intake may hold bytes that were read before the pause, and no new ones may come.
-        self._receiver.loop.call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        if not self.closed and not self._paused:
-            self._readable()
+            # No event has to come for what is left: it may lie in front of a reset, of which the
+            # loop tells only once.
+            self._receiver.loop.call_soon(self._drop_input)
 
     def _catch_up(self) -> None:
         """Something is not regular: the core hears of the store it was not asked about."""
@@ -210,20 +159,8 @@ class Connection:
 
     def stored(self, file_bytes: int) -> None:
         """The instance under way is durable: only now the peer is told."""
-        counters = self._receiver.counters
-        finished = self._intake.finish_store()
-        if finished is not None:
-            response, sop_instance, began_ns, ended_ns = finished
-            self._send(response)
-            now = time.monotonic_ns()
-            counters.observe(Histogram.COMMIT_DURATION, (now - ended_ns) * 1e-9)
-            counters.observe(Histogram.STORE_DURATION, (now - began_ns) * 1e-9)
-            counters.add(Counter.STORE_SUCCESS)
-            if self._receiver.spec.log_instances:
-                seconds = (now - began_ns) * 1e-9
-                self._note_instance("info", "instance_stored", sop_instance, 0, file_bytes, seconds)
-            return
-        counters.observe(Histogram.COMMIT_DURATION, time.perf_counter() - self._dataset_ended)
+        duration = time.perf_counter() - self._dataset_ended
+        self._receiver.counters.observe(Histogram.COMMIT_DURATION, duration)
         self._finish_store(0x0000, "", file_bytes)
 
     def failed(self, error: LocalError) -> None:
@@ -245,6 +182,10 @@ class Connection:
             self._note_instance(
                 level, event, request.sop_instance, status, file_bytes, seconds, **more
             )
+
+    def note_stored(self, sop_instance: str, file_bytes: int, seconds: float) -> None:
+        """The reception has stored an instance and answered."""
+        self._note_instance("info", "instance_stored", sop_instance, 0, file_bytes, seconds)
 
     def _note_instance(
         self,
@@ -311,7 +252,7 @@ class Connection:
         elif isinstance(effect, events.Established):
             self.accepted = effect.accepted
             self.slot = self._receiver.establish(self)
-            self._intake.attach(self._receiver.spool, self.slot)
+            self._inlet.attach(self.slot)
             self._transport.widen()
             permit_stores(self._intake, effect.accepted, self.peer, self._receiver.extra_tags)
         elif isinstance(effect, events.CancelStore):
@@ -374,11 +315,17 @@ class Connection:
             if sent == len(data):
                 return
             data = data[sent:]
+        self.queue(data)
+
+    def queue(self, data: bytes) -> None:
+        """What the socket does not take now waits for it."""
+        if not self._unsent:
             self._unsent_since = self._receiver.loop.time()
             self._receiver.loop.add_writer(self._descriptor, self._writable)
             # Who does not take responses is not asked for requests: this buffer stays small.
-            self._pause()
+            self._inlet.hold()
         self._unsent += data
+        self._arm_timer(self._receiver.loop.time())
 
     def _writable(self) -> None:
         try:
@@ -388,17 +335,18 @@ class Connection:
         del self._unsent[:sent]
         if not self._unsent:
             self._receiver.loop.remove_writer(self._descriptor)
-            self._resume()
             if self._deaf:
                 self._transport.say_end()
+            else:
+                self._inlet.release()
 
     def _stop_listening(self) -> None:
         """Sta13: our last word is said; the peer hears the end of the stream behind it."""
         self._deaf = True
-        if self._paused:
-            self._resume()  # the peer's close must be seen
-        else:
-            self._receiver.loop.call_soon(self._go_on)  # it may be behind bytes already there
+        self._inlet.hold()
+        self._receiver.loop.add_reader(self._descriptor, self._drop_input)
+        # The peer's close may be behind bytes already there.
+        self._receiver.loop.call_soon(self._drop_input)
         if not self._unsent:
             self._transport.say_end()
 
@@ -411,6 +359,7 @@ class Connection:
         if self.closed:
             return
         self.closed = True
+        self._inlet.leave()
         self._receiver.loop.remove_reader(self._descriptor)
         self._receiver.loop.remove_writer(self._descriptor)
         if self._timer is not None:
@@ -436,11 +385,15 @@ class Connection:
             self._timer.cancel()
         self._timer = self._receiver.loop.call_at(deadline, self._timer_fired)
 
+    def _touch(self, now: float) -> None:
+        """The core hears when bytes last came, which is not told of each."""
+        waits_for_disk = self._inlet.waits_for_room and not self._unsent
+        self._association.touch(now if waits_for_disk else self._inlet.last_activity)
+
     def _timer_fired(self) -> None:
         self._timer = None
         now = self._receiver.loop.time()
-        if self._paused and not self._unsent:
-            self._association.touch(now)  # it is the disk that is slow, not the peer
+        self._touch(now)
         self._catch_up()
         if self._unsent and now >= self._unsent_since + limits.send_timeout_s:
             self.note("warning", "peer_does_not_read", {})

@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import time
-from typing import Final
+from typing import Any, Final
 
 from engine import limits
 from engine.attributes import WANTED_TAGS
@@ -22,6 +22,7 @@ from native import _core
 from workers.admission import policy_of
 from workers.child import Child
 from workers.connection import Connection
+from workers.reception import reception_of
 from workers.secured_listener import Handshake, SecuredListener
 from workers.spec import ReceiverSpec
 from workers.transport import Transport
@@ -74,18 +75,19 @@ class Receiver:
             limits.attribute_bytes_max,
             limits.attributes_bytes_max,
         )
+        self.reception = reception_of(self.spool, self.counters)
         self._listeners = [socket.socket(fileno=fd) for fd in spec.listen_descriptors]
         self._free_slots = list(range(spec.ring_slots))
-        self._by_slot: dict[int, Connection] = {}
+        self._by_key: dict[int, Connection] = {}
         # In the order of their arrival: a handshake that ends begins anew as a connection.
         self._pending: dict[Connection | Handshake, None] = {}
         self._active: set[Connection] = set()
         self._serial = 0
         self._doorbell_due = False
-        self._flush_due = False
         self._idle = asyncio.Event()
         self._report_recovery()
-        loop.add_reader(self.spool.completion_descriptor, self._take_completions)
+        self._configure_reports()
+        loop.add_reader(self.reception.descriptor, self._turn)
         self._secured = SecuredListener(self) if spec.tls_descriptor >= 0 else None
         child.reconfigured(self._reconfigure)
         self._refresh_admission()
@@ -106,8 +108,12 @@ class Receiver:
         """Associations that are open keep the policy they were accepted under."""
         self.spec = spec
         self.policy = policy_of(spec)
+        self._configure_reports()
         if self._secured is not None:
             self._secured.reload()
+
+    def _configure_reports(self) -> None:
+        self.reception.report(self.spec.log_instances)
 
     # --- connections
 
@@ -168,6 +174,7 @@ class Receiver:
     def await_request(self, connection: Connection) -> None:
         """Its transport stands; it has no association yet."""
         if not connection.closed:
+            self._by_key[connection.key] = connection
             self._pending[connection] = None
             self._count_connections()
 
@@ -185,22 +192,20 @@ class Receiver:
         self._pending.pop(connection, None)
         self._active.add(connection)
         slot = self._free_slots.pop()
-        self._by_slot[slot] = connection
         self._count_connections()
         return slot
 
     def leave(self, connection: Connection) -> None:
         """The connection is closed. Its ring is free as soon as the spool is done with it."""
+        self._by_key.pop(connection.key, None)
         self._pending.pop(connection, None)
         if connection in self._active:
             self._active.discard(connection)
             self.counters.observe(
                 Histogram.ASSOCIATION_DURATION, self.loop.time() - connection.opened
             )
-        if connection.slot is not None:
-            del self._by_slot[connection.slot]
-            if self.spool.cancel(connection.slot):
-                self._free_slots.append(connection.slot)
+        if connection.slot is not None and self.spool.cancel(connection.slot):
+            self._free_slots.append(connection.slot)
         self._count_connections()
 
     def _count_connections(self) -> None:
@@ -228,57 +233,38 @@ class Receiver:
         self.spool.admit(self.refusal() is None)
         self.loop.call_later(limits.heartbeat_ms / 1000, self._refresh_admission)
 
-    def flush_soon(self) -> None:
-        """Hand ended small instances to the committer when this turn's sockets are all read."""
-        if not self._flush_due:
-            self._flush_due = True
-            self.loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_due = False
-        self.spool.flush()
-
     def _publish_durable(self) -> None:
         self.counters.set(Gauge.JOURNAL_DURABLE_SEQUENCE, self.spool.durable_sequence)
 
-    def _take_completions(self) -> None:
-        completions = self.spool.completions()
-        # Published before any peer is told: what is acknowledged is what the indexer may read.
-        self._publish_durable()
-        stored = 0
-        for kind, slot, code, file_bytes, _sequence in completions:
-            connection = self._by_slot.get(slot)
-            if kind == _core.COMPLETION_SPACE:
-                if connection is not None:
-                    connection.space()
-                continue
-            if kind == _core.COMPLETION_STORED:
-                stored += 1
-                self.counters.add(Counter.STORED_BYTES, file_bytes)
-            elif kind == _core.COMPLETION_FAILED:
-                self.counters.set(Gauge.STORE_FAULT, code)
-            if connection is None:
-                self._free_slots.append(slot)  # its association ended meanwhile
+    def _turn(self) -> None:
+        """Sockets have bytes, or instances are durable; the reception sees to what is regular."""
+        stored, notices, reports = self.reception.turn()
+        for key, sop_instance, file_bytes, seconds in reports:
+            self._by_key[key].note_stored(sop_instance, file_bytes, seconds)
+        for kind, key, what in notices:
+            if kind == _core.NOTICE_FREED:
+                self._free_slots.append(what)
                 self._count_connections()
-            elif kind == _core.COMPLETION_STORED:
-                connection.stored(file_bytes)
-            elif kind == _core.COMPLETION_FAILED:
-                connection.failed(disk_error(code))
-        if stored:
-            self._note_stored(stored)
-
-    def _note_stored(self, count: int) -> None:
-        counters = self.counters
-        counters.add(Counter.STORED_INSTANCES, count)
-        counters.add(Counter.JOURNAL_RECORDS, count)
-        counters.add(Counter.JOURNAL_GROUPS)
-        counters.set(Gauge.STORE_FAULT, 0)
-        counters.set(Gauge.LAST_RECEIVED, time.time_ns())
+            elif key in self._by_key:  # what was told before may have ended it
+                self._tell(self._by_key[key], kind, what)
+        # What Python began in this turn has ended: it shares one sync as well.
+        if self.spool.unflushed:
+            self.spool.flush()
         # After the answers, and once for all that come meanwhile: peers wait for those, nobody
         # waits for the index, and waking it for each instance cost a third of our time.
-        if not self._doorbell_due:
+        if stored and not self._doorbell_due:
             self._doorbell_due = True
             self.loop.call_later(limits.doorbell_delay_ms / 1000, self._ring)
+
+    def _tell(self, connection: Connection, kind: int, what: Any) -> None:
+        if kind == _core.NOTICE_RECEIVED:
+            connection.take_received(what)
+        elif kind == _core.NOTICE_STORED:
+            connection.stored(what)
+        elif kind == _core.NOTICE_FAILED:
+            connection.failed(disk_error(what))
+        elif kind == _core.NOTICE_UNSENT:
+            connection.queue(what)
 
     def _ring(self) -> None:
         self._doorbell_due = False
@@ -300,7 +286,7 @@ class Receiver:
                 await self._end_associations()
         if self._secured is not None:
             self._secured.farewells.close()
-        self.loop.remove_reader(self.spool.completion_descriptor)
+        self.loop.remove_reader(self.reception.descriptor)
         self.spool.close()
         self._publish_durable()
         os.eventfd_write(self.spec.doorbell_descriptor, 1)

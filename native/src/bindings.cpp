@@ -7,7 +7,9 @@
 #include "intake.hpp"
 #include "journal_reader.hpp"
 #include "jpeg_bindings.hpp"
+#include "reception_bindings.hpp"
 #include "sender_bindings.hpp"
+#include "socket_stream.hpp"
 #include "spool.hpp"
 #include "tag_scanner.hpp"
 #include "tls_bindings.hpp"
@@ -103,9 +105,9 @@ void bind_store_lane(nb::class_<scai::Intake>& intake) {
 
 int receive(scai::Intake& self, nb::handle source, std::size_t budget) {
     if (PyLong_Check(source.ptr())) {
-        const int descriptor = nb::cast<int>(source);
+        scai::SocketStream socket(nb::cast<int>(source));
         const nb::gil_scoped_release released;
-        return static_cast<int>(self.receive(descriptor, budget));
+        return static_cast<int>(self.receive(socket, budget));
     }
     auto& session = nb::cast<scai::TlsSession&>(source);
     const nb::gil_scoped_release released;
@@ -269,6 +271,7 @@ NB_MODULE(_core, module) {
     });
     bind_intake(module);
     bind_spool(module);
+    scai::bind_reception(module);
     bind_journal_reader(module);
     scai::bind_jpeg(module);
     scai::bind_tls(module);

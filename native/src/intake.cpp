@@ -30,31 +30,6 @@ std::uint32_t big_endian_32(const std::byte* at) {
            std::to_integer<std::uint32_t>(at[2]) << 8 | std::to_integer<std::uint32_t>(at[3]);
 }
 
-// All parts at once, so that the kernel itself puts each fragment into its place. A short read does
-// not say that the socket is empty: behind the bytes may stand a reset, of which a level-triggered
-// event loop tells once and never again. So whoever reads goes on until there is nothing.
-class Socket final : public ByteSource {
-public:
-    explicit Socket(int descriptor) noexcept : descriptor_(descriptor) {}
-    void begin_turn(std::size_t) override {}
-    int descriptor() const noexcept override { return descriptor_; }
-    Reading read(std::span<const iovec> parts) override {
-        msghdr message{};
-        message.msg_iov = const_cast<iovec*>(parts.data());
-        message.msg_iovlen = parts.size();
-        while (true) {
-            const ssize_t got = ::recvmsg(descriptor_, &message, MSG_DONTWAIT);
-            if (got == 0) return {Reading::Kind::end};
-            if (got > 0) return {Reading::Kind::bytes, static_cast<std::size_t>(got)};
-            if (errno == EAGAIN) return {Reading::Kind::none};
-            if (errno != EINTR) throw SystemFailure(errno, "receiving");
-        }
-    }
-
-private:
-    int descriptor_;
-};
-
 }  // namespace
 
 std::optional<IntakeEvent> Intake::next_event() {
@@ -89,22 +64,17 @@ Received Intake::progress() {
     return full_ ? Received::full : Received::again;
 }
 
-Received Intake::receive(int descriptor, std::size_t budget) {
-    Socket socket(descriptor);
-    return receive(socket, budget);
-}
-
-Received Intake::receive(ByteSource& source, std::size_t budget) {
+Received Intake::receive(ByteStream& stream, std::size_t budget) {
     if (event_) return Received::event;
     if (const Received state = progress(); state != Received::again) return state;
-    source.begin_turn(budget);
+    stream.begin_turn(budget);
     while (budget > 0) {
         Plan destinations;
         if (!plan(destinations, budget)) return Received::full;
-        const Reading got = source.read({destinations.parts.data(), destinations.count});
+        const Reading got = stream.read({destinations.parts.data(), destinations.count});
         switch (got.kind) {
             case Reading::Kind::none:
-                return run_dry(source.descriptor());
+                return run_dry(stream.descriptor());
             case Reading::Kind::end:
                 return Received::end;
             case Reading::Kind::broken:
@@ -116,6 +86,7 @@ Received Intake::receive(ByteSource& source, std::size_t budget) {
         budget -= std::min(budget, got.count);
         take(destinations, got.count);
         if (const Received state = progress(); state != Received::again) return state;
+        if (got.last) return run_dry(stream.descriptor());
     }
     return Received::budget;
 }
@@ -157,9 +128,11 @@ bool Intake::plan(Plan& plan, std::size_t budget) {
                      std::min<std::size_t>(body_bytes_ - body_.size(), scratch_.size()));
             return true;
         case Part::pdu_header:
-            // Never more than headers: a byte of a data set beyond them would have to be copied.
-            plan.add(scratch_.data(),
-                     pdu_header_bytes - header_held_ + (spool_ != nullptr ? pdv_header_bytes : 0));
+            if (data_context_) {
+                plan_header_and_data(plan, budget);
+            } else {
+                plan.add(scratch_.data(), message_ahead());
+            }
             return true;
         case Part::pdv_header:
             plan.add(scratch_.data(), pdv_header_bytes - header_held_);
@@ -171,19 +144,44 @@ bool Intake::plan(Plan& plan, std::size_t budget) {
     return false;
 }
 
+// What may be read between two data sets. A byte of a data set beyond the headers has to be copied,
+// so there are more of them only where the last message was a small one.
+std::size_t Intake::message_ahead() const noexcept {
+    if (spool_ == nullptr) return pdu_header_bytes - header_held_;
+    if (header_held_ > 0 || !command_.empty()) {
+        return pdu_header_bytes - header_held_ + pdv_header_bytes;
+    }
+    return std::max(message_expected_, pdu_header_bytes + pdv_header_bytes);
+}
+
 void Intake::plan_data(Plan& plan, std::size_t budget) {
     const std::span<std::byte> room = spool_->room(slot_);
-    std::size_t used = std::min<std::size_t>(fragment_left_, room.size());
+    const std::size_t used = std::min<std::size_t>(fragment_left_, room.size());
     if (used == 0) return;
     plan.add(room.data(), used);
     if (fragment_last_ || used < fragment_left_ || !spool_->streams(slot_)) return;
     plan.add(headers_[0].data(), following_header_bytes());
-    if (pdu_left_ > 0 || fragment_expected_ == 0) return;
+    if (pdu_left_ == 0) plan_following(plan, room.subspan(used), budget);
+}
+
+// Between two PDUs of a data set.
+void Intake::plan_header_and_data(Plan& plan, std::size_t budget) {
+    plan.ring_first = false;
+    plan.add(headers_[0].data(), pdu_header_bytes - header_held_ + pdv_header_bytes);
+    if (!spool_->streams(slot_)) return;
+    if (fragment_expected_ == 0) fragment_expected_ = fragment_usual_;
+    const std::span<std::byte> room = spool_->room(slot_);
+    plan_following(plan, room, budget);
+}
+
+// Fragments of the size expected, each with a header behind it.
+void Intake::plan_following(Plan& plan, std::span<std::byte> room, std::size_t budget) {
     const std::size_t step = fragment_expected_;
-    while (plan.count + 2 <= destinations_max && used + step <= room.size() &&
+    if (step == 0) return;
+    while (plan.count + 2 <= destinations_max && step <= room.size() &&
            plan.bytes + step <= budget) {
-        plan.add(room.data() + used, step);
-        used += step;
+        plan.add(room.data(), step);
+        room = room.subspan(step);
         plan.add(headers_[plan.count / 2].data(), pdu_header_bytes + pdv_header_bytes);
     }
 }
@@ -198,7 +196,7 @@ void Intake::take(const Plan& plan, std::size_t got) {
                                          size};
         got -= size;
         while (!piece.empty() && !event_ && aside_.empty() && !full_) {
-            if (plan.count > 1 && !lies_right(index, piece)) break;
+            if (plan.count > 1 && !lies_right(plan, index, piece)) break;
             piece = piece.subspan(consume(piece));
         }
         aside_.insert(aside_.end(), piece.begin(), piece.end());
@@ -213,9 +211,10 @@ void Intake::end_dataset() {
     spool_->end(slot_);
 }
 
-// A planned data read alternates: ring, header, ring, header, ...
-bool Intake::lies_right(std::size_t index, std::span<const std::byte> piece) {
-    if (index % 2 == 1) return part_ == Part::pdu_header || part_ == Part::pdv_header;
+// A planned data read alternates: ring, header, ring, header, ... or the other way round.
+bool Intake::lies_right(const Plan& plan, std::size_t index, std::span<const std::byte> piece) {
+    const bool ring = (index % 2 == 0) == plan.ring_first;
+    if (!ring) return part_ == Part::pdu_header || part_ == Part::pdv_header;
     return part_ == Part::data && spool_->room(slot_).data() == piece.data();
 }
 
@@ -377,16 +376,27 @@ void Intake::end_fragment() {
     part_ = pdu_left_ > 0 ? Part::pdv_header : Part::pdu_header;
     if (command) {
         if (!fragment_last_) return;
+        command_bytes_ = command_.size();
         if (!begin_store()) event_ = CommandEvent{*command_context_, std::move(command_)};
-        command_ = {};
+        command_.clear();
         command_context_.reset();
         return;
     }
     // Two of one size in a row, each a PDU of its own: the next will be the same.
     fragment_expected_ = pdu_left_ == 0 && !fragment_last_ ? fragment_bytes_ : 0;
-    if (!fragment_last_) return;
+    if (!fragment_last_) {
+        fragment_usual_ = fragment_expected_;
+        return;
+    }
+    // Alone in its data set: the next may be alone too, and longer.
+    if (fragment_bytes_ == dataset_bytes_) {
+        fragment_usual_ = limits_.pdata_bytes_advertised - pdv_header_bytes;
+    }
     ended_ = true;
     data_context_.reset();
+    message_expected_ = dataset_bytes_ <= copied_bytes_max
+                            ? scratch_bytes
+                            : 2 * (pdu_header_bytes + pdv_header_bytes) + command_bytes_;
     if (store_) {
         store_->ended = true;
         store_->dataset_bytes = dataset_bytes_;
@@ -404,7 +414,7 @@ bool Intake::begin_store() {
     if (pieces == nullptr) return false;
     store_ = StoreLane::match(*pieces, *command_context_, command_);
     if (!store_) return false;
-    store_->command_set = command_;
+    store_->command_set = std::move(command_);
     StoreFile file = StoreLane::file_of(*pieces, *store_, realtime_ns());
     spool_->begin(slot_, file.head, std::move(file.prologue), pieces->explicit_vr);
     expect_data(store_->context);

@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "base.hpp"
-#include "byte_source.hpp"
+#include "byte_stream.hpp"
 #include "spool.hpp"
 #include "store_lane.hpp"
 
@@ -90,8 +90,7 @@ public:
     // The store begun without an event is durable: what the peer is to be told.
     std::optional<FinishedStore> finish_store();
 
-    Received receive(ByteSource& source, std::size_t budget);
-    Received receive(int descriptor, std::size_t budget);
+    Received receive(ByteStream& stream, std::size_t budget);
     Received feed(std::span<const std::byte> data);
     std::optional<IntakeEvent> next_event();
 
@@ -108,11 +107,15 @@ private:
     static constexpr std::size_t pdv_header_bytes = 6;
     static constexpr std::size_t destinations_max = 64;
     static constexpr std::size_t scratch_bytes = 32u << 10;
+    // Data sets up to this size are read together with their command, and copied: a page or two in
+    // a core's own cache costs less than one more system call.
+    static constexpr std::size_t copied_bytes_max = 16u << 10;
 
     struct Plan {
         std::array<iovec, destinations_max> parts;
         std::size_t count = 0;
         std::size_t bytes = 0;
+        bool ring_first = true;  // of a row that alternates between the ring and headers
         void add(std::byte* to, std::size_t size) {
             parts[count++] = {to, size};
             bytes += size;
@@ -123,9 +126,12 @@ private:
     std::size_t following_header_bytes() const noexcept;
     Received run_dry(int descriptor) const noexcept;
     bool plan(Plan& plan, std::size_t budget);
+    std::size_t message_ahead() const noexcept;
     void plan_data(Plan& plan, std::size_t budget);
+    void plan_header_and_data(Plan& plan, std::size_t budget);
+    void plan_following(Plan& plan, std::span<std::byte> room, std::size_t budget);
     void take(const Plan& plan, std::size_t got);
-    bool lies_right(std::size_t index, std::span<const std::byte> piece);
+    bool lies_right(const Plan& plan, std::size_t index, std::span<const std::byte> piece);
     std::size_t consume(std::span<const std::byte> bytes);
     std::size_t consume_header(std::span<const std::byte> bytes);
     std::size_t consume_body(std::span<const std::byte> bytes);
@@ -155,6 +161,7 @@ private:
     std::uint32_t fragment_left_ = 0;
     std::uint32_t fragment_bytes_ = 0;     // of the fragment under way
     std::uint32_t fragment_expected_ = 0;  // what the next one will probably have; 0: no guess
+    std::uint32_t fragment_usual_ = 0;     // likewise, of the first of a data set
     bool fragment_last_ = false;
     std::uint8_t fragment_context_ = 0;
 
@@ -162,6 +169,8 @@ private:
     std::optional<std::uint8_t> command_context_;
     std::optional<std::uint8_t> data_context_;
     std::uint64_t dataset_bytes_ = 0;
+    std::size_t command_bytes_ = 0;     // of the last command
+    std::size_t message_expected_ = 0;  // what to read of the next message at first; 0: no guess
 
     StoreLane lane_;
     std::optional<StoreUnderWay> store_;

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "base.hpp"
-#include "byte_source.hpp"
+#include "byte_stream.hpp"
 
 namespace scai {
 
@@ -54,7 +54,7 @@ struct FreeSsl {
     void operator()(SSL* session) const noexcept { SSL_free(session); }
 };
 
-class TlsSession final : public ByteSource {
+class TlsSession final : public ByteStream {
 public:
     // `session` is a server's, fresh. The descriptor stays the caller's.
     TlsSession(std::unique_ptr<SSL, FreeSsl> session, int descriptor, std::size_t read_ahead);
@@ -71,7 +71,7 @@ public:
     int descriptor() const noexcept override { return descriptor_; }
 
     // How many were taken; 0: the socket takes none now. A rest is to be offered again, first.
-    std::size_t send(std::span<const std::byte> data);
+    std::size_t send(std::span<const std::byte> data) override;
     // Says that nothing more comes from us. What still comes from the peer is not read any more.
     void say_end() noexcept;
 

@@ -7,6 +7,7 @@
 #include "checksum.hpp"
 #include "intake.hpp"
 #include "scratch.hpp"
+#include "socket_stream.hpp"
 
 namespace {
 
@@ -141,10 +142,10 @@ public:
     }
 
     // False when the socket says that the peer has gone.
-    bool receive(int descriptor, std::size_t budget) {
+    bool receive(scai::SocketStream& socket, std::size_t budget) {
         scai::Received state;
         do {
-            state = intake_.receive(descriptor, budget);
+            state = intake_.receive(socket, budget);
         } while (react(state) || state == scai::Received::budget);
         return state != scai::Received::end;
     }
@@ -261,6 +262,7 @@ std::vector<std::string> through_socket(std::span<const std::byte> stream, bool 
     FUZZ_CLAIM(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     const scai::Descriptor ours(ends[0]);
     scai::Descriptor theirs(ends[1]);
+    scai::SocketStream socket(ours.get());
     Connection connection(accepted);
     fuzzing::Sizes sizes(seed);
     fuzzing::in_pieces(stream, [&] { return (seed & 1 ? 61 : 7001) * sizes(); }, [&](auto piece) {
@@ -268,11 +270,11 @@ std::vector<std::string> through_socket(std::span<const std::byte> stream, bool 
             const ssize_t put = ::send(theirs.get(), piece.data(), piece.size(), MSG_DONTWAIT);
             FUZZ_CLAIM(put > 0);
             piece = piece.subspan(static_cast<std::size_t>(put));
-            FUZZ_CLAIM(connection.receive(ours.get(), 1 + sizes() * 997));
+            FUZZ_CLAIM(connection.receive(socket, 1 + sizes() * 997));
         }
     });
     theirs.reset();
-    FUZZ_CLAIM(!connection.receive(ours.get(), 1));
+    FUZZ_CLAIM(!connection.receive(socket, 1));
     return connection.end(stream.size());
 }
 

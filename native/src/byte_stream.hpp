@@ -1,4 +1,5 @@
-// Where an intake's bytes come from: a socket, or a TLS session upon one.
+// What carries a connection's bytes, as an intake reads it and answers go out over it: a socket, or
+// a TLS session upon one. Never waits.
 #pragma once
 
 #include <sys/uio.h>
@@ -14,19 +15,23 @@ struct Reading {
         bytes,
         none,   // there are none now
         end,    // the peer closed its side
-        broken  // what came is not to be trusted: the source says why
+        broken  // what came is not to be trusted: the stream says why
     };
     Kind kind = Kind::none;
     std::size_t count = 0;
+    bool last = false;  // of `bytes`: there were no more at that moment
 };
 
-class ByteSource {
+class ByteStream {
 public:
-    virtual ~ByteSource() = default;
+    virtual ~ByteStream() = default;
     // Before the reads of one turn, which shall take about `budget` bytes.
     virtual void begin_turn(std::size_t budget) = 0;
     // Fills the parts in their order; may stop anywhere.
     virtual Reading read(std::span<const iovec> parts) = 0;
+    // How many were taken; 0: none now. A rest is to be offered again, first. SystemFailure: the
+    // peer is gone.
+    virtual std::size_t send(std::span<const std::byte> data) = 0;
     virtual int descriptor() const noexcept = 0;
 };
 
