@@ -8,6 +8,7 @@ Meant for `find`, sending by selection, prefetch and the console alike.
 
 import heapq
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -80,7 +81,8 @@ def find(view: View, query: Query) -> Iterator[Match]:
 
     Raises OperatorError for an unknown key, or a value that its kind of matching cannot take.
     """
-    yield from islice(_Plan(query).run(view), query.limit)
+    limit = None if query.limit is None else min(query.limit, sys.maxsize)
+    yield from islice(_Plan(query).run(view), limit)
 
 
 class _Plan:

@@ -1,5 +1,6 @@
 """The command line's frame: exit codes, messages, laziness; `scai config`; the reference."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from engine.config import Config, parse_config
 from engine.errors import OperatorError
 from tools import cli, reference
 from tools.cli import COMMANDS, run_command_line, scai
-from tools.terminal import Exit, printable
+from tools.terminal import Exit, confirmed, printable
 from tools.toml_text import settings_of, toml_text, toml_value
 
 _root = Path(__file__).parent.parent
@@ -234,6 +236,15 @@ def outcomes() -> click.Group:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
+    def disk() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/\x1bindex")
+
+    def foreign() -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/data/index")
+
+    def unforeseen() -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
     def leave() -> None:
         click.get_current_context().exit(3)
 
@@ -246,6 +257,9 @@ def outcomes() -> click.Group:
         "bug": bug,
         "operator": operator,
         "interrupt": interrupt,
+        "disk": disk,
+        "foreign": foreign,
+        "unforeseen": unforeseen,
         "leave": leave,
         "stop": stop,
     }
@@ -260,6 +274,9 @@ def outcomes() -> click.Group:
         ("nothing", 0, ""),
         ("negative", 1, ""),
         ("operator", 2, "scai: file: is wrong\\x1b[2J\n"),
+        ("disk", 2, "scai: /data/\\x1bindex: No space left on device\n"),
+        ("foreign", 2, "scai: /data/index: Permission denied: use the service's user, or root\n"),
+        ("unforeseen", 4, "Bad file descriptor\nscai: internal error"),
         ("leave", 3, ""),
         ("bug", 4, "ZeroDivisionError: a bug\nscai: internal error"),
         ("interrupt", 130, "scai: interrupted\n"),
@@ -271,7 +288,7 @@ def test_exit_codes(
     assert run_command_line(outcomes, [name], "scai") == code
     error = capsys.readouterr().err
     assert text in error
-    assert ("Traceback" in error) == (name == "bug")
+    assert ("Traceback" in error) == (code == 4)
 
 
 def test_an_exit_of_a_command_itself_passes(outcomes: click.Group) -> None:
@@ -294,6 +311,33 @@ def test_a_reader_that_has_seen_enough_is_no_error(good: Path) -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (Exit.NEGATIVE, "")
+
+
+def test_a_disk_that_is_full_of_output_is_told(good: Path) -> None:
+    with open("/dev/full", "w") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "tools.cli", "config", "show", "-c", str(good)],
+            cwd=_root,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        Exit.OPERATOR,
+        "scai: output: No space left on device\n",
+    )
+
+
+def test_a_question_that_nobody_can_answer() -> None:
+    runner = CliRunner()
+    ask = click.Command("ask", callback=lambda: confirmed("Discard\x1b?"))
+    said = runner.invoke(ask, input="y\n", standalone_mode=False)
+    assert (said.return_value, said.output) == (True, "Discard\\x1b? [y/N]: y\n")
+    said = runner.invoke(ask, input="", standalone_mode=False)
+    assert isinstance(said.exception, OperatorError)
+    assert "--yes" in str(said.exception)
 
 
 def test_the_supervisors_entry_is_run(monkeypatch: pytest.MonkeyPatch) -> None:

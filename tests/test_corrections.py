@@ -230,7 +230,13 @@ def test_the_command_asks_corrects_and_tells(run: Callable[..., Result]) -> None
 
 @pytest.mark.parametrize(
     "arguments",
-    [("PatientName=x",), ("--study", "1.2", "--series", "1.3"), ("--study", "1.2", "PatientName")],
+    [
+        ("PatientName=x",),
+        ("--study", "1.2", "--series", "1.3"),
+        ("--study", "1.2", "PatientName"),
+        ("--study", "1.2", "PatientName=\udcff", "--yes"),
+        ("--study", "1.2", "PatientName=x", "--who", "\udcff", "--yes"),
+    ],
 )
 def test_command_lines_that_make_no_sense(
     run: Callable[..., Result], arguments: tuple[str, ...]

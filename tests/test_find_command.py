@@ -82,6 +82,7 @@ def test_a_table_cannot_steer_the_terminal(data: Path) -> None:
         (["--key", "StudyDescription=HEAD*"], 1),
         (["--study-uid", "1.7", "--level", "image"], 1),
         (["--limit", "1", "--level", "image"], 1),
+        (["--limit", str(2**70), "--modality", "CT"], 2),
         (["--accession", "nothing"], 0),
     ],
 )

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import click
+import pytest
 from click.testing import CliRunner, Result
 
 from engine.prefetch_jobs import Trigger
@@ -71,6 +73,9 @@ def test_json_has_every_number(tmp_path: Path) -> None:
     assert json.loads(only)["number"] == 2
     (first,) = ran(tmp_path, "--json", "--limit", "1").stdout.splitlines()
     assert json.loads(first)["number"] == 2
+    assert len(ran(tmp_path, "--json", "--limit", str(2**70)).stdout.splitlines()) == 2
+    with pytest.raises(click.BadParameter, match="is not in the range"):
+        ran(tmp_path, "show", str(2**64))
 
 
 def test_one_job_is_shown_whole(tmp_path: Path) -> None:

@@ -180,7 +180,8 @@ def test_hold_and_release(data: Path) -> None:
 def test_discard_asks(data: Path) -> None:
     result = run(data, "discard", "5", said="n\n")
     assert result.return_value == Exit.NEGATIVE
-    assert "Discard 1 of them?" in result.output
+    assert "Discard delivery 5? What is discarded will not be sent" in result.output
+    assert "--yes" in str(run(data, "discard", "5").exception), "nobody answers"
     assert 5 in states(data)
     assert run(data, "discard", "5", said="y\n").return_value == Exit.OK
     assert 5 not in states(data)
@@ -206,6 +207,7 @@ def test_pause_and_resume(data: Path) -> None:
     assert "stays paused" in result.stdout
     error = run(data, "pause", "Nobody\x1b").exception
     assert "'Nobody\\x1b' is no remote AE; there are: 'Archive', 'Old', 'PACS'" in str(error)
+    assert "'患者' is no remote AE" in str(run(data, "pause", "患者").exception)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +218,8 @@ def test_pause_and_resume(data: Path) -> None:
         (("release", "1", "--to", "PACS"), "go with --all"),
         (("discard", "--all", "--state", "sending"), "'sending' is not one of"),
         (("retry", "0"), "0 is not in the range"),
+        (("hold", str(2**64)), "is not in the range"),
+        (("show", str(2**64)), "is not in the range"),
         (("--to", "PACS", "retry", "2"), "options of retry stand behind it"),
         (("show",), "Missing parameter: numbers"),
     ],

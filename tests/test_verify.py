@@ -262,3 +262,6 @@ def test_the_command_asks_a_running_indexer(store: Store, monkeypatch: pytest.Mo
 
 def test_nothing_stored(tmp_path: Path) -> None:
     assert run(tmp_path).return_value == Exit.OK
+    gone = tmp_path / "gone"
+    assert "is not there" in str(run(gone, "--repair").exception)
+    assert not gone.exists()

@@ -5,6 +5,7 @@ click command named `command`, which returns None or its exit code. The exit cod
 in tools/README.md.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -16,6 +17,8 @@ import click
 
 from engine.errors import OperatorError
 from tools.terminal import Exit, printable
+
+_REFUSALS: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 class Entry(NamedTuple):
@@ -114,11 +117,23 @@ def run_command_line(command: click.Command, arguments: Sequence[str], name: str
         # nowhere to go; without this the interpreter would complain about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.NEGATIVE
-    except Exception:  # noqa: BLE001 - the process boundary
+    except Exception as error:  # noqa: BLE001 - the process boundary
+        if isinstance(error, OSError) and error.errno in _REFUSALS:
+            return _refused(error, name)
         traceback.print_exc()
         click.echo(f"{name}: internal error; the lines above belong into a report", err=True)
         return Exit.INTERNAL
     return int(result) if isinstance(result, int) else Exit.OK
+
+
+def _refused(error: OSError, name: str) -> int:
+    """The file system's no, wherever it came from: nothing is wrong with the command."""
+    where = "output" if error.filename is None else str(error.filename)
+    hint = ": use the service's user, or root" if isinstance(error, PermissionError) else ""
+    click.echo(printable(f"{name}: {where}: {error.strerror}{hint}"), err=True)
+    if error.filename is None:  # most likely our output: its rest has nowhere to go either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.OPERATOR
 
 
 def main() -> NoReturn:

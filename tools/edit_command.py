@@ -19,7 +19,7 @@ from engine.errors import OperatorError
 from engine.index_edit import Edited, IndexEditor, history, open_index_editor, standing
 from engine.index_freshness import catch_up
 from tools.options import config_option, load
-from tools.terminal import Exit, moment, one_line, printable
+from tools.terminal import Exit, confirmed, is_text, moment, one_line, printable
 
 
 @click.command(name="edit")
@@ -54,6 +54,8 @@ def command(
     scai edit --study 1.2.3 --history
     """
     data_directory = load(config_path).config.data_path
+    if who is not None and not is_text(who):
+        raise OperatorError("is no UTF-8 text", "--who")
     target = _target(patient, issuer, study, series)
     with closing(open_index_editor(data_directory)) as editor:
         catch_up(data_directory)
@@ -93,6 +95,8 @@ def _changes(
         keyword, equals, value = assignment.partition("=")
         if not equals:
             raise OperatorError(f"{assignment!r} should be KEYWORD=VALUE")
+        if not is_text(assignment):
+            raise OperatorError(f"{assignment!r} is no UTF-8 text")
         attribute = corrections.attribute_to_edit(target.whose, keyword)
         changes[attribute] = corrections.check_value(attribute, value)
     for keyword in withdraw:
@@ -104,7 +108,7 @@ def _confirmed(target: Target, changes: dict[Attribute, str | None]) -> bool:
     for attribute, text in changes.items():
         after = "as received" if text is None else repr(text)
         click.echo(printable(f"{attribute.keyword}: {after}"))
-    return click.confirm(printable(f"Correct {target.whose} {target.identifier}?"))
+    return confirmed(f"Correct {target.whose} {target.identifier}?")
 
 
 def _user() -> str:

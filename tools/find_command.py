@@ -80,7 +80,7 @@ _LEVELS: Final = {level.name.lower(): level for level in QueryLevel}
 @click.option(
     "--key", "keys", multiple=True, metavar="KEYWORD=VALUE", help="Any indexed attribute."
 )
-@click.option("--limit", type=click.IntRange(min=0), help="At most so many; a table: 100.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many; a table: 100.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
 )

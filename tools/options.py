@@ -22,6 +22,8 @@ config_option = click.option(
 )
 
 
+# Of a delivery or a prefetch; more than eight bytes none has.
+number_type = click.IntRange(1, 2**64 - 1)
 json_option = click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
 
 

@@ -17,7 +17,7 @@ from engine.index import NoIndexError
 from engine.prefetch_jobs import PrefetchJobs
 from engine.prefetch_records import Ask, Job, State
 from engine.prefetch_store import PrefetchStore
-from tools.options import config_option, json_option, load
+from tools.options import config_option, json_option, load, number_type
 from tools.tables import Column, Row, print_table
 from tools.terminal import Exit, moment, one_line
 
@@ -67,7 +67,7 @@ def command(
 
 
 @command.command()
-@click.argument("number", type=click.IntRange(min=1))
+@click.argument("number", type=number_type)
 @config_option
 @json_option
 @click.pass_context

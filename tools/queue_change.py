@@ -14,7 +14,7 @@ from engine.outbox import Outbox
 from engine.outbox_records import Delivery, State
 from engine.outbox_spool import remove_finished
 from engine.outbox_writer import OutboxWriter
-from tools.options import config_option
+from tools.options import config_option, number_type
 from tools.terminal import Exit, printable
 
 
@@ -69,7 +69,7 @@ def selecting(function: Callable[..., int]) -> Callable[..., int]:
         to_option,
         click.option("--all", "every", is_flag=True, help="All there are, not some by NUMBERS."),
         config_option,
-        click.argument("numbers", type=click.IntRange(min=1), nargs=-1),
+        click.argument("numbers", type=number_type, nargs=-1),
     ):
         decorated = option(decorated)
     return decorated

@@ -25,7 +25,7 @@ from engine.outbox_records import Delivery, State
 from engine.outbox_spool import OUTBOX_DIRECTORY
 from engine.outbox_view import OutboxView
 from engine.storage import STORE_DIRECTORY
-from tools.options import config_option, json_option, load
+from tools.options import config_option, json_option, load, number_type
 from tools.queue_change import (
     Change,
     Selection,
@@ -42,7 +42,7 @@ from tools.queue_listing import (
     print_fields,
     print_summary,
 )
-from tools.terminal import Exit, printable
+from tools.terminal import Exit, confirmed, printable
 
 _table_rows_default: Final = 50
 _UNDELIVERED: Final = tuple(state for state in State if state is not State.DELIVERED)
@@ -97,7 +97,7 @@ def command(
 
 
 @command.command()
-@click.argument("numbers", type=click.IntRange(min=1), nargs=-1, required=True)
+@click.argument("numbers", type=number_type, nargs=-1, required=True)
 @config_option
 @json_option
 def show(numbers: tuple[int, ...], config_path: Path | None, as_json: bool) -> int:
@@ -154,12 +154,14 @@ def release(selection: Selection, config_path: Path | None) -> int:
 def discard(selection: Selection, config_path: Path | None, state_name: str, yes: bool) -> int:
     """Take deliveries out of the queue: they will not be sent. Stored instances stay."""
     config = _config(config_path)
-    what = f"all that are {state_name}" if selection.every else f"{len(selection.numbers)} of them"
+    numbers = ", ".join(map(str, selection.numbers))
+    what = "deliveries" if len(selection.numbers) > 1 else "delivery"
+    what = f"all that are {state_name}" if selection.every else f"{what} {numbers}"
     if selection.destination:
         what += f" to {selection.destination}"
     if selection.study:
         what += f" of study {selection.study}"
-    if not yes and not click.confirm(printable(f"Discard {what}? They will not be sent")):
+    if not yes and not confirmed(f"Discard {what}? What is discarded will not be sent"):
         click.echo("nothing was changed", err=True)
         return Exit.NEGATIVE
     change = Change(Outbox.discard, (STATE_NAMES[state_name],), "is discarded", "are discarded")
@@ -203,8 +205,8 @@ def _set_paused(config: Config, destination: str, paused: bool) -> None:
     def work(outbox: Outbox) -> None:
         names = known | {name for name, _ in outbox.counts()} | outbox.paused()
         if destination not in names:
-            listed = ", ".join(f"{name!a}" for name in sorted(names)) or "none"
-            raise OperatorError(f"{destination!a} is no remote AE; there are: {listed}")
+            listed = ", ".join(f"{name!r}" for name in sorted(names)) or "none"
+            raise OperatorError(f"{destination!r} is no remote AE; there are: {listed}")
         outbox.pause(destination, paused)
 
     with changing(config.data_path) as writer:

@@ -1,8 +1,12 @@
-"""What a command hands back: its exit code to the shell, its text to the terminal."""
+"""What a command hands back: its exit code; text and questions for the terminal."""
 
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Literal
+
+import click
+
+from engine.errors import OperatorError
 
 
 class Exit(IntEnum):
@@ -32,3 +36,19 @@ def moment(nanoseconds: int, timespec: Literal["seconds", "milliseconds"] = "mil
     """A time since 1970 as ISO 8601 has it, in UTC."""
     when = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
     return when.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def is_text(argument: str) -> bool:
+    """Whether an argument is UTF-8: other bytes arrive as halves of characters (PEP 383)."""
+    return not any("\ud800" <= c <= "\udfff" for c in argument)
+
+
+def confirmed(question: str) -> bool:
+    """Ask. OperatorError where nobody is there to answer: in a script, in a pipe."""
+    try:
+        return click.confirm(printable(question))
+    except click.Abort as abort:
+        if not isinstance(abort.__context__, EOFError):
+            raise  # Ctrl-C
+        click.echo(err=True)
+        raise OperatorError("nobody answers; --yes answers beforehand") from abort

@@ -104,7 +104,7 @@ class _Writer:
         self._tree = StoreTree(data_directory)
 
     def __enter__(self) -> "_Writer":
-        if self._wanted:
+        if self._wanted and self._data_directory.is_dir():  # otherwise there is nothing to repair
             try:
                 self._own = IndexWriter(self._data_directory)
                 self._take_in_journals(self._own)
