@@ -105,12 +105,12 @@ def _moment_doubt(text: str) -> str:
     why = why or _impossible_time("".join(part or "" for part in clock))
     if offset is not None and not -1200 <= int(offset) <= 1400:
         why = why or "no offset from UTC"
-    return f"{text!a} is {why}" if why else ""
+    return f"{text!r} is {why}" if why else ""
 
 
 def _first_doubt(parts: list[str], impossible: Callable[[str], str]) -> str:
     doubts = ((part.strip(), impossible(part)) for part in parts)
-    return next((f"{part!a} is {why}" for part, why in doubts if why), "")
+    return next((f"{part!r} is {why}" for part, why in doubts if why), "")
 
 
 def _impossible_day(text: str) -> str:
@@ -142,7 +142,7 @@ def _equal_by(bounds: Callable[[str], Bounds | None], right: str) -> Callable[[s
     def single(wanted: str) -> Matcher:
         between = bounds(wanted)
         if between is None:
-            raise ValueError(f"{wanted!a} is none; right would be {right}")
+            raise ValueError(f"{wanted!r} is none; right would be {right}")
         low, high = between
 
         def matches(value: str) -> bool:
@@ -168,7 +168,7 @@ def _checked(matcher: Callable[[str], Matcher]) -> Callable[[str], Matcher]:
 
 def _uid(wanted: str) -> Matcher:
     if not _UID.fullmatch(wanted):
-        raise ValueError(f"{wanted!a} is no UID; names do not stand for UIDs here")
+        raise ValueError(f"{wanted!r} is no UID; names do not stand for UIDs here")
     return matching.uid_matcher(wanted)
 
 
@@ -239,7 +239,7 @@ def _bounds_of(kind: Kind, wanted: object) -> Bounds:
     assert kind.bounds is not None
     found = kind.bounds(_written(kind, wanted))
     if found is None:
-        raise ValueError(f"{wanted!a} is not {kind.words}")
+        raise ValueError(f"{wanted!r} is not {kind.words}")
     return found
 
 
@@ -253,7 +253,7 @@ def regular(wanted: object) -> Matcher:
 def _written(kind: Kind, wanted: object) -> str:
     """A wanted value as text."""
     if isinstance(wanted, bool) or not isinstance(wanted, str | int | float):
-        raise ValueError(f"{wanted!a} is not {kind.words}")
+        raise ValueError(f"{wanted!r} is not {kind.words}")
     if isinstance(wanted, float) and not math.isfinite(wanted):
         raise ValueError(f"{wanted} is not {kind.words}")
     text = str(wanted)

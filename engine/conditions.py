@@ -171,7 +171,7 @@ def _attribute_test(kind: Kind, wanted: object) -> Matcher:
     unknown = next((part for part in wanted if part not in _PARTS), None)
     if unknown is not None or not wanted:
         raise ValueError(
-            f"takes {', '.join(_PARTS)}, not {unknown!a}"
+            f"takes {', '.join(_PARTS)}, not {unknown!r}"
             if wanted
             else "says nothing; leave it out"
         )
@@ -220,7 +220,7 @@ def _table_test(wanted: object) -> Matcher:
     chosen: set[str] = set()
     for table in wanted if isinstance(wanted, list) else [wanted]:
         if table not in RECEIVING_TABLES:
-            raise ValueError(f"{table!a} is none of {', '.join(RECEIVING_TABLES)}")
+            raise ValueError(f"{table!r} is none of {', '.join(RECEIVING_TABLES)}")
         chosen.add(table)
     return chosen.__contains__
 
@@ -232,7 +232,7 @@ def _time_test(wanted: object) -> Matcher:
         first, dash, last = str(span).partition("-")
         begins, ends = _clock(first), _clock(last)
         if not dash or begins is None or ends is None or begins == ends:
-            raise ValueError(f"{span!a} is no span of the day; right would be 18:00-06:00")
+            raise ValueError(f"{span!r} is no span of the day; right would be 18:00-06:00")
         spans.append((begins, ends))
     if not spans:
         raise ValueError("lists no span of the day")
@@ -263,7 +263,7 @@ def _weekdays_test(wanted: object) -> Matcher:
         last = last if dash else first
         if first not in _WEEKDAYS or last not in _WEEKDAYS:
             raise ValueError(
-                f"{span!a} is no day; right would be {', '.join(_WEEKDAYS)} or mon-fri"
+                f"{span!r} is no day; right would be {', '.join(_WEEKDAYS)} or mon-fri"
             )
         begins, ends = _WEEKDAYS.index(first), _WEEKDAYS.index(last)
         count = (ends - begins) % len(_WEEKDAYS) + 1

@@ -247,7 +247,7 @@ def shown(value: object) -> str:
     elif isinstance(value, list):
         text = "(a list)"
     else:
-        text = ascii(value) if isinstance(value, str) else str(value)
+        text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= _shown_characters_max else text[: _shown_characters_max - 3] + "..."
 
 

@@ -154,7 +154,7 @@ def _check_names(table: str, entries: Iterable[Remote | Rule | Prefetch]) -> Ite
         if earlier != index:
             yield Finding(
                 f"{table}[{index}].name",
-                f"{entry.name!a} is already the name of {table}[{earlier}]; names are unique, and "
+                f"{entry.name!r} is already the name of {table}[{earlier}]; names are unique, and "
                 "case does not tell them apart",
                 (table,),
             )
@@ -180,7 +180,7 @@ def _check_destinations(
     names = {remote.name for remote in remotes}
     unknown = [remote for remote in to if remote not in names]
     if unknown:
-        named = ", ".join(f"{each!a} is no remote AE{suggestion(each, names)}" for each in unknown)
+        named = ", ".join(f"{each!r} is no remote AE{suggestion(each, names)}" for each in unknown)
         others = (f"remotes[{index}].name" for index in range(len(remotes)))
         yield Finding(path, f"{named}; add it as [[remotes]]", (table, "remotes", *others))
 
@@ -199,7 +199,7 @@ def _check_rule_name(name: str, path: str, table: str) -> Iterator[Finding]:
     if name in (USER, FOLDER):
         yield Finding(
             f"{path}.name",
-            f"{name!a} is what the queue calls what no rule asked for; take another name",
+            f"{name!r} is what the queue calls what no rule asked for; take another name",
             (table,),
         )
 
@@ -215,7 +215,7 @@ def _check_prefetch(config: Config) -> Iterator[Finding]:
         if rule.archive in rule.to:
             yield Finding(
                 f"{path}.to",
-                f"names {rule.archive!a}, the archive itself: what comes from there is there",
+                f"names {rule.archive!r}, the archive itself: what comes from there is there",
                 ("prefetch",),
             )
         yield from _check_conditions(rule.when, f"{path}.when", "prefetch")

@@ -49,7 +49,7 @@ def check_ae_title(value: str) -> str:
         )
     wrong = next((c for c in title if c == "\\" or not " " <= c <= "~"), None)
     if wrong is not None:
-        raise ValueError(f"an AE title must not contain {wrong!a}; printable ASCII, no backslash")
+        raise ValueError(f"an AE title must not contain {wrong!r}; printable ASCII, no backslash")
     return title
 
 

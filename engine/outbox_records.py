@@ -112,7 +112,7 @@ def destination_key(destination: str) -> bytes:
     """The name as part of a key; it ends where no name goes on, so it serves as a prefix."""
     key = destination.encode("utf-8", "surrogatepass")
     if not key or len(key) > destination_bytes_max or b"\0" in key:
-        raise OperatorError(f"{destination!a} cannot be the name of a remote AE")
+        raise OperatorError(f"{destination!r} cannot be the name of a remote AE")
     return key + b"\0"
 
 

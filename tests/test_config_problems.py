@@ -92,3 +92,14 @@ def test_whose_name_is_wrong_may_be_the_one_that_is_meant() -> None:
 def test_a_value_that_is_wrong_by_itself_causes_no_second_problem() -> None:
     # The default port, which stands in while the rest is checked, would meet the other.
     assert len(problems("storage_scp.port = 0\nprefetch_scp.port = 104\n")) == 1
+
+
+def test_names_are_shown_as_people_wrote_them() -> None:
+    text = '[[remotes]]\nname = "保管庫"\nae_title = "Ä"\nhost = "h"\nport = 1\n'
+    text += '[[rules]]\nname = "CT \\u202e"\nto = ["保管"]\n'
+    assert problems(text) == [
+        "line 3: remotes[0].ae_title = 'Ä': an AE title must not contain 'Ä'; printable ASCII, no "
+        "backslash",
+        "line 7: rules[0].name = 'CT \\u202e': must be 1 to 64 printable characters",
+        "line 8: rules[0].to: '保管' is no remote AE; did you mean 保管庫?; add it as [[remotes]]",
+    ]

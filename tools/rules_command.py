@@ -135,7 +135,7 @@ def _moment(text: str | None) -> datetime:
         return datetime.fromisoformat(text).replace(tzinfo=None)
     except ValueError as problem:
         raise OperatorError(
-            f'{text!a} is no time; right would be "18:30" or "2024-01-31 18:30"', "--at"
+            f'{text!r} is no time; right would be "18:30" or "2024-01-31 18:30"', "--at"
         ) from problem
 
 
