@@ -61,7 +61,7 @@ class Environment:
 
     def __init__(self, data_directory: Path, writable: bool) -> None:
         self.path = data_directory / INDEX_DIRECTORY
-        if not writable and not (self.path / "data.mdb").exists():
+        if not writable and not _has_begun(self.path / "data.mdb"):
             raise NoIndexError("there is no index here yet: nothing was stored", str(self.path))
         try:
             self.lmdb = lmdb.open(
@@ -322,6 +322,14 @@ class IndexReader:
 
     def close(self) -> None:
         self._environment.close()
+
+
+def _has_begun(file: Path) -> bool:
+    """Whether anything was written. An empty file is left by whoever was killed at its birth."""
+    try:
+        return file.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def open_index_reader(data_directory: Path) -> IndexReader:

@@ -124,6 +124,22 @@ def test_check_says_what_a_good_file_amounts_to(good: Path) -> None:
     )
 
 
+def test_check_warns_of_what_this_machine_has_not(good: Path) -> None:
+    good.write_text(good.read_text() + "\n[prefetch_scp]\ncore = 4095\n[index]\ncore = 4094\n")
+    done = scai_process("config", "check", str(good))
+    assert done.returncode == Exit.OK, done.stderr
+    first, second = done.stderr.splitlines()
+    assert first.startswith("warning: prefetch_scp.core = 4095: no processor we may use here (")
+    assert second.startswith("warning: index.core = 4094: ")
+
+
+def test_a_terminal_that_lacks_characters_shows_their_numbers(good: Path) -> None:
+    good.write_text(good.read_text().replace('name = "archive"', 'name = "保管庫"'))
+    done = scai_process("config", "check", str(good), environment={"PYTHONIOENCODING": "latin-1"})
+    assert (done.returncode, done.stderr) == (Exit.OK, "")
+    assert "\\u4fdd\\u7ba1\\u5eab" in done.stdout
+
+
 def test_check_names_rules_and_folders_that_are_missing(good: Path) -> None:
     text = good.read_text().replace("[[remotes]]", '[[remotes]]\noutgoing_directory = "none"', 1)
     rules = '\n[[rules]]\nname = "all"\nto = ["archive"]\n'

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import lmdb
@@ -255,6 +256,17 @@ for line in sys.stdin:
     with reader.view() as view:
         print(view.count("instances"), flush=True)
 """
+
+
+def test_a_writer_killed_at_its_birth_has_left_no_index(tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "data.mdb").touch()
+    with pytest.raises(NoIndexError):
+        open_index_reader(tmp_path)
+    with closing(IndexWriter(tmp_path)) as writer:
+        put(writer, make_entry("1.4.0"))
+    with closing(open_index_reader(tmp_path)) as reader, reader.view() as view:
+        assert view.count("instances") == 1
 
 
 def test_readers_in_other_processes_follow_a_growing_map(

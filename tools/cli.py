@@ -7,6 +7,7 @@ in tools/README.md.
 
 import errno
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -100,6 +101,8 @@ def scai() -> None:
 
 def run_command_line(command: click.Command, arguments: Sequence[str], name: str) -> int:
     """Run a command to its exit code. The process boundary: nothing passes it but SystemExit."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have characters that it has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result = command.main(list(arguments), prog_name=name, standalone_mode=False)
         sys.stdout.flush()

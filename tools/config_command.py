@@ -1,7 +1,9 @@
 """`scai config check` and `scai config show`: what a configuration file says, and what holds."""
 
 import json
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ from engine.errors import OperatorError
 from tools.options import config_option, load
 from tools.terminal import printable
 from tools.toml_text import settings_of, toml_text
+from workers.placement import as_ranges
 
 # The settings that say what is secured, and with what.
 _SECURING: Final = re.compile(r"tls|\$SCAI_TLS|secured_scp\.enabled|remotes\[\d+\]\.tls")
@@ -36,10 +39,8 @@ def check(file: Path | None, config_path: Path | None) -> None:
     except ConfigurationError as error:
         raise _with_stores(error) from error
     secured = _secured_text(config)
-    for remote in config.remotes:
-        if remote.outgoing_directory and not Path(remote.outgoing_directory).is_dir():
-            missing = f"{remote.outgoing_directory}, watched for {remote.name}, is no directory yet"
-            click.echo(printable(f"warning: {missing}"), err=True)
+    for warning in _missing_here(config):
+        click.echo(printable(f"warning: {warning}"), err=True)
     text = f"{path}: ok\n{summary(config)}"
     click.echo(printable(f"{text}\n  TLS: {secured}" if secured else text))
 
@@ -86,6 +87,18 @@ def _secured_text(config: Config) -> str:
     for warning in material.warnings:
         click.echo(printable(f"warning: {warning}"), err=True)
     return f"profile {material.profile.name}, certificates until {material.not_after:%Y-%m-%d}"
+
+
+def _missing_here(config: Config) -> Iterator[str]:
+    """What a start would lack on this machine; the file may be meant for another."""
+    for remote in config.remotes:
+        if remote.outgoing_directory and not Path(remote.outgoing_directory).is_dir():
+            yield f"{remote.outgoing_directory}, watched for {remote.name}, is no directory yet"
+    processors = os.sched_getaffinity(0)
+    wishes = {each.table: each.settings.core for each in config.storage_aes()}
+    for table, core in (wishes | {"index": config.index.core}).items():
+        if isinstance(core, int) and core not in processors:
+            yield f"{table}.core = {core}: no processor we may use here ({as_ranges(processors)})"
 
 
 def _with_stores(error: ConfigurationError) -> ConfigurationError:
