@@ -346,6 +346,22 @@ def test_a_disk_that_is_full_of_output_is_told(good: Path) -> None:
     )
 
 
+def test_a_second_interrupt_does_not_disturb_the_end() -> None:
+    code = (
+        "import atexit, os, signal; from tools import cli; "
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT); cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"],
+        cwd=_root,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (Exit.OK, "")
+
+
 def test_a_question_that_nobody_can_answer() -> None:
     runner = CliRunner()
     ask = click.Command("ask", callback=lambda: confirmed("Discard\x1b?"))

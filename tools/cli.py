@@ -9,6 +9,7 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -141,7 +142,9 @@ def _refused(error: OSError, name: str) -> int:
 
 def main() -> NoReturn:
     """The command `scai`."""
-    sys.exit(run_command_line(scai, sys.argv[1:], "scai"))
+    code = run_command_line(scai, sys.argv[1:], "scai")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends already
+    sys.exit(code)
 
 
 def supervisor_main() -> NoReturn:
