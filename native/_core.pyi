@@ -388,6 +388,10 @@ class DataSetSender:
     ) -> int:
         """append_file() and flush() in turns, until all of it is laid."""
 
+    def complete(self, socket: int, wake: int, timeout_ms: int) -> int:
+        """finish(), a last flush(), and waiting until the peer has most of it: SENDING_SENT then,
+        or when it answers."""
+
     @staticmethod
     def wait_until_taken(socket: int, wake: int, timeout_ms: int, heeds_input: bool) -> int:
         """Wait while the kernel still holds much of what was sent: SENDING_SENT, or what is in the

@@ -45,11 +45,7 @@ class DataSetWriter:
         for part in parts:
             if not self._put(association, part, descriptor):
                 return False
-        self._native.finish()
-        if not self._flush(association):
-            return False
-        self._await_taking(association)
-        return True
+        return self._complete(association)
 
     def _put(self, association: ScuAssociation, part: Piece | Frames, descriptor: int) -> bool:
         if isinstance(part, FileRange):
@@ -144,11 +140,15 @@ class DataSetWriter:
             association.fault(OSError(self._native.socket_error, ""))
         return False  # what the peer said, or how it left, is read next
 
-    def _await_taking(self, association: ScuAssociation) -> None:
+    def _complete(self, association: ScuAssociation) -> bool:
         """A response is only due once the peer has what we sent, which a slow line may delay."""
-        outcome = self._native.wait_until_taken(*_way(association), not _is_secured(association))
-        if outcome == _core.SENDING_LATE:
-            raise _late(association)
+        if not _is_secured(association):
+            return self._heed(association, self._native.complete(*_way(association)))
+        self._native.finish()
+        if not self._flush(association):
+            return False
+        outcome = self._native.wait_until_taken(*_way(association), heeds_input=False)
+        return self._heed(association, outcome)
 
 
 def _is_secured(association: ScuAssociation) -> bool:

@@ -260,6 +260,14 @@ DataSetSender::Outcome DataSetSender::flush(const Way& way) {
     return outcome;
 }
 
+DataSetSender::Outcome DataSetSender::complete(const Way& way) {
+    finish();
+    const Outcome flushed = flush(way);
+    if (flushed != Outcome::sent) return flushed;
+    // What the peer says by now is its answer, and no reason to stop.
+    return wait_until_taken(way, true) == Outcome::late ? Outcome::late : Outcome::sent;
+}
+
 DataSetSender::Outcome DataSetSender::send_file(int descriptor, std::uint64_t offset,
                                                 std::uint64_t length, const Way& way) {
     for (;;) {

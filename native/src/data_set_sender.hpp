@@ -55,6 +55,9 @@ public:
     // over: how much of it is on its way is not known.
     Outcome send(std::span<const std::byte> data, const Way& way);
 
+    // finish(), a last flush(), and waiting until the peer has most of it or says something.
+    Outcome complete(const Way& way);
+
     // Waits while the kernel still holds much of what was sent, as on a slow line: only then a
     // response can be due. `heeds_input`: or until the peer says something.
     static Outcome wait_until_taken(const Way& way, bool heeds_input);

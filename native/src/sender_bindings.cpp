@@ -47,6 +47,11 @@ int send_file(DataSetSender& self, int descriptor, std::uint64_t offset, std::ui
     return code_of(self.send_file(descriptor, offset, length, {socket, wake, timeout_ms}));
 }
 
+int complete(DataSetSender& self, int socket, int wake, int timeout_ms) {
+    const nb::gil_scoped_release released;
+    return code_of(self.complete({socket, wake, timeout_ms}));
+}
+
 int wait_until_taken(int socket, int wake, int timeout_ms, bool heeds_input) {
     const nb::gil_scoped_release released;
     return code_of(DataSetSender::wait_until_taken({socket, wake, timeout_ms}, heeds_input));
@@ -116,6 +121,7 @@ void bind_sender(nb::module_& module) {
         .def("flush", &flush, "socket"_a, "wake"_a, "timeout_ms"_a)
         .def("send_file", &send_file, "descriptor"_a, "offset"_a, "length"_a, "socket"_a, "wake"_a,
              "timeout_ms"_a)
+        .def("complete", &complete, "socket"_a, "wake"_a, "timeout_ms"_a)
         .def_static("wait_until_taken", &wait_until_taken, "socket"_a, "wake"_a, "timeout_ms"_a,
                     "heeds_input"_a)
         .def("staged", &staged)
