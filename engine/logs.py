@@ -25,6 +25,7 @@ from engine import limits
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _fault_level: Final = LEVELS["warning"]
 _retry_s: Final = 0.02
+_time_characters: Final = len("2026-11-23T18:43:59.473974Z")
 
 
 class Log:
@@ -79,6 +80,22 @@ class Log:
         if rank >= self._threshold:
             self._put(level, rank, event, fields)
 
+    def pieces(
+        self, level: str, event: str, fields: dict[str, Any], mark: str
+    ) -> tuple[bytes, bytes]:
+        """A line for others to fill in: what stands between the time and `mark`, a value of
+        `fields` that stands in no other, and what stands behind it but for the closing brace."""
+        before, after = self._line(level, event, fields).split(mark.encode())
+        return before[len('{"ts":"') + _time_characters :], after[: -len("}\n")]
+
+    def add(self, level: str, lines: list[bytes]) -> None:
+        """Lines that were made of pieces()."""
+        rank = LEVELS[level]
+        if rank >= self._threshold:
+            for line in lines:
+                if self._has_room(rank):
+                    self._take(line)
+
     def flush(self) -> bool:
         """Write what waits. False: the reader is slow, some still waits."""
         self._flush_is_due = False
@@ -126,12 +143,20 @@ class Log:
             time.sleep(_retry_s)
 
     def _put(self, level: str, rank: int, event: str, fields: dict[str, Any]) -> None:
+        if self._has_room(rank):
+            self._take(self._line(level, event, fields))
+
+    def _has_room(self, rank: int) -> bool:
+        """Whether the reader is not too far behind; if it is, the line is dropped and counted."""
         fault = rank >= _fault_level
         bound = limits.log_fault_backlog_bytes_max if fault else limits.log_backlog_bytes_max
-        if self._waiting_bytes >= bound:
-            self._dropped += 1
-            return
-        self._append(self._line(level, event, fields))
+        if self._waiting_bytes < bound:
+            return True
+        self._dropped += 1
+        return False
+
+    def _take(self, line: bytes) -> None:
+        self._append(line)
         if self._loop is None:
             self.flush()
         elif not self._flush_is_due:

@@ -15,7 +15,7 @@ from engine.part10 import part10_head
 from native import _core
 
 # An instance UID that occurs nowhere else in what is encoded around it.
-_MARK: Final = "2.999.999999999999999999"
+MARK: Final = "2.999.999999999999999999"
 # The response of a store is shorter than this; a peer with less room gets it in fragments, by the
 # long way.
 _response_bytes_max: Final = 512
@@ -40,9 +40,9 @@ def _permit(
     accepted: AcceptedAssociation,
     origin: tuple[str, int],
 ) -> None:
-    mark = _MARK.encode()
+    mark = MARK.encode()
     head = part10_head(
-        context.abstract_syntax, _MARK, context.transfer_syntax, accepted.calling_ae_title
+        context.abstract_syntax, MARK, context.transfer_syntax, accepted.calling_ae_title
     )
     before, after = head.split(mark)
     length_at = _group_length_at
@@ -73,7 +73,7 @@ def _arrival_pieces(
     encoded = encode_arrival(
         Arrival(
             context.abstract_syntax,
-            _MARK,
+            MARK,
             context.transfer_syntax,
             accepted.calling_ae_title,
             accepted.called_ae_title,
@@ -83,13 +83,13 @@ def _arrival_pieces(
             extra_tags,
         )
     )
-    before, behind = encoded.split(_MARK.encode())
+    before, behind = encoded.split(MARK.encode())
     after = encode_number(extra_tags)
     assert behind.endswith(b"\0\0" + after)
     # A string of up to 31 bytes has one byte of length ahead of it; both zeros have one byte.
-    assert len(_MARK) < 32
+    assert len(MARK) < 32
     return before[:-1], behind[: -2 - len(after)], after
 
 
 assert limits.uid_characters_max < 256, "the lane writes the UID's length into one byte"
-assert len(_MARK) % 2 == 0, "no padding stands between the mark and what follows"
+assert len(MARK) % 2 == 0, "no padding stands between the mark and what follows"

@@ -202,13 +202,13 @@ class Reception:
     def descriptor(self) -> int:
         """Readable when a turn is due."""
 
-    def report(self, any: bool) -> None:
-        """Whether turns carry reports; no is what it begins with."""
+    def log(self, any: bool) -> None:
+        """Whether turns carry lines for the log; no is what it begins with."""
 
-    def turn(self) -> tuple[int, list[tuple[int, int, Any]], list[tuple[int, str, int, float]]]:
-        """(instances stored, notices, reports). A notice is what the caller has to see to, in the
-        order in which it happened: (kind, the inlet's key, what it carries). A report is an
-        instance that was answered without one: (key, SOP instance UID, file bytes, seconds)."""
+    def turn(self) -> tuple[int, list[tuple[int, int, Any]], list[bytes]]:
+        """(instances stored, notices, lines). A notice is what the caller has to see to, in the
+        order in which it happened: (kind, the inlet's key, what it carries). A line tells of an
+        instance that was answered without one, ahead of all notices."""
 
 class Inlet:
     """One connection's place at a reception, from its beginning until leave()."""
@@ -228,6 +228,10 @@ class Inlet:
 
     def attach(self, slot: int) -> None:
         """Data sets go to this slot of the spool from now on."""
+
+    def log_as(self, before: bytes, after: bytes) -> None:
+        """The log's line of each instance: what stands between its time and the instance's UID, and
+        behind that; its bytes and seconds follow as further fields."""
 
     def receive(self) -> int:
         """Go on reading after a notice, as Intake.receive() does, within the turn's budget. What

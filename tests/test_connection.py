@@ -93,9 +93,7 @@ def test_a_peer_that_takes_no_answer_is_given_up_in_time(tmp_path: Path) -> None
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
-        connection = Connection(
-            receiver(loop, box, []), SlowTransport(ours), "192.0.2.1", "1-1"
-        )
+        connection = Connection(receiver(loop, box, []), SlowTransport(ours), "192.0.2.1", "1-1")
         connection._timer = loop.call_later(1000, lambda: None)
         connection.queue(b"answer")
         when = connection._timer.when() - loop.time()

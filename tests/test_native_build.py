@@ -54,10 +54,8 @@ def test_what_fuzzing_found_before_stays_mended(target: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [name for name in sanitized.PROGRAMS if name.startswith("spool_stress")]
-)
-def test_the_threads_of_the_spool(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in sanitized.PROGRAMS if "_stress_" in name])
+def test_the_threads_under_load(name: str) -> None:
     result = sanitized.run(built(name), str(STRESS_SECONDS), timeout_s=120)
     assert result.returncode == 0, result.stdout[-8000:]
     stored = re.search(r"^(\d+) stored", result.stdout, re.M)

@@ -18,7 +18,7 @@ from engine.machine import State
 from engine.metrics import Counter, Histogram
 from engine.negotiation import AcceptedAssociation
 from engine.part10 import part10_head
-from engine.store_lane import permit_stores
+from engine.store_lane import MARK, permit_stores
 from native import _core
 from workers.admission import counter_of
 from workers.transport import Transport
@@ -177,33 +177,16 @@ class Connection:
         success = status == 0
         receiver.counters.add(Counter.STORE_SUCCESS if success else Counter.STORE_FAILURE)
         if request is not None and (receiver.spec.log_instances or not success):
-            level, event = ("info", "instance_stored") if success else ("error", "instance_refused")
-            more = {} if success else {"reason": comment}
-            self._note_instance(
-                level, event, request.sop_instance, status, file_bytes, seconds, **more
-            )
-
-    def note_stored(self, sop_instance: str, file_bytes: int, seconds: float) -> None:
-        """The reception has stored an instance and answered."""
-        self._note_instance("info", "instance_stored", sop_instance, 0, file_bytes, seconds)
-
-    def _note_instance(
-        self,
-        level: str,
-        event: str,
-        sop_instance: str,
-        status: int,
-        file_bytes: int,
-        seconds: float,
-        **more: object,
-    ) -> None:
-        fields = {
-            "sop_instance_uid": sop_instance,
-            "status": f"{status:04X}",
-            "bytes": file_bytes,
-            "seconds": round(seconds, 6),
-        }
-        self.note(level, event, {**fields, **more})
+            fields = {
+                "sop_instance_uid": request.sop_instance,
+                "status": f"{status:04X}",
+                "bytes": file_bytes,
+                "seconds": round(seconds, 6),
+            }
+            if success:
+                self.note("info", "instance_stored", fields)
+            else:
+                self.note("error", "instance_refused", {**fields, "reason": comment})
 
     # --- to and from the core
 
@@ -215,18 +198,14 @@ class Connection:
 
     def note(self, level: str, event: str, fields: Mapping[str, object]) -> None:
         """A log line that says whose it is."""
-        accepted = self.accepted
-        titles = (
-            {}
-            if accepted is None
-            else {
-                "calling_ae": accepted.calling_ae_title,
-                "called_ae": accepted.called_ae_title,
-            }
-        )
-        self._receiver.child.log.note(
-            level, event, {"association": self._number, "peer": self.peer, **titles, **fields}
-        )
+        self._receiver.child.log.note(level, event, self._told_of(fields))
+
+    def _told_of(self, fields: Mapping[str, object]) -> dict[str, object]:
+        told: dict[str, object] = {"association": self._number, "peer": self.peer}
+        if self.accepted is not None:
+            told["calling_ae"] = self.accepted.calling_ae_title
+            told["called_ae"] = self.accepted.called_ae_title
+        return {**told, **fields}
 
     def _handle(self, event: events.Input) -> None:
         if self.closed:
@@ -253,6 +232,9 @@ class Connection:
             self.accepted = effect.accepted
             self.slot = self._receiver.establish(self)
             self._inlet.attach(self.slot)
+            fields = self._told_of({"sop_instance_uid": MARK, "status": "0000"})
+            log = self._receiver.child.log
+            self._inlet.log_as(*log.pieces("info", "instance_stored", fields, MARK))
             self._transport.widen()
             permit_stores(self._intake, effect.accepted, self.peer, self._receiver.extra_tags)
         elif isinstance(effect, events.CancelStore):

@@ -86,7 +86,7 @@ class Receiver:
         self._doorbell_due = False
         self._idle = asyncio.Event()
         self._report_recovery()
-        self._configure_reports()
+        self._configure_log()
         loop.add_reader(self.reception.descriptor, self._turn)
         self._secured = SecuredListener(self) if spec.tls_descriptor >= 0 else None
         child.reconfigured(self._reconfigure)
@@ -108,12 +108,12 @@ class Receiver:
         """Associations that are open keep the policy they were accepted under."""
         self.spec = spec
         self.policy = policy_of(spec)
-        self._configure_reports()
+        self._configure_log()
         if self._secured is not None:
             self._secured.reload()
 
-    def _configure_reports(self) -> None:
-        self.reception.report(self.spec.log_instances)
+    def _configure_log(self) -> None:
+        self.reception.log(self.spec.log_instances)
 
     # --- connections
 
@@ -238,9 +238,9 @@ class Receiver:
 
     def _turn(self) -> None:
         """Sockets have bytes, or instances are durable; the reception sees to what is regular."""
-        stored, notices, reports = self.reception.turn()
-        for key, sop_instance, file_bytes, seconds in reports:
-            self._by_key[key].note_stored(sop_instance, file_bytes, seconds)
+        stored, notices, lines = self.reception.turn()
+        if lines:
+            self.child.log.add("info", lines)
         for kind, key, what in notices:
             if kind == _core.NOTICE_FREED:
                 self._free_slots.append(what)

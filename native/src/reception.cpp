@@ -240,8 +240,9 @@ void Reception::answer(Inlet& inlet, const Intake::FinishedStore& finished,
     if (sent < response.size()) {
         tell(inlet, {Notice::Kind::unsent, 0, 0, response.substr(sent)}, turn);
     }
-    if (reporting_) {
-        turn.reports.push_back({inlet.key_, store.sop_instance, file_bytes, now - store.began_ns});
+    if (logging_ && !inlet.log_pieces_.before.empty()) {
+        turn.lines.push_back(store_line(log_clock_.text(realtime_ns()), inlet.log_pieces_,
+                                        store.sop_instance, file_bytes, now - store.began_ns));
     }
 }
 

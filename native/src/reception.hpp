@@ -15,6 +15,7 @@
 #include "base.hpp"
 #include "byte_stream.hpp"
 #include "intake.hpp"
+#include "log_line.hpp"
 #include "spool.hpp"
 #include "tally.hpp"
 
@@ -39,6 +40,8 @@ public:
 
     // The association has this slot of the spool from now on.
     void attach(std::size_t slot);
+    // What is logged of its instances.
+    void log_as(LogPieces pieces) { log_pieces_ = std::move(pieces); }
     // Goes on reading, within what is left of the turn's budget.
     Received receive();
     // Nothing is read until release(), which sees to what was read before.
@@ -58,6 +61,7 @@ private:
     std::size_t budget_ = 0;
     std::uint64_t seen_in_ = 0;  // the last turn in which it was read, or had a notice
     std::uint64_t last_activity_ = 0;
+    LogPieces log_pieces_;
     bool watched_ = false;
     bool held_ = false;  // by the caller
     bool full_ = false;  // the ring, until the spool tells of space
@@ -83,18 +87,10 @@ struct Notice {
     std::string rest;
 };
 
-// An instance that was stored and answered without a notice.
-struct Report {
-    std::uint64_t key;
-    std::string sop_instance;
-    std::uint64_t file_bytes;
-    std::uint64_t nanoseconds;  // from the request to the answer
-};
-
 struct Turn {
     std::size_t stored = 0;  // instances, whoever answers them
     std::vector<Notice> notices;
-    std::vector<Report> reports;
+    std::vector<std::string> lines;  // of the log, for those that were answered without a notice
 };
 
 class Reception {
@@ -106,8 +102,8 @@ public:
     // Readable when a turn is due.
     int descriptor() const noexcept { return poll_.get(); }
     std::uint64_t next_key() noexcept { return ++last_key_; }
-    // Whether turns carry reports.
-    void report(bool any) noexcept { reporting_ = any; }
+    // Whether turns carry lines for the log.
+    void log(bool any) noexcept { logging_ = any; }
 
     Turn turn();
 
@@ -136,7 +132,8 @@ private:
     std::uint64_t last_key_ = 0;
     std::uint64_t turns_ = 0;
     std::uint64_t now_ = 0;
-    bool reporting_ = false;
+    bool logging_ = false;
+    LogClock log_clock_;
 };
 
 }  // namespace scai

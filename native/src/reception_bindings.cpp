@@ -69,12 +69,9 @@ nb::tuple take_turn(Reception& self) {
                                   : nb::cast(notice.number);
         notices.append(nb::make_tuple(static_cast<int>(notice.kind), notice.key, what));
     }
-    nb::list reports;
-    for (const Report& report : turn.reports) {
-        reports.append(nb::make_tuple(report.key, report.sop_instance, report.file_bytes,
-                                      static_cast<double>(report.nanoseconds) * 1e-9));
-    }
-    return nb::make_tuple(turn.stored, notices, reports);
+    nb::list lines;
+    for (const std::string& line : turn.lines) lines.append(nb::bytes(line.data(), line.size()));
+    return nb::make_tuple(turn.stored, notices, lines);
 }
 
 }  // namespace
@@ -92,7 +89,7 @@ void bind_reception(nb::module_& module) {
              "store_fault"_a, "durable_sequence"_a, "commit_duration"_a, "store_duration"_a,
              "turn_bytes"_a, "event_bytes"_a, nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
         .def_prop_ro("descriptor", &Reception::descriptor)
-        .def("report", &Reception::report, "any"_a)
+        .def("log", &Reception::log, "any"_a)
         .def("turn", &take_turn);
     nb::class_<OwnInlet>(module, "Inlet")
         .def(nb::init<Reception&, Intake&, int>(), "reception"_a, "intake"_a, "source"_a,
@@ -108,6 +105,12 @@ void bind_reception(nb::module_& module) {
                      [](const OwnInlet& self) { return self.inlet.waits_for_room(); })
         .def(
             "attach", [](OwnInlet& self, std::size_t slot) { self.inlet.attach(slot); }, "slot"_a)
+        .def(
+            "log_as",
+            [](OwnInlet& self, const nb::bytes& before, const nb::bytes& after) {
+                self.inlet.log_as({{before.c_str(), before.size()}, {after.c_str(), after.size()}});
+            },
+            "before"_a, "after"_a)
         .def(
             "receive", [](OwnInlet& self) { return static_cast<int>(self.inlet.receive()); },
             nb::call_guard<nb::gil_scoped_release>())

@@ -57,6 +57,7 @@ STORE: Final = (
     "spool",
     "tag_scanner",
 )
+RECEPTION: Final = ("intake", "reception", "store_lane", *STORE)
 TLS: Final = ("tls_server", "tls_session")
 JPEG: Final = ("jpeg_entropy", "jpeg_header", "jpeg_lossless", "jpeg_predict")
 
@@ -73,6 +74,8 @@ PROGRAMS: Final = {
         Program("data_set_sender_fuzz", ("data_set_sender",), FUZZ),
         Program("element_run_fuzz", ("element_run",), FUZZ),
         Program("fragments_fuzz", ("fragments",), FUZZ),
+        Program("reception_stress_address", RECEPTION, ADDRESS, "reception_stress"),
+        Program("reception_stress_thread", RECEPTION, THREAD, "reception_stress"),
         Program("spool_stress_address", STORE, ADDRESS, "spool_stress"),
         Program("spool_stress_thread", STORE, THREAD, "spool_stress"),
     )
