@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Final, NoReturn, Self
 
 from engine import limits, uids
 from engine.associate import AnsweredContext, ProposedContext
@@ -34,6 +34,8 @@ from engine.scu_failure import FailureKind, ScuFailure
 from workers.scu_transport import Interruption, Peer, connect, tls_words
 
 __all__ = ["FailureKind", "Interruption", "Peer", "ScuAssociation", "ScuFailure", "connect"]
+
+_instant_s: Final = 0.01  # that a step may take longer than its time-out
 
 
 class ScuAssociation:
@@ -300,7 +302,7 @@ class ScuAssociation:
 
     def _send(self, data: bytes) -> None:
         try:
-            self.socket.settimeout(self.timeout_s)
+            self._be_patient(self.timeout_s)
             self.socket.sendall(data)
         except TimeoutError:
             text = f"the peer takes no data for {self.timeout_s:g} s"
@@ -322,7 +324,7 @@ class ScuAssociation:
         try:
             if remaining <= 0:
                 raise TimeoutError
-            self.socket.settimeout(remaining)
+            self._be_patient(remaining)
             # A peer with Nagle's algorithm that writes an answer in two pieces sends the second
             # once we acknowledge the first, which Linux would put off for 40 ms.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -337,6 +339,14 @@ class ScuAssociation:
             self._lose(None)
             self._raise()
         return data
+
+    def _be_patient(self, seconds: float) -> None:
+        """Set the socket's time-out, unless it is that already but for an instant: most steps begin
+        with the whole of it, and setting it is a system call and a turn of the interpreter's lock.
+        """
+        known = self.socket.gettimeout()
+        if not known or abs(known - seconds) > _instant_s:  # 0: it does not wait at all
+            self.socket.settimeout(seconds)
 
     def _hear(self, data: bytes) -> None:
         requestor = self._requestor
