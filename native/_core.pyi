@@ -194,9 +194,10 @@ class Reception:
         store_duration: tuple[int, Sequence[float]],
         turn_bytes: int,
         event_bytes: int,
+        turn_us: int,
     ) -> None:
         """`turn_bytes` are read of one connection, then the next one has its turn; an event counts
-        for `event_bytes` of them."""
+        for `event_bytes` of them. A turn goes on for `turn_us` while there is something to do."""
 
     @property
     def descriptor(self) -> int:

@@ -30,7 +30,8 @@ AGREED = AcceptedAssociation(
 
 
 class ReceptionBox:
-    """A spool, its counters, its reception; what turns brought is gathered."""
+    """A spool, its counters, its reception; what turns brought is gathered. A turn looks once at
+    what there is to do."""
 
     def __init__(self, directory: Path, **more: Any) -> None:
         self.spools = SpoolBox(directory, **{"durable": False, **more})
@@ -38,7 +39,7 @@ class ReceptionBox:
         self.spool.admit(True)
         words = array.array("Q", bytes(BLOCK_BYTES))
         self.counters = CounterBlock(memoryview(words))
-        self.reception = reception_of(self.spool, self.counters)
+        self.reception = reception_of(self.spool, self.counters, turn_us=0)
         self.notices: list[tuple[int, int, Any]] = []
         self.lines: list[bytes] = []
         self.stored = 0

@@ -6,7 +6,9 @@ from engine.metrics import Counter, Gauge, Histogram
 from native import _core
 
 
-def reception_of(spool: _core.Spool, counters: CounterBlock) -> _core.Reception:
+def reception_of(
+    spool: _core.Spool, counters: CounterBlock, turn_us: int = limits.receive_turn_us
+) -> _core.Reception:
     """It counts in `counters` what is not told of each, from the same thread as everybody else."""
     return _core.Reception(
         spool,
@@ -25,6 +27,7 @@ def reception_of(spool: _core.Spool, counters: CounterBlock) -> _core.Reception:
         store_duration=_place_of(Histogram.STORE_DURATION),
         turn_bytes=limits.receive_bytes_per_turn,
         event_bytes=limits.receive_bytes_per_event,
+        turn_us=turn_us,
     )
 
 

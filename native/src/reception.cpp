@@ -12,7 +12,7 @@ namespace scai {
 
 namespace {
 
-constexpr std::size_t ready_max = 64;  // of one turn; the kernel tells of the others in the next
+constexpr std::size_t ready_max = 64;  // of one round; the kernel tells of the others in the next
 
 }  // namespace
 
@@ -112,8 +112,15 @@ void Reception::forget(Inlet& inlet) noexcept {
 
 Turn Reception::turn() {
     Turn turn;
-    ++turns_;
     now_ = monotonic_ns();
+    const std::uint64_t end = now_ + limits_.turn_ns;
+    while (round(turn) && turn.notices.empty() && now_ < end) now_ = monotonic_ns();
+    return turn;
+}
+
+// False: there was nothing to do.
+bool Reception::round(Turn& turn) {
+    ++rounds_;
     std::array<epoll_event, ready_max> ready;
     const int count = ::epoll_wait(poll_.get(), ready.data(), static_cast<int>(ready.size()), 0);
     if (count < 0 && errno != EINTR) fail("epoll_wait");
@@ -127,7 +134,7 @@ Turn Reception::turn() {
         }
     }
     for (Inlet* inlet : std::exchange(revisited_, {})) {
-        if (inlet->seen_in_ == turns_) {
+        if (inlet->seen_in_ == rounds_) {
             revisit(*inlet);
         } else {
             read(*inlet, turn);
@@ -139,13 +146,13 @@ Turn Reception::turn() {
     }
     // All that ended together share one write and one sync.
     if (spool_.unflushed()) spool_.flush();
-    return turn;
+    return count > 0;
 }
 
 void Reception::read(Inlet& inlet, Turn& turn) {
-    if (!inlet.watched_ || inlet.seen_in_ == turns_) return;
-    inlet.seen_in_ = turns_;
-    inlet.budget_ = limits_.turn_bytes;
+    if (!inlet.watched_ || inlet.seen_in_ == rounds_) return;
+    inlet.seen_in_ = rounds_;
+    inlet.budget_ = limits_.bytes;
     const Received state = receive(inlet);
     if (state == Received::event || state == Received::end || state == Received::broken) {
         tell(inlet, {Notice::Kind::received, 0, static_cast<std::uint64_t>(state), {}}, turn);
@@ -183,6 +190,7 @@ Received Reception::receive(Inlet& inlet) {
 
 void Reception::take_completions(Turn& turn) {
     const auto completions = spool_.completions();
+    const std::size_t stored_before = turn.stored;
     // Published before any peer is told: what is acknowledged is what the indexer may read.
     tally_.set(tally_.slots().durable_sequence, spool_.durable_sequence());
     for (const Completion& completion : completions) {
@@ -204,7 +212,7 @@ void Reception::take_completions(Turn& turn) {
             turn.notices.push_back({Notice::Kind::freed, 0, completion.slot, {}});
         }
     }
-    if (turn.stored > 0) tally_.add(tally_.slots().journal_groups, 1);
+    if (turn.stored > stored_before) tally_.add(tally_.slots().journal_groups, 1);
 }
 
 void Reception::take_stored(const Completion& completion, Turn& turn) {
@@ -248,7 +256,7 @@ void Reception::answer(Inlet& inlet, const Intake::FinishedStore& finished,
 
 // Python decides before anything more is read.
 void Reception::tell(Inlet& inlet, Notice notice, Turn& turn) {
-    inlet.seen_in_ = turns_;
+    inlet.seen_in_ = rounds_;
     notice.key = inlet.key_;
     turn.notices.push_back(std::move(notice));
 }

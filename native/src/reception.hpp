@@ -59,7 +59,7 @@ private:
     ByteStream& stream_;
     std::size_t slot_ = SIZE_MAX;
     std::size_t budget_ = 0;
-    std::uint64_t seen_in_ = 0;  // the last turn in which it was read, or had a notice
+    std::uint64_t seen_in_ = 0;  // the last round in which it was read, or had a notice
     std::uint64_t last_activity_ = 0;
     LogPieces log_pieces_;
     bool watched_ = false;
@@ -68,8 +68,9 @@ private:
 };
 
 struct ReceptionLimits {
-    std::size_t turn_bytes;   // of one connection, then the next one has its turn
+    std::size_t bytes;        // of one connection in one go, then the next one has its turn
     std::size_t event_bytes;  // what handling one event counts of that
+    std::uint64_t turn_ns;    // a turn goes on for so long while there is something to do
 };
 
 // What is left to the caller.
@@ -110,6 +111,7 @@ public:
 private:
     friend class Inlet;
 
+    bool round(Turn& turn);
     void watch(int descriptor, void* what);
     void settle(Inlet& inlet);
     void revisit(Inlet& inlet);
@@ -130,7 +132,7 @@ private:
     std::vector<Inlet*> by_slot_;
     std::vector<Inlet*> revisited_;  // their intakes or streams hold bytes that were read before
     std::uint64_t last_key_ = 0;
-    std::uint64_t turns_ = 0;
+    std::uint64_t rounds_ = 0;
     std::uint64_t now_ = 0;
     bool logging_ = false;
     LogClock log_clock_;

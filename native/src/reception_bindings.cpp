@@ -36,7 +36,8 @@ void make_reception(Reception* self, Spool& spool, nb::handle counters, std::siz
                     std::size_t store_success, std::size_t journal_records,
                     std::size_t journal_groups, std::size_t last_received, std::size_t store_fault,
                     std::size_t durable_sequence, HistogramAt commit_duration,
-                    HistogramAt store_duration, std::size_t turn_bytes, std::size_t event_bytes) {
+                    HistogramAt store_duration, std::size_t turn_bytes, std::size_t event_bytes,
+                    std::uint64_t turn_us) {
     const Buffer buffer(counters, PyBUF_WRITABLE);  // `counters` itself is kept alive with us
     const auto bytes = buffer.bytes();
     TallySlots slots{received_bytes,
@@ -53,7 +54,8 @@ void make_reception(Reception* self, Spool& spool, nb::handle counters, std::siz
                      {store_duration.first, std::move(store_duration.second)}};
     const std::span<std::uint64_t> words(reinterpret_cast<std::uint64_t*>(bytes.data()),
                                          bytes.size() / sizeof(std::uint64_t));
-    new (self) Reception(spool, Tally(words, std::move(slots)), {turn_bytes, event_bytes});
+    new (self)
+        Reception(spool, Tally(words, std::move(slots)), {turn_bytes, event_bytes, turn_us * 1000});
 }
 
 nb::tuple take_turn(Reception& self) {
@@ -87,7 +89,8 @@ void bind_reception(nb::module_& module) {
              "received_bytes"_a, "ring_full"_a, "stored_instances"_a, "stored_bytes"_a,
              "store_success"_a, "journal_records"_a, "journal_groups"_a, "last_received"_a,
              "store_fault"_a, "durable_sequence"_a, "commit_duration"_a, "store_duration"_a,
-             "turn_bytes"_a, "event_bytes"_a, nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
+             "turn_bytes"_a, "event_bytes"_a, "turn_us"_a, nb::keep_alive<1, 2>(),
+             nb::keep_alive<1, 3>())
         .def_prop_ro("descriptor", &Reception::descriptor)
         .def("log", &Reception::log, "any"_a)
         .def("turn", &take_turn);
