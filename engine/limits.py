@@ -95,8 +95,8 @@ receive_bytes_per_turn: Final = 1 * MIB  # then the next association has its tur
 # What handling one event counts of that: a turn of nothing but small requests takes some 10 ms,
 # and not so long that the process is taken for hung.
 receive_bytes_per_event: Final = 8 * KIB
-# The native turn goes on for so long while there is something to do, since coming back to it through
-# the event loop cost 7 % of a small instance; everything else waits no longer for it.
+# The native turn goes on for so long while there is something to do, since coming back to it by way
+# of the event loop cost 7 % of a small instance; everything else waits no longer for it.
 receive_turn_us: Final = 1000
 # Kept of one attribute's value for the index. Three component groups of 64 characters in JIS with
 # escapes are below 600 bytes.
