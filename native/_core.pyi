@@ -437,6 +437,11 @@ class FrameSender:
         The errors are those of jpeg_lossless_decode(), and OSError where the file cannot be read;
         nothing of the frame has been sent then."""
 
+def exchange(socket: int, request: bytes, timeout_ms: int, bytes_max: int) -> tuple[int, bytes]:
+    """Send `request` to a plain socket and read its answer once: (bytes sent, what came). Nothing
+    came when it was not all sent, within that time, at the end of the stream, and after an error:
+    doing the rest by other means meets that again."""
+
 def find_fragments(
     descriptor: int, begin: int, end: int, items_max: int
 ) -> tuple[list[tuple[int, int]], int] | None:
@@ -444,15 +449,10 @@ def find_fragments(
     of the items from `begin` on; None when they are broken, lead beyond `end`, or are too many."""
 
 class ElementRun:
-    """Plain elements of Explicit VR written anew, as engine/reencode.py writes them.
-
-    `value_max`: bytes of a value that is still copied. `kept`: tags whose values are told of.
-    `stops`: tags in front of which it stops at the data set's own level. `decodes`: the images are
-    being decoded, so it stops where halved chroma is said of one.
-    """
+    """Plain elements of Explicit VR written anew, as engine/reencode.py writes them, but where
+    native/src/element_run.hpp says that it stops."""
 
     depth_max: Final[int]  # levels
-
     def __init__(
         self,
         explicit_out: bool,

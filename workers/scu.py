@@ -31,6 +31,7 @@ from engine.proposal import propose
 from engine.requestor import Requestor
 from engine.response_template import ResponseTemplate
 from engine.scu_failure import FailureKind, ScuFailure
+from native import _core
 from workers.scu_transport import Interruption, Peer, connect, tls_words
 
 __all__ = ["FailureKind", "Interruption", "Peer", "ScuAssociation", "ScuFailure", "connect"]
@@ -68,7 +69,7 @@ class ScuAssociation:
         self._closing = threading.Lock()  # between close() and interrupt(): a descriptor's reuse
         self._requestor = requestor = Requestor(proposal, timeout_s, time.monotonic())
         with (order or Interruption()).waking(self.interrupt):
-            self._send(requestor.connected(time.monotonic()))
+            self._read(requestor.connected(time.monotonic()))
             while requestor.peer is None:
                 self._read()
         if not requestor.accepted:
@@ -266,7 +267,7 @@ class ScuAssociation:
         requestor = self._requestor
         if requestor.over:
             self._raise()
-        self._send(requestor.release(time.monotonic()))
+        self._read(requestor.release(time.monotonic()))
         while not requestor.over:
             self._read()
         self._close()
@@ -311,15 +312,26 @@ class ScuAssociation:
         except OSError as error:
             raise self.fault(error) from error
 
-    def _read(self) -> None:
-        """Read once, until the step's deadline. ScuFailure if that ended the association."""
-        self._hear(self._take())
+    def _read(self, request: bytes = b"") -> None:
+        """Send a request, if there is one, and read once, until the step's deadline. ScuFailure if
+        that ended the association."""
+        self._hear(self._take(request))
 
-    def _take(self) -> bytes:
-        """What comes next, as it is."""
+    def _take(self, request: bytes = b"") -> bytes:
+        """What comes next, as it is; first a request is sent, if there is one."""
         requestor = self._requestor
         if requestor.failure is not None:
             self._raise()
+        if not isinstance(self.socket, ssl.SSLSocket):
+            wait_ms = max(0, int((requestor.deadline - time.monotonic()) * 1000))
+            sent, data = _core.exchange(
+                self.socket.fileno(), request, wait_ms, limits.answer_bytes_per_read
+            )
+            if data:
+                return data
+            request = request[sent:]
+        if request:
+            self._send(request)
         remaining = requestor.deadline - time.monotonic()
         try:
             if remaining <= 0:

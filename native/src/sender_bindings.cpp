@@ -10,6 +10,7 @@
 #include "buffer_bindings.hpp"
 #include "data_set_sender.hpp"
 #include "element_run.hpp"
+#include "exchange.hpp"
 #include "fragments.hpp"
 #include "frame_sender.hpp"
 
@@ -55,6 +56,18 @@ int complete(DataSetSender& self, int socket, int wake, int timeout_ms) {
 int wait_until_taken(int socket, int wake, int timeout_ms, bool heeds_input) {
     const nb::gil_scoped_release released;
     return code_of(DataSetSender::wait_until_taken({socket, wake, timeout_ms}, heeds_input));
+}
+
+nb::tuple ask(int socket, const nb::bytes& request, int timeout_ms, std::size_t bytes_max) {
+    const std::span<const std::byte> sending(reinterpret_cast<const std::byte*>(request.c_str()),
+                                             request.size());
+    Exchanged done;
+    const std::unique_ptr<std::byte[]> answer(new std::byte[bytes_max]);
+    {
+        const nb::gil_scoped_release released;
+        done = exchange(socket, sending, {answer.get(), bytes_max}, timeout_ms);
+    }
+    return nb::make_tuple(done.sent, nb::bytes(answer.get(), done.received));
 }
 
 int send_frame(FrameSender& self, DataSetSender& sender, int descriptor,
@@ -132,6 +145,7 @@ void bind_sender(nb::module_& module) {
         .def(nb::init<>())
         .def("send", &send_frame, "sender"_a, "descriptor"_a, "fragments"_a, "rows"_a, "columns"_a,
              "samples"_a, "bits_allocated"_a, "socket"_a, "wake"_a, "timeout_ms"_a);
+    module.def("exchange", &ask, "socket"_a, "request"_a, "timeout_ms"_a, "bytes_max"_a);
     module.def("find_fragments", &find, "descriptor"_a, "begin"_a, "end"_a, "items_max"_a);
     nb::class_<ElementRun>(module, "ElementRun")
         .def("__init__", &make_run, "explicit_out"_a, "decodes"_a, "value_max"_a, "kept"_a,
