@@ -151,9 +151,6 @@ sending_slow_s: Final = 2
 # A modality waits for its response, nobody for what is forwarded: the sender gives way.
 sender_nice: Final = 5
 sender_slice_us: Final = 1000
-# Five lanes and the outbox share one interpreter: who computes gives it up this soon, not after the
-# 5 ms of Python's own, in which two cores could have decoded a dozen images.
-sender_switch_us: Final = 500
 sender_drain_s_min: Final = 1  # receivers have used up the drain's time: what is sent is cut off
 # Of a file that is to be sent, looked at for its UIDs: series and study stand far in front.
 sent_head_bytes_max: Final = 256 * KIB

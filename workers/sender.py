@@ -9,7 +9,6 @@ begun, what runs may finish within the time, and what does not waits again.
 import asyncio
 import os
 import ssl
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -266,5 +265,4 @@ async def run(child: Child[SenderSpec]) -> None:
     """The role `sender`."""
     os.umask(0o077)
     yield_to_others(limits.sender_nice, limits.sender_slice_us)
-    sys.setswitchinterval(limits.sender_switch_us / 1e6)
     await SenderRole(child).run()
