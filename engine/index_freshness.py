@@ -26,10 +26,10 @@ def catch_up(data_directory: Path, timeout_s: float = index_wait_s) -> bool:
     if segment is None:
         return True
     blocks = [segment.block(head.index) for head in segment.heads() if head.role == "receiver"]
-    behind = {block: block.get(Gauge.JOURNAL_DURABLE_SEQUENCE) for block in blocks}
+    behind = {block: block.get(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE) for block in blocks}
     deadline = time.monotonic() + timeout_s
     step = _first_step_s
-    while not all(_has_reached(block, durable) for block, durable in behind.items()):
+    while not all(_has_reached(block, sequence) for block, sequence in behind.items()):
         if time.monotonic() + step > deadline:
             return False
         time.sleep(step)
@@ -37,5 +37,5 @@ def catch_up(data_directory: Path, timeout_s: float = index_wait_s) -> bool:
     return True
 
 
-def _has_reached(block: CounterBlock, durable: int) -> bool:
-    return block.get(Gauge.JOURNAL_APPLIED_SEQUENCE) >= durable
+def _has_reached(block: CounterBlock, sequence: int) -> bool:
+    return block.get(Gauge.JOURNAL_APPLIED_SEQUENCE) >= sequence

@@ -110,6 +110,14 @@ journal_segments_max: Final = 8  # a worker whose indexer is this far behind wai
 # So long it waits for the indexer; then 0110, because peers give up on a response after 10 to 30 s.
 journal_wait_ms_max: Final = 5000
 journal_group_max: Final = 64  # records under one sync; more than all associations of a worker
+# Large instances acknowledged by their sealed files before the journal names them: at full speed
+# a tenth of a second's. Beyond that they wait for their records as well: back-pressure.
+sealed_instances_max: Final = 256
+# Names of refused files that a failing disk does not let go: with more of them, a restart may find
+# what was refused, which is harmless beside losing what was not.
+refused_files_max: Final = 4096
+# A restart reads such files whole to believe them: at most 4 GiB, usually a few dozen images.
+sealed_bytes_max: Final = 16 * MIB
 
 # --- index --------------------------------------------------------------------------------------
 index_key_bytes_max: Final = 511  # LMDB's compile-time limit

@@ -85,6 +85,7 @@ class Counter(IntEnum):
     JOURNAL_RECOVERED = "journal_recovered_total", "Journal records found at start."
     JOURNAL_TORN = "journal_torn_total", "Torn journal records dropped at start."
     INCOMING_REMOVED = "incoming_removed_total", "Unacknowledged files removed at start."
+    INCOMING_ADOPTED = "incoming_adopted_total", "Sealed files given their records at start."
     INDEXED_INSTANCES = "indexed_instances_total", "Instances placed and entered in the index."
     INDEX_DUPLICATES = "index_duplicates_total", "Instances that replaced an older one."
     INDEX_COMMITS = "index_commits_total", "Commits of the index."
@@ -160,6 +161,11 @@ class Gauge(IntEnum):
     ASSOCIATIONS_LIMIT = "associations_limit", "Associations that may be open at once."
     LAST_RECEIVED = "last_received_timestamp_seconds", "When an instance was last acknowledged."
     JOURNAL_DURABLE_SEQUENCE = "journal_durable_sequence", "Last durable record of the journal."
+    # Ahead of it by sealed files that are acknowledged and get their records in a moment.
+    JOURNAL_ACKNOWLEDGED_SEQUENCE = (
+        "journal_acknowledged_sequence",
+        "Record that the journal has when it has all that was acknowledged.",
+    )
     # The one slot that somebody else writes: the indexer, in the block of the journal's receiver.
     JOURNAL_APPLIED_SEQUENCE = "journal_applied_sequence", "Last record indexed of the journal."
     STORE_FAULT = "store_fault_errno", "Error of the last store, 0 when it succeeded."

@@ -1,10 +1,10 @@
-"""The native layer's contract: every class and function Python may touch.
-
-Lives in C++ under native/src; checked against the compiled module by the tests.
-"""
+"""The native layer's contract: every class and function Python may touch. Lives in C++ under
+native/src; checked against the compiled module by the tests."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 LAYOUT_VERSION: Final[int]
 
@@ -27,13 +27,11 @@ COMPLETION_STORED: Final[int]  # the instance survives a power cut (or a crash, 
 COMPLETION_FAILED: Final[int]  # errno says why; nothing of it remains
 COMPLETION_SPACE: Final[int]  # a full ring has room again
 COMPLETION_FREE: Final[int]  # a cancelled slot is empty and may be used again
+COMPLETION_SETTLED: Final[int]  # the journal has what settle() asked for, or errno says why not
 
 class Intake:
     """One connection's inbound bytes: cuts PDUs and PDVs, lands data-set fragments in a ring.
-
-    Resumable at any byte. Before attach() it accepts association PDUs only and holds at most
-    `associate_bytes_max` bytes.
-    """
+    Resumable at any byte. Before attach() it takes association PDUs only, and holds few bytes."""
 
     def __init__(
         self,
@@ -72,8 +70,8 @@ class Intake:
         (context_id, command_set, data_set_bytes, whether the data set has ended)."""
 
     def finish_store(self) -> tuple[bytes, str, int, int] | None:
-        """The store begun without an event is durable: (the response's PDU, SOP instance UID,
-        when it began and when its data set ended in time.monotonic_ns())."""
+        """It is durable: (the response's PDU, SOP instance UID, when it began and when its data set
+        ended in time.monotonic_ns())."""
 
     def receive(self, source: int | TlsSession, budget: int) -> int:
         """Read and cut until there is an event, no bytes, no room, or `budget` bytes are read.
@@ -81,7 +79,6 @@ class Intake:
 
     def feed(self, data: bytes) -> int:
         """As receive(), from memory: takes all of `data`, keeping what it may not cut yet."""
-
     def next_event(
         self,
     ) -> tuple[int, int, bytes] | tuple[int, int, int] | tuple[int, int, str] | None: ...
@@ -100,7 +97,6 @@ def ring_segment_bytes(slots: int, ring_bytes: int) -> int:
 
 class Spool:
     """One worker's way to the disk: a ring and a writer thread for each slot, and the journal.
-
     Small instances travel inside their journal record, large ones in a file under
     `incoming_directory` that the record names. One committer thread writes and syncs the records
     of all slots together. Exclusive: holds a lock on `journal_directory`.
@@ -130,6 +126,10 @@ class Spool:
     def durable_sequence(self) -> int:
         """All journal records up to this one are durable."""
 
+    @property
+    def acknowledged_sequence(self) -> int:
+        """The journal has all that was acknowledged until now when it has this record."""
+
     def begin(self, slot: int, head: bytes, prologue: bytes, explicit_vr: bool) -> None:
         """An instance begins: `head` (preamble, file meta) goes ahead of its data set in the file,
         `prologue` is carried in its journal record."""
@@ -144,6 +144,9 @@ class Spool:
     def flush(self) -> None:
         """Hand them over: one sync for all of them."""
 
+    def settle(self) -> bool:
+        """Give sealed files their records; COMPLETION_SETTLED tells when. False: there are none."""
+
     def discard(self, slot: int) -> None:
         """The data set that follows is read and dropped."""
 
@@ -151,10 +154,11 @@ class Spool:
         """The association is gone. True: the slot is empty. False: COMPLETION_FREE will come."""
 
     def completions(self) -> list[tuple[int, int, int, int, int]]:
-        """(kind, slot, errno, file_bytes, sequence) since the last call."""
+        """(kind, slot, errno, file_bytes, sequence, 0 for a sealed file) since the last call."""
 
-    def recovery(self) -> tuple[int, int, int]:
-        """What opening found: (records in the journal, torn records dropped, incoming removed)."""
+    def recovery(self) -> tuple[int, int, int, int]:
+        """What opening found: (records in the journal, torn records dropped, incoming files removed,
+        sealed ones that now get their records)."""
 
     def close(self) -> None:
         """Finish what is committed, stop the threads, release the lock."""
@@ -190,6 +194,7 @@ class Reception:
         last_received: int,
         store_fault: int,
         durable_sequence: int,
+        acknowledged_sequence: int,
         commit_duration: tuple[int, Sequence[float]],
         store_duration: tuple[int, Sequence[float]],
         turn_bytes: int,
@@ -206,10 +211,10 @@ class Reception:
     def log(self, any: bool) -> None:
         """Whether turns carry lines for the log; no is what it begins with."""
 
-    def turn(self) -> tuple[int, list[tuple[int, int, Any]], list[bytes]]:
-        """(instances stored, notices, lines). A notice is what the caller has to see to, in the
-        order in which it happened: (kind, the inlet's key, what it carries). A line tells of an
-        instance that was answered without one, ahead of all notices."""
+    def turn(self) -> tuple[int, bool, list[tuple[int, int, Any]], list[bytes]]:
+        """(instances stored, whether the journal has settled, notices, lines). A notice is what the
+        caller has to see to, in the order in which it happened: (kind, the inlet's key, what it
+        carries). A line tells of an instance that was answered without, ahead of all notices."""
 
 class Inlet:
     """One connection's place at a reception, from its beginning until leave()."""
@@ -256,7 +261,6 @@ class JournalReader:
     ) -> list[tuple[int, bytes, bytes, str, int, int, int]]:
         """At most `count` records, none above `durable_sequence`:
         (sequence, prologue, attributes, incoming_name, file_bytes, file_crc32c, inline_offset).
-
         `incoming_name` is empty for an inline instance; `inline_offset` is then the position of
         its Part-10 bytes in the current segment, good until the next read(). `attributes` is a
         row of {u16 group, u16 element, u16 length, bytes}, little endian, in tag order.
@@ -271,6 +275,15 @@ class JournalReader:
 
     @property
     def next_sequence(self) -> int: ...
+
+def adopt_sealed(
+    journal_directory: str,
+    segment_bytes: int,
+    segments_max: int,
+    durable: bool,
+    incoming_directory: str,
+) -> int:
+    """Give sealed files their records in a journal that nobody writes any more; how many."""
 
 def journal_last_sequence(journal_directory: str) -> int:
     """The last whole record's sequence of a journal that nobody writes; 0 when there is none."""
@@ -348,7 +361,6 @@ def scan_tags(
     chunk_bytes: int = 0,
 ) -> tuple[bytes, int]:
     """Index attributes of a data set in memory: (row as in JournalReader.read, outcome).
-
     Outcome 0: the head was read to its end; 1: malformed, what came before is returned; 2: more
     bytes were needed. `chunk_bytes` > 0 feeds it in pieces of that size (the same result).
     """
@@ -364,19 +376,16 @@ SENDING_BROKEN: Final[int]  # the connection; socket_error says how
 
 class DataSetSender:
     """A C-STORE-RQ on its way out: lays command and data set into PDUs in one reused buffer.
-
     A file is read straight between the PDUs' headers. Whoever writes to a plain socket calls
     flush() whenever append() took less than all; whoever does not (TLS) writes staged() instead.
     A file that cannot be read is an OSError: ENODATA, when it ends too early.
     """
 
     def __init__(self, buffer_bytes: int) -> None: ...
-    def begin(
-        self, context_id: int, pdu_bytes_max: int, command_set: bytes | bytearray | memoryview
-    ) -> None:
+    def begin(self, context_id: int, pdu_bytes_max: int, command_set: Buffer) -> None:
         """A message begins. ValueError when the buffer is too small for two PDUs of that size."""
 
-    def append(self, data: bytes | bytearray | memoryview) -> int:
+    def append(self, data: Buffer) -> int:
         """Lay data; how many bytes there was room for."""
 
     def append_file(self, descriptor: int, offset: int, length: int) -> int:
@@ -399,8 +408,8 @@ class DataSetSender:
 
     @staticmethod
     def wait_until_taken(socket: int, wake: int, timeout_ms: int, heeds_input: bool) -> int:
-        """Wait while the kernel still holds much of what was sent: SENDING_SENT, or what is in the
-        way. With `heeds_input` SENDING_INPUT as soon as the peer says something."""
+        """Wait while the kernel holds much of what was sent: SENDING_SENT, or what is in the way;
+        with `heeds_input` SENDING_INPUT as soon as the peer says something."""
 
     def staged(self) -> memoryview:
         """What flush() would write; good until the next call of any other method."""
@@ -439,8 +448,7 @@ class FrameSender:
 
 def exchange(socket: int, request: bytes, timeout_ms: int, bytes_max: int) -> tuple[int, bytes]:
     """Send `request` to a plain socket and read its answer once: (bytes sent, what came). Nothing
-    came when it was not all sent, within that time, at the end of the stream, and after an error:
-    doing the rest by other means meets that again."""
+    comes when it was not all sent, too late, at the stream's end, and after an error."""
 
 def find_fragments(
     descriptor: int, begin: int, end: int, items_max: int
@@ -471,16 +479,12 @@ class ElementRun:
 # JPEG Lossless, process 14: what is broken, or disagrees with what is expected, is a ValueError
 # that says where; what is merely of a kind not decoded here is a NotImplementedError.
 def jpeg_lossless_decode(
-    data: bytes | bytearray | memoryview,
-    rows: int,
-    columns: int,
-    samples: int,
-    bits_allocated: int,
+    data: Buffer, rows: int, columns: int, samples: int, bits_allocated: int
 ) -> bytearray:
     """One frame, colour by pixel, little endian; `bits_allocated` is 8 or 16."""
 
 def jpeg_lossless_decode_frames(
-    frames: Sequence[bytes | bytearray | memoryview],
+    frames: Sequence[Buffer],
     out: Any,
     rows: int,
     columns: int,
@@ -491,8 +495,6 @@ def jpeg_lossless_decode_frames(
     """Frames, one behind the other, into `out`: any writable buffer of exactly their size. After an
     error its content is undefined."""
 
-def jpeg_lossless_validate(
-    data: bytes | bytearray | memoryview,
-) -> tuple[int, int, int, int, int, int]:
+def jpeg_lossless_validate(data: Buffer) -> tuple[int, int, int, int, int, int]:
     """Decodes all and keeps nothing: (rows, columns, components, precision, predictor, samples that
     lie outside the precision). Stricter than decoding: data left over is an error."""

@@ -56,7 +56,7 @@ class ReceptionBox:
 
     def turn(self) -> list[tuple[int, int, Any]]:
         """One turn; its notices."""
-        stored, notices, lines = self.reception.turn()
+        stored, _, notices, lines = self.reception.turn()
         self.stored += stored
         self.notices += notices
         self.lines += lines

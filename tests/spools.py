@@ -69,14 +69,35 @@ class SpoolBox:
         while time.monotonic() < deadline:
             self.spool.flush()
             for completion in self.spool.completions():
-                if completion[0] != _core.COMPLETION_SPACE:
+                if completion[0] not in (_core.COMPLETION_SPACE, _core.COMPLETION_SETTLED):
                     assert completion[1] == slot
                     return completion
             time.sleep(0.0005)
         raise AssertionError("no completion came")
 
+    def settle(self, seconds: float = 10.0) -> int:
+        """Sealed files have their records, or not: errno."""
+        assert self.spool.settle()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for kind, _, code, *_ in self.spool.completions():
+                assert kind == _core.COMPLETION_SETTLED
+                return code
+            time.sleep(0.0005)
+        raise AssertionError("it never settled")
+
     def store(self, data_set: bytes, slot: int = 0, prologue: bytes = b"p") -> tuple[int, ...]:
-        """One instance through intake and spool; its completion."""
+        """One instance through intake and spool, until it has its record; its completion."""
+        kind, slot, code, file_bytes, sequence = self.acknowledge(data_set, slot, prologue)
+        if kind == _core.COMPLETION_STORED and sequence == 0:
+            assert self.settle() == 0
+            sequence = self.spool.durable_sequence
+        return kind, slot, code, file_bytes, sequence
+
+    def acknowledge(
+        self, data_set: bytes, slot: int = 0, prologue: bytes = b"p"
+    ) -> tuple[int, int, int, int, int]:
+        """As store(), but until the peer would be answered: its sequence may be 0."""
         intake = new_intake()
         intake.attach(self.spool, slot)
         stream = store_stream(data_set)
@@ -102,7 +123,7 @@ class SpoolBox:
         record = reader.read(sequence, 1)[0]
         assert record[0] == sequence
         if record[3]:
-            # Its writer may not have cut it to its length yet.
+            # Its seal lies behind it.
             return (self.incoming / record[3]).read_bytes()[: record[4]]
         reader.place_inline(record[6], record[4], str(target), False)
         return target.read_bytes()

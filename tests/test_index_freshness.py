@@ -30,7 +30,7 @@ def test_nothing_to_wait_for_without_a_service(tmp_path: Path) -> None:
 
 def test_it_waits_until_the_index_is_there(block: CounterBlock, tmp_path: Path) -> None:
     assert catch_up(tmp_path, 0)
-    block.set(Gauge.JOURNAL_DURABLE_SEQUENCE, 7)
+    block.set(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE, 7)
     block.set(Gauge.JOURNAL_APPLIED_SEQUENCE, 6)
     assert not catch_up(tmp_path, 0.02)
     later = threading.Timer(0.1, block.set, (Gauge.JOURNAL_APPLIED_SEQUENCE, 7))
@@ -40,11 +40,11 @@ def test_it_waits_until_the_index_is_there(block: CounterBlock, tmp_path: Path) 
 
 
 def test_what_comes_later_is_not_waited_for(block: CounterBlock, tmp_path: Path) -> None:
-    block.set(Gauge.JOURNAL_DURABLE_SEQUENCE, 1)
+    block.set(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE, 1)
 
     def go_on() -> None:
         for sequence in range(1, 50):
-            block.set(Gauge.JOURNAL_DURABLE_SEQUENCE, sequence + 10)
+            block.set(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE, sequence + 10)
             block.set(Gauge.JOURNAL_APPLIED_SEQUENCE, sequence)
             time.sleep(0.005)
 

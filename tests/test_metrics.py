@@ -54,7 +54,7 @@ def test_values_reach_the_scrape(segment: CounterSegment) -> None:
     receiver, indexer = segment.block(1), segment.block(2)
     receiver.add(Counter.ASSOCIATIONS_REJECTED_LIMIT, 2)
     receiver.set(Gauge.LAST_RECEIVED, 1_500_000_000)
-    receiver.set(Gauge.JOURNAL_DURABLE_SEQUENCE, 12)
+    receiver.set(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE, 12)
     receiver.set(Gauge.JOURNAL_APPLIED_SEQUENCE, 5)
     receiver.observe(Histogram.STORE_DURATION, 0.004)
     receiver.observe(Histogram.STORE_DURATION, 99.0)

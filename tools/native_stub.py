@@ -27,7 +27,8 @@ def described(source: str) -> dict[str, str]:
         elif isinstance(node, ast.FunctionDef):
             found[node.name] = _function(node)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            found[node.target.id] = "constant"
+            if ast.unparse(node.annotation) != "TypeAlias":  # for the stub's own readers
+                found[node.target.id] = "constant"
     return {
         name: text
         for name, text in found.items()

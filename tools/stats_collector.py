@@ -142,11 +142,11 @@ class SegmentCollector(Collector):
 
 
 def journal_lag(segment: CounterSegment, head: BlockHead) -> int:
-    """Durable records of this receiver that the index has not taken in yet."""
+    """Acknowledged instances of this receiver that the index has not taken in yet."""
     block = segment.block(head.index)
     # Applied first: read the other way round, a busy journal would seem to have more.
     applied = block.get(Gauge.JOURNAL_APPLIED_SEQUENCE)
-    return max(0, block.get(Gauge.JOURNAL_DURABLE_SEQUENCE) - applied)
+    return max(0, block.get(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE) - applied)
 
 
 def _labels(head: BlockHead) -> list[str]:

@@ -185,7 +185,7 @@ class RemoteArchive:
 
     def _wait_for_index(self) -> None:
         deadline = time.monotonic() + limits.index_wait_s
-        acknowledged = self._receiving.get(Gauge.JOURNAL_DURABLE_SEQUENCE)
+        acknowledged = self._receiving.get(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE)
         while self._receiving.get(Gauge.JOURNAL_APPLIED_SEQUENCE) < acknowledged:
             if time.monotonic() > deadline or self._stop.wait(_look_s):
                 return
@@ -200,7 +200,7 @@ class RemoteArchive:
         last, quiet_since = -1, time.monotonic()
         deadline = quiet_since + self._terms.retrieve_timeout_s
         while True:
-            acknowledged = self._receiving.get(Gauge.JOURNAL_DURABLE_SEQUENCE)
+            acknowledged = self._receiving.get(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE)
             arrivals = self._arrivals()
             behind = self._receiving.get(Gauge.JOURNAL_APPLIED_SEQUENCE) < acknowledged
             found |= self._indexed(wanted - found)

@@ -17,7 +17,13 @@ from typing import Final, TypeVar
 from engine import limits
 from engine.dispatch import Dispatcher
 from engine.index import INDEX_FAULTS, IndexReader, fault_code
-from engine.index_intake import Intake, Step, journals_on_disk
+from engine.index_intake import (
+    INCOMING_DIRECTORY,
+    JOURNAL_DIRECTORY,
+    Intake,
+    Step,
+    journals_on_disk,
+)
 from engine.index_repair import serve_requests
 from engine.index_writer import IndexWriter, WriterBusyError
 from engine.metrics import Counter, Gauge, Histogram
@@ -240,12 +246,20 @@ class Indexer:
     def _find_orphans(self) -> dict[str, int]:
         """Journals that no receiver writes any more, to their ends."""
         named = {journal.name for journal in self.child.spec.journals}
-        directory = self.data_directory / "journal"
-        return {
-            name: _core.journal_last_sequence(str(directory / name))
-            for name in journals_on_disk(self.data_directory)
-            if name not in named
-        }
+        orphans = set(journals_on_disk(self.data_directory)) - named
+        return {name: self._last_of(name) for name in orphans}
+
+    def _last_of(self, orphan: str) -> int:
+        """The last record, once sealed files have theirs: nobody else would give it to them."""
+        journal = str(self.data_directory / JOURNAL_DIRECTORY / orphan)
+        _core.adopt_sealed(
+            journal,
+            limits.journal_segment_bytes,
+            limits.journal_segments_max + 1,  # it may be full, and we are who empties it
+            self.child.spec.durability == "sync",
+            str(self.data_directory / INCOMING_DIRECTORY / orphan),
+        )
+        return _core.journal_last_sequence(journal)
 
     def _step_now(self) -> Step:
         intake = self._open_now()

@@ -93,15 +93,20 @@ class Receiver:
         self._refresh_admission()
 
     def _report_recovery(self) -> None:
-        records, torn, removed = self.spool.recovery()
+        records, torn, removed, adopted = self.spool.recovery()
         self.counters.add(Counter.JOURNAL_RECOVERED, records)
         self.counters.add(Counter.JOURNAL_TORN, torn)
         self.counters.add(Counter.INCOMING_REMOVED, removed)
+        self.counters.add(Counter.INCOMING_ADOPTED, adopted)
         self.counters.set(Gauge.ASSOCIATIONS_LIMIT, self.spec.association_limit)
         self._publish_durable()
-        if records or torn or removed:
+        if records or torn or removed or adopted:
             self.child.log.info(
-                "journal_opened", records=records, torn=torn, incoming_removed=removed
+                "journal_opened",
+                records=records,
+                torn=torn,
+                incoming_removed=removed,
+                incoming_adopted=adopted,
             )
 
     def _reconfigure(self, spec: ReceiverSpec) -> None:
@@ -231,14 +236,18 @@ class Receiver:
     def _refresh_admission(self) -> None:
         """Regular stores ask nobody: they are told beforehand, twenty times a second."""
         self.spool.admit(self.refusal() is None)
+        if not self._doorbell_due:
+            self.spool.settle()  # what the journal did not take when it was asked
         self.loop.call_later(limits.heartbeat_ms / 1000, self._refresh_admission)
 
     def _publish_durable(self) -> None:
         self.counters.set(Gauge.JOURNAL_DURABLE_SEQUENCE, self.spool.durable_sequence)
+        acknowledged = self.spool.acknowledged_sequence
+        self.counters.set(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE, acknowledged)
 
     def _turn(self) -> None:
         """Sockets have bytes, or instances are durable; the reception sees to what is regular."""
-        stored, notices, lines = self.reception.turn()
+        stored, settled, notices, lines = self.reception.turn()
         if lines:
             self.child.log.add("info", lines)
         for kind, key, what in notices:
@@ -255,6 +264,8 @@ class Receiver:
         if stored and not self._doorbell_due:
             self._doorbell_due = True
             self.loop.call_later(limits.doorbell_delay_ms / 1000, self._ring)
+        if settled:
+            os.eventfd_write(self.spec.doorbell_descriptor, 1)
 
     def _tell(self, connection: Connection, kind: int, what: Any) -> None:
         if kind == _core.NOTICE_RECEIVED:
@@ -268,7 +279,8 @@ class Receiver:
 
     def _ring(self) -> None:
         self._doorbell_due = False
-        os.eventfd_write(self.spec.doorbell_descriptor, 1)
+        if not self.spool.settle():
+            os.eventfd_write(self.spec.doorbell_descriptor, 1)
 
     # --- the end
 

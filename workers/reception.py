@@ -23,6 +23,7 @@ def reception_of(
         last_received=Gauge.LAST_RECEIVED,
         store_fault=Gauge.STORE_FAULT,
         durable_sequence=Gauge.JOURNAL_DURABLE_SEQUENCE,
+        acknowledged_sequence=Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE,
         commit_duration=_place_of(Histogram.COMMIT_DURATION),
         store_duration=_place_of(Histogram.STORE_DURATION),
         turn_bytes=limits.receive_bytes_per_turn,

@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "checksum.hpp"
+#include "incoming.hpp"
 #include "intake.hpp"
 #include "journal_reader.hpp"
 #include "jpeg_bindings.hpp"
@@ -182,6 +183,7 @@ void bind_spool(nb::module_& module) {
     module.attr("COMPLETION_FAILED") = static_cast<int>(scai::CompletionKind::failed);
     module.attr("COMPLETION_SPACE") = static_cast<int>(scai::CompletionKind::space);
     module.attr("COMPLETION_FREE") = static_cast<int>(scai::CompletionKind::free);
+    module.attr("COMPLETION_SETTLED") = static_cast<int>(scai::CompletionKind::settled);
     module.def("ring_segment_bytes", &scai::Ring::segment_bytes, "slots"_a, "ring_bytes"_a);
     nb::class_<scai::Spool>(module, "Spool")
         .def("__init__", &make_spool, "incoming_directory"_a, "journal_directory"_a,
@@ -190,6 +192,7 @@ void bind_spool(nb::module_& module) {
              "wanted_tags"_a, "attribute_bytes_max"_a, "attributes_bytes_max"_a)
         .def_prop_ro("completion_descriptor", &scai::Spool::completion_descriptor)
         .def_prop_ro("durable_sequence", &scai::Spool::durable_sequence)
+        .def_prop_ro("acknowledged_sequence", &scai::Spool::acknowledged_sequence)
         .def(
             "begin",
             [](scai::Spool& self, std::size_t slot, const nb::bytes& head,
@@ -201,6 +204,7 @@ void bind_spool(nb::module_& module) {
         .def("admit", &scai::Spool::admit, "any"_a)
         .def_prop_ro("unflushed", &scai::Spool::unflushed)
         .def("flush", &scai::Spool::flush)
+        .def("settle", &scai::Spool::settle)
         .def("discard", &scai::Spool::discard, "slot"_a)
         .def("cancel", &scai::Spool::cancel, "slot"_a)
         .def("completions",
@@ -215,7 +219,7 @@ void bind_spool(nb::module_& module) {
         .def("recovery",
              [](const scai::Spool& self) {
                  const auto found = self.recovery();
-                 return nb::make_tuple(found.records, found.torn, found.removed);
+                 return nb::make_tuple(found.records, found.torn, found.removed, found.adopted);
              })
         .def("close", &scai::Spool::close, nb::call_guard<nb::gil_scoped_release>());
 }
@@ -246,6 +250,16 @@ void bind_journal_reader(nb::module_& module) {
              "path"_a, "durable"_a, nb::call_guard<nb::gil_scoped_release>())
         .def("release", &scai::JournalReader::release, "before_sequence"_a)
         .def_prop_ro("next_sequence", &scai::JournalReader::next_sequence);
+    module.def(
+        "adopt_sealed",
+        [](std::string journal_directory, std::uint64_t segment_bytes, std::size_t segments_max,
+           bool durable, const std::string& incoming_directory) {
+            return scai::adopt_sealed(
+                {std::move(journal_directory), segment_bytes, segments_max, 0, durable},
+                incoming_directory);
+        },
+        "journal_directory"_a, "segment_bytes"_a, "segments_max"_a, "durable"_a,
+        "incoming_directory"_a, nb::call_guard<nb::gil_scoped_release>());
     module.def(
         "journal_last_sequence",
         [](const std::string& directory) {

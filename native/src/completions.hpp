@@ -1,6 +1,6 @@
 // What the native threads tell the event loop: a bounded-by-construction list and an eventfd that
 // wakes it. A slot has at most one instance under way, so there are never more than a few entries a
-// slot.
+// slot; `settled` comes once for many.
 #pragma once
 
 #include <sys/eventfd.h>
@@ -12,12 +12,20 @@
 
 namespace scai {
 
-enum class CompletionKind : int { stored = 0, failed = 1, space = 2, free = 3 };
+enum class CompletionKind : int {
+    stored = 0,
+    failed = 1,
+    space = 2,
+    free = 3,
+    settled = 4  // the journal caught up with what was acknowledged before it, or could not (code)
+};
+
+inline constexpr std::size_t no_slot = SIZE_MAX;
 
 struct Completion {
     CompletionKind kind;
-    std::size_t slot;
-    int code;  // errno of a failure
+    std::size_t slot;  // no_slot: of none
+    int code;          // errno of a failure
     std::uint64_t file_bytes;
     std::uint64_t sequence;
 };

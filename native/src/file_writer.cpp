@@ -3,8 +3,9 @@
 #include "file_writer.hpp"
 
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <algorithm>
-#include <cstring>
+#include <array>
 
 #include "checksum.hpp"
 #include "thread.hpp"
@@ -58,10 +59,11 @@ void FileWriter::wake() noexcept {
     changed_.notify_one();
 }
 
-void FileWriter::finish() {
+void FileWriter::finish(const SealText& text) {
     {
         const std::lock_guard guard(mutex_);
         SCAI_ASSERT(order_ == Order::write);
+        seal_text_ = text;
         order_ = Order::finish;
     }
     changed_.notify_one();
@@ -112,7 +114,6 @@ void FileWriter::write_instance() {
         file.name = name_;
         file.name_durable = made_;
     }
-    padded_ = false;
     Descriptor descriptor;
     file.code = open_file(file, descriptor);
     const bool created = file.code == 0 || file.name_durable;
@@ -127,11 +128,8 @@ void FileWriter::write_instance() {
         ::fdatasync(descriptor.get()) != 0) {
         file.code = errno;
     }
-    const bool padded = padded_ && order == Order::finish && file.code == 0;
-    if (!padded) {
-        if (const int closing = descriptor.reset(); file.code == 0) file.code = closing;
-    }
-    if (created && (file.code != 0 || order != Order::finish)) {
+    if (const int closing = descriptor.reset(); file.code == 0) file.code = closing;
+    if (created && order != Order::finish) {
         // Best effort: what cannot be removed now is swept at the next start.
         static_cast<void>(::unlinkat(directory_, file.name.c_str(), 0));
     }
@@ -141,54 +139,51 @@ void FileWriter::write_instance() {
         if (order_ != Order::leave) order_ = Order::none;
     }
     if (order == Order::finish) {
-        const std::uint64_t length = file.bytes;
         callbacks_.sealed(std::move(file));
-        // Nobody waits for it: whoever places the file cuts it as well, if this did not come so
-        // far.
-        if (padded) {
-            static_cast<void>(::ftruncate(descriptor.get(), static_cast<off_t>(length)));
-        }
     } else {
         callbacks_.abandoned();
     }
 }
 
-// All whole chunks; at the end the rest as well. After an error the bytes are dropped.
+// All whole pieces, or at the end the rest. After an error the bytes are dropped.
 void FileWriter::write_available(Order order, SealedFile& file, Descriptor& descriptor) {
-    std::uint64_t available = ring_.available();
-    // Room to fill up the last page must be left in the ring behind the data.
-    const std::uint64_t last_max = ring_.bytes() - page_bytes;
-    while (available >= piece_bytes_ || (order == Order::finish && available > 0)) {
-        const bool all = order == Order::finish && available <= last_max;
-        const auto count = static_cast<std::size_t>(all ? available : piece_bytes_);
-        const bool last = order == Order::finish && count == available;
+    const bool last = order == Order::finish;
+    while (last || ring_.available() >= piece_bytes_) {
+        const auto count = last ? static_cast<std::size_t>(ring_.available()) : piece_bytes_;
         if (file.code == 0) {
-            file.crc = crc32c(ring_.peek(count), file.crc);
-            file.code = write_chunk(descriptor.get(), count, file.bytes, last);
+            const std::span<const std::byte> chunk = ring_.peek(count);
+            file.crc = crc32c(chunk, file.crc);
+            file.code = last ? write_last(descriptor.get(), chunk, file)
+                             : write_parts(descriptor.get(), chunk, {}, file.bytes);
         }
         file.bytes += count;
         ring_.consume(count);
-        available -= count;
+        if (last) return;
         if (space_wanted_.load(std::memory_order_relaxed)) tell_space();
     }
 }
 
-int FileWriter::write_chunk(int descriptor, std::size_t count, std::uint64_t offset, bool last) {
-    std::span<std::byte> chunk = ring_.peek(count);
-    std::size_t padded = count;
-    if (last && direct_) {
-        // Direct writes come in whole pages: the last one is filled up with zeros, which lie in the
-        // ring behind the data, and cut off again when the peer has its answer (cutting waits for
-        // the file system's journal, 0.6 ms under load). The ring is larger than two writes, so the
-        // room is there.
-        padded = align_up(count, page_bytes);
-        std::memset(chunk.data() + count, 0, padded - count);
-    }
-    const std::byte* from = chunk.data();
-    std::uint64_t at = offset;
-    std::size_t left = padded;
-    while (left > 0) {
-        const ssize_t put = ::pwrite(descriptor, from, left, static_cast<off_t>(at));
+// Direct writes come in whole pages: the bytes behind the last whole one go with the seal, which
+// fills up the page.
+int FileWriter::write_last(int descriptor, std::span<const std::byte> chunk, SealedFile& file) {
+    if (!durable_) return write_parts(descriptor, chunk, {}, file.bytes);
+    const auto pages = chunk.first(chunk.size() / page_bytes * page_bytes);
+    const auto tail = sealed_tail(tail_, chunk.subspan(pages.size()), file.name,
+                                  file.bytes + chunk.size(), file.crc, seal_text_);
+    file.seal = true;
+    return write_parts(descriptor, pages, tail, file.bytes);
+}
+
+int FileWriter::write_parts(int descriptor, std::span<const std::byte> first,
+                            std::span<const std::byte> second, std::uint64_t offset) {
+    while (!first.empty() || !second.empty()) {
+        // iovec has no const form; pwritev does not write to it.
+        const std::array<iovec, 2> parts{{{const_cast<std::byte*>(first.data()), first.size()},
+                                          {const_cast<std::byte*>(second.data()), second.size()}}};
+        const std::size_t skipped = first.empty() ? 1 : 0;
+        const std::size_t used = second.empty() ? 1 : 2;
+        const ssize_t put = ::pwritev(descriptor, parts.data() + skipped,
+                                      static_cast<int>(used - skipped), static_cast<off_t>(offset));
         if (put < 0 && errno == EINTR) continue;
         if (put < 0 && errno == EINVAL && direct_) {
             // The file system opened the file but does not take direct writes.
@@ -198,15 +193,16 @@ int FileWriter::write_chunk(int descriptor, std::size_t count, std::uint64_t off
         }
         if (put < 0) return errno;
         if (put == 0) return ENOSPC;
-        from += put;
-        at += static_cast<std::uint64_t>(put);
-        left -= static_cast<std::size_t>(put);
-        if (left > 0 && direct_ && static_cast<std::size_t>(put) % page_bytes != 0) {
+        const auto written = static_cast<std::size_t>(put);
+        const std::size_t of_first = std::min(written, first.size());
+        first = first.subspan(of_first);
+        second = second.subspan(written - of_first);
+        offset += written;
+        if (direct_ && written % page_bytes != 0 && !(first.empty() && second.empty())) {
             // A short write that stops inside a page cannot be continued directly.
             if (::fcntl(descriptor, F_SETFL, 0) != 0) return errno;
         }
     }
-    padded_ = padded != count;
     return 0;
 }
 

@@ -193,7 +193,14 @@ void Reception::take_completions(Turn& turn) {
     const std::size_t stored_before = turn.stored;
     // Published before any peer is told: what is acknowledged is what the indexer may read.
     tally_.set(tally_.slots().durable_sequence, spool_.durable_sequence());
+    tally_.set(tally_.slots().acknowledged_sequence, spool_.acknowledged_sequence());
     for (const Completion& completion : completions) {
+        if (completion.kind == CompletionKind::settled) {
+            turn.settled = true;
+            const auto code = static_cast<std::uint64_t>(completion.code);
+            if (code != 0) tally_.set(tally_.slots().store_fault, code);
+            continue;
+        }
         Inlet* const inlet = by_slot_[completion.slot];
         if (completion.kind == CompletionKind::stored) {
             take_stored(completion, turn);

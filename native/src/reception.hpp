@@ -90,6 +90,7 @@ struct Notice {
 
 struct Turn {
     std::size_t stored = 0;  // instances, whoever answers them
+    bool settled = false;    // the journal caught up: see Spool::settle()
     std::vector<Notice> notices;
     std::vector<std::string> lines;  // of the log, for those that were answered without a notice
 };

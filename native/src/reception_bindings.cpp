@@ -35,9 +35,9 @@ void make_reception(Reception* self, Spool& spool, nb::handle counters, std::siz
                     std::size_t ring_full, std::size_t stored_instances, std::size_t stored_bytes,
                     std::size_t store_success, std::size_t journal_records,
                     std::size_t journal_groups, std::size_t last_received, std::size_t store_fault,
-                    std::size_t durable_sequence, HistogramAt commit_duration,
-                    HistogramAt store_duration, std::size_t turn_bytes, std::size_t event_bytes,
-                    std::uint64_t turn_us) {
+                    std::size_t durable_sequence, std::size_t acknowledged_sequence,
+                    HistogramAt commit_duration, HistogramAt store_duration, std::size_t turn_bytes,
+                    std::size_t event_bytes, std::uint64_t turn_us) {
     const Buffer buffer(counters, PyBUF_WRITABLE);  // `counters` itself is kept alive with us
     const auto bytes = buffer.bytes();
     TallySlots slots{received_bytes,
@@ -50,6 +50,7 @@ void make_reception(Reception* self, Spool& spool, nb::handle counters, std::siz
                      last_received,
                      store_fault,
                      durable_sequence,
+                     acknowledged_sequence,
                      {commit_duration.first, std::move(commit_duration.second)},
                      {store_duration.first, std::move(store_duration.second)}};
     const std::span<std::uint64_t> words(reinterpret_cast<std::uint64_t*>(bytes.data()),
@@ -73,7 +74,7 @@ nb::tuple take_turn(Reception& self) {
     }
     nb::list lines;
     for (const std::string& line : turn.lines) lines.append(nb::bytes(line.data(), line.size()));
-    return nb::make_tuple(turn.stored, notices, lines);
+    return nb::make_tuple(turn.stored, turn.settled, notices, lines);
 }
 
 }  // namespace
@@ -88,9 +89,9 @@ void bind_reception(nb::module_& module) {
         .def("__init__", &make_reception, "spool"_a, "counters"_a, nb::kw_only(),
              "received_bytes"_a, "ring_full"_a, "stored_instances"_a, "stored_bytes"_a,
              "store_success"_a, "journal_records"_a, "journal_groups"_a, "last_received"_a,
-             "store_fault"_a, "durable_sequence"_a, "commit_duration"_a, "store_duration"_a,
-             "turn_bytes"_a, "event_bytes"_a, "turn_us"_a, nb::keep_alive<1, 2>(),
-             nb::keep_alive<1, 3>())
+             "store_fault"_a, "durable_sequence"_a, "acknowledged_sequence"_a, "commit_duration"_a,
+             "store_duration"_a, "turn_bytes"_a, "event_bytes"_a, "turn_us"_a,
+             nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
         .def_prop_ro("descriptor", &Reception::descriptor)
         .def("log", &Reception::log, "any"_a)
         .def("turn", &take_turn);

@@ -2,12 +2,9 @@
 // commit().
 #include "spool.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <algorithm>
 #include <cstring>
-#include <unordered_set>
 
 #include "checksum.hpp"
 #include "clock.hpp"
@@ -18,6 +15,12 @@ namespace scai {
 namespace {
 
 constexpr std::size_t group_max = 64;  // limits.journal_group_max
+// Acknowledged by their seals alone; beyond that a large instance waits for its record as well. At
+// full speed a tenth of a second's.
+constexpr std::size_t sealed_max = 256;  // limits.sealed_instances_max
+// Names of refused files that are to be removed when the disk allows. With more of them nothing
+// worse happens than that a restart may find what was refused.
+constexpr std::size_t refused_max = 4096;  // limits.refused_files_max
 
 }  // namespace
 
@@ -30,18 +33,13 @@ Spool::Spool(SpoolSettings settings)
       dropped_(64u << 10) {
     if (!incoming_) fail("opening " + settings_.incoming_directory);
     durable_sequence_.store(journal_.last_sequence(), std::memory_order_release);
-    recovery_ = {journal_.records_found(), journal_.torn_found(), 0};
-    sweep_incoming();
+    recovery_ = {journal_.records_found(), journal_.torn_found(), 0, 0};
+    seals_ = realtime_ns();
+    adopt(sweep_incoming(incoming_.get(), settings_.incoming_directory, journal_));
     for (std::size_t number = 0; number < settings_.slots; ++number) {
         auto slot = std::make_unique<Slot>(settings_.ring_descriptor, number, settings_.ring_bytes);
         FileWriter::Callbacks callbacks{
-            [this, number](SealedFile file) {
-                if (file.code != 0) {
-                    completions_.push({CompletionKind::failed, number, file.code, file.bytes, 0});
-                } else {
-                    submit({number, std::move(file)});
-                }
-            },
+            [this, number](SealedFile file) { take_sealed(number, std::move(file)); },
             [this, number] {
                 completions_.push({CompletionKind::free, number, 0, 0, 0});
             },
@@ -76,23 +74,17 @@ void Spool::close() {
     journal_.close();
 }
 
-// Files under incoming/ that no record names belong to instances that were never acknowledged.
-void Spool::sweep_incoming() {
-    const auto& named = journal_.names_found();
-    const std::unordered_set<std::string> wanted(named.begin(), named.end());
-    const std::unique_ptr<DIR, int (*)(DIR*)> entries(
-        ::opendir(settings_.incoming_directory.c_str()), ::closedir);
-    if (!entries) fail("opening " + settings_.incoming_directory);
-    while (const dirent* entry = ::readdir(entries.get())) {
-        const std::string name = entry->d_name;
-        if (!name.ends_with(".part") || wanted.contains(name)) continue;
-        struct stat status {};
-        const bool begun =
-            ::fstatat(incoming_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-            status.st_size > 0;
-        if (::unlinkat(incoming_.get(), name.c_str(), 0) != 0) fail("removing " + name);
-        if (begun) ++recovery_.removed;
+// The committer writes their records before all others.
+void Spool::adopt(LeftOver left) {
+    for (FoundSeal& seal : left.sealed) {
+        SealedFile file{std::move(seal.name), true, seal.file_bytes, seal.file_crc, true, 0};
+        waiting_.push_back(
+            {no_slot, std::move(file), true, std::move(seal.prologue), std::move(seal.attributes)});
     }
+    acknowledged_ = waiting_.size();
+    urgent_ = !waiting_.empty();
+    recovery_.removed = left.removed;
+    recovery_.adopted = waiting_.size();
 }
 
 Spool::Slot& Spool::at(std::size_t slot) {
@@ -153,7 +145,7 @@ void Spool::end(std::size_t number) {
     const bool streamed = slot.mode == Mode::streamed;
     slot.mode = Mode::committing;
     if (streamed) {
-        slot.writer->finish();
+        slot.writer->finish({++seals_, slot.prologue, slot.scanner.row()});
     } else {
         ended_.push_back(number);
     }
@@ -164,9 +156,27 @@ void Spool::flush() {
     {
         const std::lock_guard guard(mutex_);
         for (const std::size_t number : ended_) waiting_.push_back({number, {}});
+        urgent_ = true;
     }
     ended_.clear();
     changed_.notify_one();
+}
+
+bool Spool::settle() {
+    bool any = false;
+    {
+        const std::lock_guard guard(mutex_);
+        any = acknowledged_ > 0;
+        if (!any && refused_.empty()) return false;
+        urgent_ = true;
+    }
+    changed_.notify_one();
+    return any;
+}
+
+std::uint64_t Spool::acknowledged_sequence() const {
+    const std::lock_guard guard(mutex_);
+    return durable_sequence() + waiting_.size() + in_hand_;
 }
 
 bool Spool::cancel(std::size_t number) {
@@ -190,17 +200,42 @@ bool Spool::cancel(std::size_t number) {
 std::vector<Completion> Spool::completions() {
     auto taken = completions_.take();
     for (const auto& completion : taken) {
-        if (completion.kind != CompletionKind::space) slots_[completion.slot]->mode = Mode::idle;
+        const bool ends = completion.kind != CompletionKind::space && completion.slot != no_slot;
+        if (ends) slots_[completion.slot]->mode = Mode::idle;
     }
     return taken;
 }
 
-void Spool::submit(Waiting waiting) {
+// On the writer's thread. A durable seal under a durable name is all that a peer has to wait for.
+void Spool::take_sealed(std::size_t number, SealedFile file) {
+    if (file.code != 0) {
+        refuse(file.name);
+        completions_.push({CompletionKind::failed, number, file.code, file.bytes, 0});
+        return;
+    }
+    const std::uint64_t bytes = file.bytes;
+    bool stands = file.seal && file.name_durable && bytes <= sealed_bytes_max;
+    Waiting waiting{number, std::move(file)};
     {
         const std::lock_guard guard(mutex_);
+        stands = stands && acknowledged_ < sealed_max;
+        if (stands) {
+            Slot& slot = *slots_[number];
+            const auto row = slot.scanner.row();
+            waiting.acknowledged = true;
+            waiting.prologue = std::move(slot.prologue);
+            waiting.attributes.assign(row.begin(), row.end());
+            ++acknowledged_;
+        } else {
+            urgent_ = true;
+        }
         waiting_.push_back(std::move(waiting));
     }
-    changed_.notify_one();
+    if (stands) {
+        completions_.push({CompletionKind::stored, number, 0, bytes, 0});
+    } else {
+        changed_.notify_one();
+    }
 }
 
 void Spool::commit_forever() {
@@ -208,30 +243,41 @@ void Spool::commit_forever() {
     for (;;) {
         {
             std::unique_lock lock(mutex_);
-            changed_.wait(lock, [this] { return !waiting_.empty() || leaving_; });
-            if (waiting_.empty()) return;
+            changed_.wait(lock, [this] { return urgent_ || leaving_; });
+            remove_refused();
+            if (waiting_.empty()) {
+                urgent_ = false;
+                if (leaving_) return;
+                continue;
+            }
             const auto count = static_cast<std::ptrdiff_t>(std::min(waiting_.size(), group_max));
             group.assign(std::make_move_iterator(waiting_.begin()),
                          std::make_move_iterator(waiting_.begin() + count));
             waiting_.erase(waiting_.begin(), waiting_.begin() + count);
+            urgent_ = !waiting_.empty();
+            in_hand_ = group.size();
         }
         commit(group);
     }
 }
 
 JournalEntry Spool::entry_of(const Waiting& waiting) {
-    Slot& slot = *slots_[waiting.slot];
     JournalEntry entry;
+    entry.name = waiting.file.name;
+    entry.file_bytes = waiting.file.bytes;
+    entry.file_crc = waiting.file.crc;
+    if (waiting.acknowledged) {
+        entry.prologue = waiting.prologue;
+        entry.attributes = waiting.attributes;
+        return entry;
+    }
+    Slot& slot = *slots_[waiting.slot];
     entry.prologue = slot.prologue;
     entry.attributes = slot.scanner.row();
-    entry.name = waiting.file.name;
     if (entry.name.empty()) {
         entry.bytes = slot.ring.peek(slot.ring.available());
         entry.file_bytes = entry.bytes.size();
         entry.file_crc = crc32c(entry.bytes);
-    } else {
-        entry.file_bytes = waiting.file.bytes;
-        entry.file_crc = waiting.file.crc;
     }
     return entry;
 }
@@ -251,23 +297,63 @@ void Spool::commit(std::vector<Waiting>& group) {
     // 2. The records of all, under one sync.
     Journal::Appended appended{0, code};
     if (code == 0) appended = journal_.append(entries);
-    durable_sequence_.store(journal_.last_sequence(), std::memory_order_release);
     // 3. Only now is anything told; the event loop answers the peers.
     std::vector<Completion> told;
+    std::vector<Waiting> left;
+    std::size_t caught_up = 0;
     for (std::size_t index = 0; index < group.size(); ++index) {
-        const auto bytes = entries[index].file_bytes;
-        if (index < appended.durable) {
-            told.push_back(
-                {CompletionKind::stored, group[index].slot, 0, bytes, entries[index].sequence});
-            continue;
+        Waiting& waiting = group[index];
+        const bool stored = index < appended.durable;
+        if (waiting.acknowledged && stored) {
+            ++caught_up;
+        } else if (waiting.acknowledged) {
+            left.push_back(std::move(waiting));
+        } else if (stored) {
+            told.push_back({CompletionKind::stored, waiting.slot, 0, entries[index].file_bytes,
+                            entries[index].sequence});
+        } else {
+            told.push_back({CompletionKind::failed, waiting.slot, appended.code,
+                            entries[index].file_bytes, 0});
+            if (!waiting.file.name.empty()) refuse(waiting.file.name);
         }
-        if (!group[index].file.name.empty()) {
-            static_cast<void>(::unlinkat(incoming_.get(), group[index].file.name.c_str(), 0));
-        }
-        told.push_back({CompletionKind::failed, group[index].slot, appended.code, bytes, 0});
     }
+    if (caught_up > 0 || !left.empty()) {
+        told.push_back({CompletionKind::settled, no_slot, left.empty() ? 0 : appended.code, 0, 0});
+    }
+    put_back(std::move(left), caught_up);
     completions_.push(told);
     journal_.prepare();
+}
+
+// What its seal keeps safe is tried again with the next group; or, if we leave, by our successor.
+void Spool::put_back(std::vector<Waiting> left, std::size_t caught_up) {
+    const std::lock_guard guard(mutex_);
+    durable_sequence_.store(journal_.last_sequence(), std::memory_order_release);
+    in_hand_ = 0;
+    acknowledged_ -= caught_up;
+    if (leaving_) {
+        acknowledged_ -= left.size();
+        return;
+    }
+    waiting_.insert(waiting_.begin(), std::make_move_iterator(left.begin()),
+                    std::make_move_iterator(left.end()));
+}
+
+// Its file may have a seal that holds, and must not be believed after a restart: what cannot be
+// removed now is tried again until it can.
+void Spool::refuse(const std::string& name) {
+    if (::unlinkat(incoming_.get(), name.c_str(), 0) == 0 || errno == ENOENT) return;
+    const std::lock_guard guard(mutex_);
+    if (refused_.size() < refused_max) refused_.push_back(name);
+}
+
+// Under the lock; while the disk fails no more than one call.
+void Spool::remove_refused() {
+    while (!refused_.empty()) {
+        const char* const name = refused_.back().c_str();
+        if (::unlinkat(incoming_.get(), name, 0) != 0 && errno != ENOENT) return;
+        refused_.pop_back();
+    }
 }
 
 }  // namespace scai

@@ -2,8 +2,10 @@
 // that owns the journal.
 //
 // The event loop's thread calls begin(), land() and end() for each instance; from then on the slot
-// belongs to the native threads until a completion comes back. Nothing here is ever dropped or
-// grows: a slot carries one instance, a full ring is an answer.
+// belongs to the native threads until a completion comes back. A small instance is durable with its
+// journal record, a large one with its sealed file, whose record follows together with others'.
+// Nothing here is ever dropped or grows: a slot carries one instance, a full ring is an answer, and
+// only so many seals stand for a record.
 #pragma once
 
 #include <atomic>
@@ -19,6 +21,7 @@
 #include "base.hpp"
 #include "completions.hpp"
 #include "file_writer.hpp"
+#include "incoming.hpp"
 #include "journal.hpp"
 #include "name_stock.hpp"
 #include "ring.hpp"
@@ -47,9 +50,12 @@ public:
 
     std::size_t slots() const noexcept { return slots_.size(); }
     int completion_descriptor() const noexcept { return completions_.descriptor(); }
+    // The last record that the journal has for good.
     std::uint64_t durable_sequence() const noexcept {
         return durable_sequence_.load(std::memory_order_acquire);
     }
+    // The one that it has as soon as it has all that was acknowledged until now, or more.
+    std::uint64_t acknowledged_sequence() const;
 
     // --- the event loop's thread
     void begin(std::size_t slot, std::string_view head, std::string prologue, bool explicit_vr);
@@ -65,6 +71,9 @@ public:
     // loop's turn: one waking, one write and one sync for all of them.
     bool unflushed() const noexcept { return !ended_.empty(); }
     void flush();
+    // Has the journal catch up with sealed files that were acknowledged before it named them;
+    // `settled` is told then. False: there are none.
+    bool settle();
 
     // Where the next bytes of the data set go; empty: the ring is full and `space` will be told,
     // or, after a second look, there is room after all.
@@ -80,6 +89,7 @@ public:
         std::uint64_t records;
         std::uint64_t torn;
         std::uint64_t removed;
+        std::uint64_t adopted;  // sealed files that the journal does not name yet
     };
     Recovery recovery() const noexcept { return recovery_; }
 
@@ -98,16 +108,24 @@ private:
         std::unique_ptr<FileWriter> writer;  // last: its thread uses what stands above
     };
 
+    // What is to have a record. It is acknowledged with that, or was before by its own seal: then
+    // the slot has gone on, and what the record needs lies here.
     struct Waiting {
         std::size_t slot;
         SealedFile file;  // empty name: inline
+        bool acknowledged = false;
+        std::string prologue{};
+        std::vector<std::byte> attributes{};
     };
 
     Slot& at(std::size_t slot);
-    void sweep_incoming();
-    void submit(Waiting waiting);
+    void adopt(LeftOver left);
+    void take_sealed(std::size_t number, SealedFile file);
     void commit_forever();
     void commit(std::vector<Waiting>& group);
+    void put_back(std::vector<Waiting> left, std::size_t caught_up);
+    void refuse(const std::string& name);
+    void remove_refused();
     JournalEntry entry_of(const Waiting& waiting);
 
     SpoolSettings settings_;
@@ -117,14 +135,19 @@ private:
     Recovery recovery_{};
     NameStock names_;
     std::atomic<std::uint64_t> durable_sequence_{0};
+    std::atomic<std::uint64_t> seals_{0};
     Completions completions_;
     std::vector<std::byte> dropped_;
     std::vector<std::size_t> ended_;
     bool admitting_ = false;
 
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     std::condition_variable changed_;
-    std::vector<Waiting> waiting_;
+    std::vector<Waiting> waiting_;  // in the order of their records
+    std::vector<std::string> refused_;
+    std::size_t in_hand_ = 0;       // of the committer
+    std::size_t acknowledged_ = 0;  // of both, by their seals alone
+    bool urgent_ = false;           // somebody waits for the journal
     bool leaving_ = false;
     std::vector<std::unique_ptr<Slot>> slots_;
     std::thread committer_;

@@ -29,6 +29,7 @@ struct TallySlots {
     std::size_t last_received = 0;
     std::size_t store_fault = 0;
     std::size_t durable_sequence = 0;
+    std::size_t acknowledged_sequence = 0;
     HistogramSlots commit_duration;
     HistogramSlots store_duration;
 };

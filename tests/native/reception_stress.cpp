@@ -162,7 +162,7 @@ public:
 
 private:
     static scai::Tally tally(std::vector<std::uint64_t>& block) {
-        return {block, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, {10, {0.001, 1}}, {20, {0.001, 1}}}};
+        return {block, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, {11, {0.001, 1}}, {20, {0.001, 1}}}};
     }
 
     void come() {

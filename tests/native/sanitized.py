@@ -50,10 +50,12 @@ class Program:
 STORE: Final = (
     "checksum",
     "file_writer",
+    "incoming",
     "journal",
     "journal_reader",
     "name_stock",
     "ring",
+    "seal",
     "spool",
     "tag_scanner",
 )

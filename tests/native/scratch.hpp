@@ -55,6 +55,7 @@ struct Sizes {
     std::size_t ring_bytes;
     std::size_t inline_bytes_max;
     std::uint64_t segment_bytes;
+    bool durable = false;
 };
 
 inline scai::SpoolSettings settings_of(const Directory& directory, int rings, const Sizes& sizes) {
@@ -71,7 +72,7 @@ inline scai::SpoolSettings settings_of(const Directory& directory, int rings, co
     settings.journal.segment_bytes = sizes.segment_bytes;
     settings.journal.segments_max = 4;
     settings.journal.wait_ms_max = 5000;
-    settings.journal.durable = false;
+    settings.journal.durable = sizes.durable;
     return settings;
 }
 
