@@ -1,4 +1,4 @@
-"""A background process asks for short slices, and is nice where the kernel knows none."""
+"""A background process asks for its slices, and is nice where the kernel knows none."""
 
 import os
 import subprocess

@@ -1,8 +1,9 @@
-"""How a background process gives way at once: short slices for who must not keep others waiting.
+"""How a background process gives way: niceness, and a slice that fits what it does.
 
-A niced process gets less of a core, but once it runs it keeps the core for a whole slice (3 ms by
-default), and a receiver whose sync has just ended waits behind it. Linux 6.12 and later let a
-process ask for shorter slices; older ones refuse or ignore it, and niceness alone has to do.
+A niced process gets less of a core. Linux 6.12 and later also let it ask for slices of a certain
+length: with a long one its turn comes late, after those that peers wait for; with a short one it
+comes early and often, and what it does for others in between is soon done. Older kernels refuse or
+ignore it, and niceness alone has to do.
 """
 
 import ctypes
