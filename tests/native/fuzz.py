@@ -44,8 +44,28 @@ TLS_SEEDS: Final = [
 ]
 
 
+# For seal_fuzz.cpp: kind, prologue, attributes, place and change of a byte, then the file.
+SEAL_SEEDS: Final = [
+    bytes([1, 60, 9, *place, change]) + b"instance" * count
+    for place in ((0, 0), (0, 5), (15, 250))
+    for change in (0, 1)
+    for count in (1, 400)
+]
+# For fragments_fuzz.cpp: begin, cut, most items, then items and their delimiter (PS3.5 A.4).
+_ITEM: Final = bytes([0xFE, 0xFF, 0x00, 0xE0])
+_END: Final = bytes([0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0])
+FRAGMENTS_SEEDS: Final = [
+    bytes([0, 0, 9]) + (_ITEM + bytes([4, 0, 0, 0]) + b"data") * count + _END
+    for count in (0, 1, 3, 10)
+]
+
+
 def seeds(target: str) -> list[bytes]:
     """Inputs to begin with that are made and not stored."""
+    if target == "seal_fuzz":
+        return SEAL_SEEDS
+    if target == "fragments_fuzz":
+        return FRAGMENTS_SEEDS
     if target == "intake_fuzz":
         return INTAKE_SEEDS
     if target == "tls_session_fuzz":

@@ -71,6 +71,7 @@ PROGRAMS: Final = {
         Program("intake_fuzz", ("intake", "store_lane", *STORE), FUZZ),
         Program("store_lane_fuzz", ("store_lane",), FUZZ),
         Program("journal_reader_fuzz", STORE, FUZZ),
+        Program("seal_fuzz", ("checksum", "seal"), FUZZ),
         Program("jpeg_lossless_fuzz", JPEG, FUZZ),
         Program("tls_session_fuzz", TLS, FUZZ, libraries=("ssl", "crypto")),
         Program("data_set_sender_fuzz", ("data_set_sender",), FUZZ),
