@@ -136,8 +136,8 @@ index_commit_interval_ms: Final = 50
 index_wait_s: Final = 2
 # Peers wait for receivers, nobody for the indexer: where they share a core it gives way, until the
 # journal's bound makes the receivers wait for it. A short slice would do the opposite: it makes the
-# deadline an early one, and the indexer comes ahead of a receiver whose sync has just ended (8.7 kB,
-# durable, one core for both: 8,700 a second with slices of 100 us, 12,500 so).
+# deadline an early one, and the indexer comes ahead of a receiver whose sync has just ended (one
+# core for both, durable: 8,700 instances of 8.7 kB a second with slices of 100 us, 12,500 so).
 indexer_nice: Final = 15
 indexer_slice_us: Final = 3000
 doorbell_delay_ms: Final = 20  # how long the indexer may not know of a durable record

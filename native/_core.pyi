@@ -157,8 +157,8 @@ class Spool:
         """(kind, slot, errno, file_bytes, sequence, 0 for a sealed file) since the last call."""
 
     def recovery(self) -> tuple[int, int, int, int]:
-        """What opening found: (records in the journal, torn records dropped, incoming files removed,
-        sealed ones that now get their records)."""
+        """What opening found: (records in the journal, torn records dropped, incoming files
+        removed, sealed ones that now get their records)."""
 
     def close(self) -> None:
         """Finish what is committed, stop the threads, release the lock."""

@@ -26,9 +26,12 @@ def described(source: str) -> dict[str, str]:
                     found[f"{node.name}.{member.name}"] = _function(member)
         elif isinstance(node, ast.FunctionDef):
             found[node.name] = _function(node)
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            if ast.unparse(node.annotation) != "TypeAlias":  # for the stub's own readers
-                found[node.target.id] = "constant"
+        elif (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and ast.unparse(node.annotation) != "TypeAlias"  # for the stub's own readers
+        ):
+            found[node.target.id] = "constant"
     return {
         name: text
         for name, text in found.items()
