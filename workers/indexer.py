@@ -252,13 +252,17 @@ class Indexer:
     def _last_of(self, orphan: str) -> int:
         """The last record, once sealed files have theirs: nobody else would give it to them."""
         journal = str(self.data_directory / JOURNAL_DIRECTORY / orphan)
-        _core.adopt_sealed(
-            journal,
-            limits.journal_segment_bytes,
-            limits.journal_segments_max + 1,  # it may be full, and we are who empties it
-            self.child.spec.durability == "sync",
-            str(self.data_directory / INCOMING_DIRECTORY / orphan),
-        )
+        try:
+            _core.adopt_sealed(
+                journal,
+                limits.journal_segment_bytes,
+                limits.journal_segments_max + 1,  # it may be full, and we are who empties it
+                self.child.spec.durability == "sync",
+                str(self.data_directory / INCOMING_DIRECTORY / orphan),
+            )
+        except BlockingIOError:
+            text = "its receiver has not ended; what it adds is indexed after the next start"
+            self.child.log.warning("journal_busy", journal=orphan, text=text)
         return _core.journal_last_sequence(journal)
 
     def _step_now(self) -> Step:
