@@ -34,7 +34,7 @@ def receiver(loop: asyncio.AbstractEventLoop, box: ReceptionBox, lines: list[str
     connections: dict[int, Connection] = {}
 
     def turn() -> None:
-        _, notices, _ = box.reception.turn()
+        _, _, notices, _ = box.reception.turn()
         for kind, key, what in notices:
             assert kind == _core.NOTICE_RECEIVED
             connections[key].take_received(what)
