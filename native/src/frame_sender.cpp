@@ -1,10 +1,7 @@
 // See frame_sender.hpp.
 #include "frame_sender.hpp"
 
-#include <unistd.h>
-#include <cerrno>
-
-#include "base.hpp"
+#include "exact_read.hpp"
 
 namespace scai {
 
@@ -31,17 +28,13 @@ std::span<const std::uint8_t> FrameSender::read(int descriptor, Spans fragments)
         total += end - begin;
     }
     const auto room = compressed_.of(total);
-    std::size_t done = 0;
+    auto left = std::as_writable_bytes(room);
     for (const auto& [begin, end] : fragments) {
-        for (std::uint64_t at = begin; at < end;) {
-            const ssize_t count =
-                ::pread(descriptor, &room[done], end - at, static_cast<off_t>(at));
-            if (count < 0 && errno == EINTR) continue;
-            if (count < 0) fail("reading what is to be sent");
-            if (count == 0) throw SystemFailure(ENODATA, "the file is shorter than it was");
-            at += static_cast<std::uint64_t>(count);
-            done += static_cast<std::size_t>(count);
+        const auto part = left.first(end - begin);
+        if (!read_exact(descriptor, part, begin, "reading what is to be sent")) {
+            throw SystemFailure(ENODATA, "the file is shorter than it was");
         }
+        left = left.subspan(part.size());
     }
     return room;
 }

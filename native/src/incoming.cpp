@@ -5,47 +5,48 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <algorithm>
-#include <filesystem>
 #include <unordered_set>
 
 namespace scai {
 
 namespace {
 
-std::vector<std::string> unnamed_files(const std::string& path, const Journal& journal) {
-    const auto& named = journal.names_found();
-    const std::unordered_set<std::string> wanted(named.begin(), named.end());
+struct Part {
+    std::string name;
+    bool begun;  // it has bytes: it is not from the stock of names
+};
+
+std::vector<Part> parts_in(int directory, const std::string& path) {
     const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(path.c_str()), ::closedir);
     if (!entries) fail("opening " + path);
-    std::vector<std::string> names;
+    std::vector<Part> parts;
     while (const dirent* entry = ::readdir(entries.get())) {
         std::string name = entry->d_name;
-        if (name.ends_with(".part") && !wanted.contains(name)) names.push_back(std::move(name));
+        if (!name.ends_with(".part")) continue;
+        struct stat status {};
+        if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+            if (errno == ENOENT) continue;  // the indexer was done with it
+            fail("looking at " + name);
+        }
+        parts.push_back({std::move(name), status.st_size > 0});
     }
-    return names;
-}
-
-bool has_bytes(const std::string& path) {
-    std::error_code gone;
-    for (const auto& entry : std::filesystem::directory_iterator(path)) {
-        const auto bytes = entry.file_size(gone);
-        if (!gone && bytes > 0) return true;
-    }
-    return false;
+    return parts;
 }
 
 }  // namespace
 
 LeftOver sweep_incoming(int directory, const std::string& path, const Journal& journal) {
+    const auto& named = journal.names_found();
+    const std::unordered_set<std::string> wanted(named.begin(), named.end());
     LeftOver left;
-    for (const std::string& name : unnamed_files(path, journal)) {
-        if (auto seal = find_seal(directory, name, sealed_bytes_max)) {
-            left.sealed.push_back(std::move(*seal));
-            continue;
+    for (const auto& [name, begun] : parts_in(directory, path)) {
+        if (wanted.contains(name)) continue;
+        if (begun) {
+            if (auto seal = find_seal(directory, name, sealed_bytes_max)) {
+                left.sealed.push_back(std::move(*seal));
+                continue;
+            }
         }
-        struct stat status {};
-        const bool begun = ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-                           status.st_size > 0;
         if (::unlinkat(directory, name.c_str(), 0) != 0) fail("removing " + name);
         if (begun) ++left.removed;
     }
@@ -59,7 +60,8 @@ std::uint64_t adopt_sealed(JournalSettings settings, const std::string& incoming
         ::open(incoming_directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory && errno == ENOENT) return 0;
     if (!directory) fail("opening " + incoming_directory);
-    if (!has_bytes(incoming_directory)) return 0;
+    const auto parts = parts_in(directory.get(), incoming_directory);
+    if (std::ranges::none_of(parts, &Part::begun)) return 0;  // the journal is left alone
     Journal journal(std::move(settings));
     const LeftOver left = sweep_incoming(directory.get(), incoming_directory, journal);
     std::vector<JournalEntry> entries;

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "checksum.hpp"
+#include "exact_read.hpp"
 
 namespace scai {
 
@@ -25,18 +26,7 @@ std::string hexadecimal(std::uint64_t value) {
     return text;
 }
 
-bool pread_exact(int descriptor, std::byte* to, std::size_t count, std::uint64_t offset) {
-    while (count > 0) {
-        const ssize_t got = ::pread(descriptor, to, count, static_cast<off_t>(offset));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) fail("reading the journal");
-        if (got == 0) return false;
-        to += got;
-        offset += static_cast<std::uint64_t>(got);
-        count -= static_cast<std::size_t>(got);
-    }
-    return true;
-}
+constexpr const char* reading = "reading the journal";
 
 void write_exact(int descriptor, const std::byte* from, std::size_t count,
                  const std::string& path) {
@@ -136,7 +126,7 @@ bool JournalReader::open_segment(std::uint64_t first_sequence, const std::string
         fail("opening " + path);
     }
     SegmentHeader header{};
-    if (!pread_exact(file.get(), reinterpret_cast<std::byte*>(&header), sizeof header, 0))
+    if (!read_exact(file.get(), std::as_writable_bytes(std::span(&header, 1)), 0, reading))
         return false;
     if (header.magic != segment_magic || header.layout != journal_layout ||
         header.crc != checksum_of(header) || header.first_sequence != first_sequence) {
@@ -170,7 +160,8 @@ bool JournalReader::read_record(std::vector<JournalRecord>* into) {
     torn_ = false;
     RecordHead head{};
     if (!segment_ || offset_ + sizeof head > segment_bytes_ ||
-        !pread_exact(segment_.get(), reinterpret_cast<std::byte*>(&head), sizeof head, offset_)) {
+        !read_exact(segment_.get(), std::as_writable_bytes(std::span(&head, 1)), offset_,
+                    reading)) {
         return false;
     }
     if (head.magic != record_magic || head.sequence != next_sequence_ || head.chain != chain_)
@@ -184,7 +175,7 @@ bool JournalReader::read_record(std::vector<JournalRecord>* into) {
     const std::uint64_t begin = used_;
     bytes_.resize(std::max<std::size_t>(bytes_.size(), begin + head.record_bytes));
     std::byte* const record = bytes_.data() + begin;
-    if (!pread_exact(segment_.get(), record, head.record_bytes, offset_)) return false;
+    if (!read_exact(segment_.get(), {record, head.record_bytes}, offset_, reading)) return false;
     const std::uint64_t text =
         std::uint64_t{head.prologue_bytes} + head.attributes_bytes + head.name_bytes;
     if (head.crc != checksum_of(head, {record + sizeof head, text})) return false;

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "checksum.hpp"
+#include "exact_read.hpp"
 
 namespace scai {
 
@@ -24,18 +25,7 @@ std::uint32_t checksum_of(const SealFoot& foot, std::string_view name,
     return crc32c(text, crc32c(head, crc32c(std::as_bytes(std::span(name)))));
 }
 
-bool read_exact(int descriptor, std::span<std::byte> into, std::uint64_t offset) {
-    while (!into.empty()) {
-        const ssize_t got =
-            ::pread(descriptor, into.data(), into.size(), static_cast<off_t>(offset));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) fail("reading a sealed file");
-        if (got == 0) return false;
-        into = into.subspan(static_cast<std::size_t>(got));
-        offset += static_cast<std::uint64_t>(got);
-    }
-    return true;
-}
+constexpr const char* reading = "reading a sealed file";
 
 // Whether the instance's bytes are the ones that were sealed.
 bool is_whole(int descriptor, const SealFoot& foot) {
@@ -44,7 +34,7 @@ bool is_whole(int descriptor, const SealFoot& foot) {
     for (std::uint64_t at = 0; at < foot.file_bytes;) {
         const auto part = std::span(block).first(
             static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), foot.file_bytes - at)));
-        if (!read_exact(descriptor, part, at)) return false;
+        if (!read_exact(descriptor, part, at, reading)) return false;
         crc = crc32c(part, crc);
         at += part.size();
     }
@@ -96,8 +86,8 @@ std::optional<FoundSeal> find_seal(int directory, const std::string& name,
     const auto length = static_cast<std::uint64_t>(status.st_size);
     SealFoot foot{};
     if (!S_ISREG(status.st_mode) || length < page_bytes || length % page_bytes != 0 ||
-        !read_exact(file.get(), std::as_writable_bytes(std::span(&foot, 1)),
-                    length - sizeof foot)) {
+        !read_exact(file.get(), std::as_writable_bytes(std::span(&foot, 1)), length - sizeof foot,
+                    reading)) {
         return std::nullopt;
     }
     const std::uint64_t text_bytes = std::uint64_t{foot.prologue_bytes} + foot.attributes_bytes;
@@ -107,7 +97,7 @@ std::optional<FoundSeal> find_seal(int directory, const std::string& name,
         return std::nullopt;
     }
     std::vector<std::byte> text(text_bytes);
-    if (!read_exact(file.get(), text, foot.file_bytes) ||
+    if (!read_exact(file.get(), text, foot.file_bytes, reading) ||
         foot.crc != checksum_of(foot, name, text) || !is_whole(file.get(), foot)) {
         return std::nullopt;
     }
