@@ -224,13 +224,12 @@ class ScuAssociation:
         (for receive_message()) or the end. ScuFailure if the peer aborted or broke the protocol.
         What TLS has to say to itself is neither."""
         try:
-            self.socket.settimeout(0)
-            data = self.socket.recv(limits.answer_bytes_per_read)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return False
+            data = self._read_at_once()
         except OSError as error:
             self._lose(error)
             return True
+        if data is None:
+            return False
         if data:
             self._hear(data)
         else:
@@ -243,13 +242,12 @@ class ScuAssociation:
         if requestor.over:
             return False
         try:
-            self.socket.settimeout(0)
-            data = self.socket.recv(limits.answer_bytes_per_read)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return True
+            data = self._read_at_once()
         except OSError as error:
             self.fault(error)
             return False
+        if data is None:
+            return True
         if not data:
             self._lose(None)
             return False
@@ -351,6 +349,14 @@ class ScuAssociation:
             self._lose(None)
             self._raise()
         return data
+
+    def _read_at_once(self) -> bytes | None:
+        """What is there already; None: nothing is. Afterwards the socket does not block."""
+        try:
+            self.socket.settimeout(0)
+            return self.socket.recv(limits.answer_bytes_per_read)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
 
     def _be_patient(self, seconds: float) -> None:
         """Set the socket's time-out, unless it is that already but for an instant: most steps begin
