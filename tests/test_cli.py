@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import IO
 
 import click
 import pytest
@@ -313,33 +314,30 @@ def test_an_exit_of_a_command_itself_passes(outcomes: click.Group) -> None:
     assert caught.value.code == 7
 
 
+def show_into(output: IO[str], good: Path) -> subprocess.CompletedProcess[str]:
+    """`scai config show` in a process of its own, its output there."""
+    return subprocess.run(
+        [sys.executable, "-m", "tools.cli", "config", "show", "-c", str(good)],
+        cwd=_root,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(good: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as output:
-        done = subprocess.run(
-            [sys.executable, "-m", "tools.cli", "config", "show", "-c", str(good)],
-            cwd=_root,
-            stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        done = show_into(output, good)
     assert (done.returncode, done.stderr) == (Exit.NEGATIVE, "")
 
 
 def test_a_disk_that_is_full_of_output_is_told(good: Path) -> None:
     with open("/dev/full", "w") as output:
-        done = subprocess.run(
-            [sys.executable, "-m", "tools.cli", "config", "show", "-c", str(good)],
-            cwd=_root,
-            stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        done = show_into(output, good)
     assert (done.returncode, done.stderr) == (
         Exit.OPERATOR,
         "scai: output: No space left on device\n",

@@ -1,5 +1,6 @@
 """The native sender of data sets: what arrives, and what it says when something is in the way."""
 
+import contextlib
 import errno
 import os
 import random
@@ -19,14 +20,21 @@ from native import _core
 COMMAND: Final = bytes(range(150))
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """(ours, theirs): TCP over loopback, with small buffers."""
+@contextlib.contextmanager
+def loopback() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """(ours, theirs): TCP over loopback."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         ours = socket.create_connection(server.getsockname())
         theirs, _ = server.accept()
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """With small buffers."""
+    with loopback() as (ours, theirs):
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         yield ours, theirs
 
 

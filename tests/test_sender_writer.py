@@ -16,7 +16,7 @@ from engine.outgoing import Frames, open_outgoing, parts
 from native import _core
 from tests.jpeg_encoder import Form, encode, picture
 from tests.outgoing_files import EXPLICIT, IMPLICIT, sent
-from tests.test_data_set_sender import Listener, fragments
+from tests.test_data_set_sender import Listener, fragments, loopback
 from tests.test_outgoing_pixels import image
 from workers.scu import ScuAssociation
 from workers.sender_writer import DataSetWriter
@@ -26,12 +26,8 @@ COMMAND: Final = bytes(range(150))
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """(ours, theirs): TCP over loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        ours = socket.create_connection(server.getsockname())
-        theirs, _ = server.accept()
-    with ours, theirs:
-        yield ours, theirs
+    with loopback() as both:
+        yield both
 
 
 def written(

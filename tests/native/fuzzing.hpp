@@ -36,6 +36,19 @@ void in_pieces(std::span<const std::byte> data, NextSize next_size, Take take) {
     }
 }
 
+// Repeatable choices from one seed.
+class Random {
+public:
+    explicit Random(std::uint32_t seed) : state_(seed) {}
+    std::uint32_t below(std::uint32_t limit) {
+        state_ = state_ * 1664525u + 1013904223u;
+        return (state_ >> 8) % limit;
+    }
+
+private:
+    std::uint32_t state_;
+};
+
 // Repeatable sizes from one seed; mostly small, now and then large.
 class Sizes {
 public:

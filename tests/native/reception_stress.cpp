@@ -20,18 +20,6 @@ const scratch::Sizes sizes{slots, 1u << 20, 64u << 10, 2u << 20};
 constexpr scai::IntakeLimits limits{4096, 1024, 131072, 16378};
 constexpr std::uint8_t context = 3;
 
-class Random {
-public:
-    explicit Random(std::uint32_t seed) : state_(seed) {}
-    std::uint32_t below(std::uint32_t limit) {
-        state_ = state_ * 1664525u + 1013904223u;
-        return (state_ >> 8) % limit;
-    }
-
-private:
-    std::uint32_t state_;
-};
-
 void put_little(std::string& to, std::uint64_t value, int bytes) {
     for (int at = 0; at < bytes; ++at) to.push_back(static_cast<char>(value >> (8 * at)));
 }
@@ -94,7 +82,8 @@ scai::StoreTemplate pieces() {
 
 // Both ends of a connection; the peer's is played by the same thread, between turns.
 struct Caller {
-    Caller(scai::Reception& reception, std::size_t to_slot, Random& random) : slot(to_slot) {
+    Caller(scai::Reception& reception, std::size_t to_slot, fuzzing::Random& random)
+        : slot(to_slot) {
         int ends[2];
         FUZZ_CLAIM(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
         ours = scai::Descriptor(ends[0]);
@@ -270,7 +259,7 @@ private:
     }
 
     scratch::Store& store_;
-    Random random_;
+    fuzzing::Random random_;
     scai::Reception reception_;
     scai::JournalReader reader_{store_.directory().journal(), 1};
     std::vector<std::size_t> free_;

@@ -29,18 +29,6 @@ std::vector<std::byte> instance_bytes(std::uint64_t instance, std::uint64_t coun
     return bytes;
 }
 
-class Random {
-public:
-    explicit Random(std::uint32_t seed) : state_(seed) {}
-    std::uint32_t below(std::uint32_t limit) {
-        state_ = state_ * 1664525u + 1013904223u;
-        return (state_ >> 8) % limit;
-    }
-
-private:
-    std::uint32_t state_;
-};
-
 struct Way {
     bool busy = false;
     bool waiting_for_space = false;
@@ -204,7 +192,7 @@ private:
     }
 
     scratch::Store& store_;
-    Random random_;
+    fuzzing::Random random_;
     std::array<Way, slots> ways_{};
     std::uint64_t next_instance_ = 1;
     std::uint64_t given_up_ = 0;
