@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.index_freshness import catch_up
 from tests import ledger, wire
 from tests.faults import shims
 from tests.gateway import Gateway, eventually, under_way
@@ -65,7 +66,8 @@ class Bench:
         for _ in range(3):
             self.store()
         hit = self.fail.hits > 0
-        if not hit:  # what the indexer does comes after the answers
+        if not hit:  # what the indexer does comes after the answers, a checkpoint after that
+            eventually(lambda: self.fail.hits > 0 or catch_up(self.gateway.data, 0), 10)
             time.sleep(0.25)
             hit = self.fail.hits > 0
         self.fail.heal()

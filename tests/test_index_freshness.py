@@ -10,7 +10,7 @@ import pytest
 
 from engine.counters import CounterBlock, CounterSegment
 from engine.index_freshness import catch_up
-from engine.metrics import Gauge
+from engine.metrics import Gauge, ProcessState
 from workers.supervision_data import write_run_file
 
 
@@ -20,7 +20,9 @@ def block(tmp_path: Path) -> Iterator[CounterBlock]:
     segment = CounterSegment.create(2)
     (tmp_path / "run").mkdir()
     write_run_file(tmp_path / "run", segment, time.time(), "0")
-    yield segment.block(segment.claim("scp", "receiver"))
+    block = segment.block(segment.claim("scp", "receiver"))
+    block.set(Gauge.STATE, ProcessState.READY)
+    yield block
     os.close(segment.descriptor)
 
 
@@ -52,3 +54,27 @@ def test_what_comes_later_is_not_waited_for(block: CounterBlock, tmp_path: Path)
     busy.start()
     assert catch_up(tmp_path, 5)
     busy.join()
+
+
+def test_what_a_receiver_will_find_in_its_journal_is_waited_for(
+    block: CounterBlock, tmp_path: Path
+) -> None:
+    """After a crash a reader may ask before the receiver knows what its predecessor took."""
+    for state in (ProcessState.ABSENT, ProcessState.STARTING):
+        block.set(Gauge.STATE, state)
+        assert not catch_up(tmp_path, 0.02)
+    block.set(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE, 3)
+    block.set(Gauge.STATE, ProcessState.READY)
+    assert not catch_up(tmp_path, 0.02)
+    block.set(Gauge.JOURNAL_APPLIED_SEQUENCE, 3)
+    assert catch_up(tmp_path, 0)
+    block.set(Gauge.STATE, ProcessState.STARTING)
+    assert catch_up(tmp_path, 0), "a replacement knows what was acknowledged before it"
+
+
+def test_a_receiver_that_has_taken_nothing(block: CounterBlock, tmp_path: Path) -> None:
+    block.set(Gauge.STATE, ProcessState.STARTING)
+    later = threading.Timer(0.1, block.set, (Gauge.STATE, ProcessState.READY))
+    later.start()
+    assert catch_up(tmp_path, 5)
+    later.join()

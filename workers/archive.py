@@ -20,7 +20,8 @@ from engine.dimse_requests import (
     encode_move_request,
     status_words,
 )
-from engine.metrics import Counter, Gauge
+from engine.index_freshness import Mark
+from engine.metrics import Counter
 from engine.prefetch_arrivals import Arrivals
 from engine.prefetch_jobs import PrefetchJobs
 from engine.prefetch_records import Job, StudyProgress
@@ -185,8 +186,8 @@ class RemoteArchive:
 
     def _wait_for_index(self) -> None:
         deadline = time.monotonic() + limits.index_wait_s
-        acknowledged = self._receiving.get(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE)
-        while self._receiving.get(Gauge.JOURNAL_APPLIED_SEQUENCE) < acknowledged:
+        mark = Mark(self._receiving)
+        while not mark.is_reached():
             if time.monotonic() > deadline or self._stop.wait(_look_s):
                 return
 
@@ -200,9 +201,9 @@ class RemoteArchive:
         last, quiet_since = -1, time.monotonic()
         deadline = quiet_since + self._terms.retrieve_timeout_s
         while True:
-            acknowledged = self._receiving.get(Gauge.JOURNAL_ACKNOWLEDGED_SEQUENCE)
+            mark = Mark(self._receiving)
             arrivals = self._arrivals()
-            behind = self._receiving.get(Gauge.JOURNAL_APPLIED_SEQUENCE) < acknowledged
+            behind = not mark.is_reached()
             found |= self._indexed(wanted - found)
             now = time.monotonic()
             if found == wanted or self._stop.is_set():
