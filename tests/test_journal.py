@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from native import _core
-from tests.spools import HEAD, SpoolBox
+from tests.spools import HEAD, SEGMENT_BYTES, SpoolBox
 
 
 @pytest.fixture
@@ -129,6 +129,49 @@ def test_segments_rotate_and_are_used_again(box: SpoolBox) -> None:
         box.store(data_set(number, 100_000))
     assert len(segments(box)) <= in_use + 1, "released segments are used before new ones are made"
     assert [record[0] for record in reader.read(90, 100)] == list(range(51, 91))
+
+
+def test_the_next_segment_is_made_before_it_is_needed(box: SpoolBox) -> None:
+    def found(pattern: str) -> list[Path]:
+        return list(box.journal.glob(pattern))
+
+    in_use, free = "0*.wal", "free-*.wal"
+    assert not found(free)
+    while not found(free):
+        assert len(found(in_use)) == 1, "not made before the first was full"
+        box.store(data_set(1, 100_000))
+    (made,) = found(free)
+    assert made.read_bytes() == bytes(SEGMENT_BYTES)
+    while found(free) == [made]:
+        box.store(data_set(1, 100_000))
+    assert len(found(in_use)) == 2, "it was used"
+
+
+def test_a_half_made_segment_goes_at_the_next_start(box: SpoolBox) -> None:
+    box.store(data_set(1))
+    box.spool.close()
+    half = box.journal / "free-00000000000001ff.wal.making"
+    half.write_bytes(bytes(1000))
+    box.open()
+    assert not half.exists()
+    assert sequences(box) == [1]
+
+
+def test_what_follows_a_group_in_its_last_page_is_zero(box: SpoolBox) -> None:
+    """Whole pages are written, so that a recycled segment need not be read for it."""
+    (segment,) = segments(box)
+    path = box.journal / segment
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (SEGMENT_BYTES - 4096))
+    box.store(data_set(1, 5000))
+    content = path.read_bytes()
+    end = content.index(b"\xff" * 4096)
+    assert end % 4096 == 0
+    assert content[end - 64 : end] == bytes(64)
+    assert content[4096:].count(0xFF) > SEGMENT_BYTES // 2
+    assert box.store(data_set(2, 5000))[0] == _core.COMPLETION_STORED
+    assert sequences(box) == [1, 2]
 
 
 def test_released_segments_do_not_come_back_after_a_restart(box: SpoolBox) -> None:

@@ -19,7 +19,8 @@ namespace {
 
 constexpr int lock_attempts = 500;  // of 10 ms: a predecessor that drains leaves within two seconds
 constexpr std::uint64_t poll_ms = 10;
-constexpr std::array<std::byte, record_alignment> zeros{};
+constexpr std::uint64_t prepared_at = 4;  // the next segment is made when this part of one is full
+constexpr std::array<std::byte, page_bytes> zeros{};
 
 void sleep_ms(std::uint64_t milliseconds) {
     const timespec wait{static_cast<time_t>(milliseconds / 1000),
@@ -55,7 +56,10 @@ int pwritev_exact(int descriptor, std::vector<iovec>& parts, std::uint64_t offse
 
 }  // namespace
 
-Journal::Journal(JournalSettings settings) : settings_(std::move(settings)) {
+Journal::Journal(JournalSettings settings)
+    : settings_(std::move(settings)),
+      maker_(settings_.directory, settings_.segment_bytes, settings_.durable) {
+    SCAI_ASSERT(settings_.segment_bytes % page_bytes == 0);
     directory_ =
         Descriptor(::open(settings_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory_) fail("opening " + settings_.directory);
@@ -67,6 +71,7 @@ Journal::Journal(JournalSettings settings) : settings_(std::move(settings)) {
         if (errno != EWOULDBLOCK || --attempts == 0) fail("locking " + lock_path);
         sleep_ms(poll_ms);
     }
+    maker_.sweep();
     recover();
 }
 
@@ -182,6 +187,12 @@ int Journal::write_group(std::span<JournalEntry> entries) {
         const std::uint64_t padding = align_up(written, record_alignment) - written;
         if (padding > 0) parts.push_back({const_cast<std::byte*>(zeros.data()), padding});
     }
+    // Whole pages: what is not in the page cache need not be read to be written into. The next
+    // group is written over these zeros.
+    const std::uint64_t end = offset_ + total;
+    if (const std::uint64_t rest = align_up(end, page_bytes) - end; rest > 0) {
+        parts.push_back({const_cast<std::byte*>(zeros.data()), rest});
+    }
     if (const int code = pwritev_exact(segment_.get(), parts, offset_); code != 0) return code;
     if (settings_.durable && ::fdatasync(segment_.get()) != 0) return errno;
     offset_ += total;
@@ -190,58 +201,45 @@ int Journal::write_group(std::span<JournalEntry> entries) {
     return 0;
 }
 
-// Goes on in a fresh segment: a recycled one, a new one while there may be more, or waits for the
-// reader.
-int Journal::rotate() {
+// Goes on in a fresh segment: a recycled one, one made ahead, a new one while there may be more, or
+// waits for the reader.
+int Journal::rotate() try {
     std::uint64_t waited_ms = 0;
     for (;;) {
+        const bool making = maker_.under_way();  // asked first: it may be done before we look
         std::vector<std::string> free;
         const auto segments = list_segments(settings_.directory, &free);
         if (!free.empty()) return adopt_free_segment(free.front());
+        if (making) {
+            maker_.finish();
+            continue;
+        }
         if (segments.size() < settings_.segments_max) {
-            if (const int code = create_free_segment(); code != 0) return code;
+            if (const int code = maker_.make(next_free_name()); code != 0) return code;
             continue;
         }
         if (waited_ms >= settings_.wait_ms_max) return EAGAIN;
         sleep_ms(poll_ms);
         waited_ms += poll_ms;
     }
+} catch (const SystemFailure& failure) {  // the directory could not be looked at
+    return failure.code();
 }
 
-void Journal::prepare() {
-    if (prepared_ || offset_ < settings_.segment_bytes / 2) return;
+// What fails here is met again, and answered, by the group that needs the segment.
+void Journal::prepare() try {
+    if (prepared_ || offset_ < settings_.segment_bytes / prepared_at) return;
     prepared_ = true;  // once a segment: looking costs as much as a record
     std::vector<std::string> free;
     const auto segments = list_segments(settings_.directory, &free);
-    // A failure here is met again, and answered, by the group that needs the segment.
-    if (free.empty() && segments.size() < settings_.segments_max) {
-        static_cast<void>(create_free_segment());
-    }
+    if (free.empty() && segments.size() < settings_.segments_max) maker_.begin(next_free_name());
+} catch (const SystemFailure&) {
+    prepared_ = false;
 }
 
-// Allocated and written once with zeros: syncing a record later moves data only, no metadata.
-int Journal::create_free_segment() {
-    // Above every sequence in use, and never the name of another free one.
-    const std::string path =
-        settings_.directory + "/" + free_segment_name((next_sequence_ << 8 | 0xFF) + created_++);
-    const std::string making = path + ".making";
-    Descriptor file(::open(making.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!file) return errno;
-    const std::vector<std::byte> block(1u << 20);
-    int code = ::posix_fallocate(file.get(), 0, static_cast<off_t>(settings_.segment_bytes));
-    for (std::uint64_t at = 0; code == 0 && at < settings_.segment_bytes;) {
-        const std::size_t count =
-            std::min<std::uint64_t>(block.size(), settings_.segment_bytes - at);
-        const ssize_t put = ::pwrite(file.get(), block.data(), count, static_cast<off_t>(at));
-        if (put > 0) at += static_cast<std::uint64_t>(put);
-        if (put == 0) code = ENOSPC;
-        if (put < 0 && errno != EINTR) code = errno;
-    }
-    if (code == 0 && settings_.durable && ::fsync(file.get()) != 0) code = errno;
-    if (const int closing = file.reset(); code == 0) code = closing;
-    if (code == 0 && ::rename(making.c_str(), path.c_str()) != 0) code = errno;
-    if (code != 0) ::unlink(making.c_str());
-    return code;
+// Above every sequence in use, and never the name of another free one.
+std::string Journal::next_free_name() {
+    return free_segment_name((next_sequence_ << 8 | 0xFF) + created_++);
 }
 
 int Journal::adopt_free_segment(const std::string& name) {

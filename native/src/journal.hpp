@@ -13,6 +13,7 @@
 
 #include "base.hpp"
 #include "journal_format.hpp"
+#include "segment_maker.hpp"
 
 namespace scai {
 
@@ -47,11 +48,12 @@ public:
     // Writes and syncs the entries. None is acknowledged before it is counted as durable here.
     Appended append(std::span<JournalEntry> entries);
 
-    // Makes the next segment ready while nobody waits; does nothing when there is no need.
+    // Has the next segment made beside us before it is needed; does nothing when there is no need.
     void prepare();
 
     // Lets go of the lock; nothing is appended afterwards.
     void close() noexcept {
+        maker_.finish();
         segment_.reset();
         lock_.reset();
     }
@@ -67,10 +69,11 @@ private:
     int write_group(std::span<JournalEntry> entries);
     std::uint64_t record_bytes(const JournalEntry& entry) const;
     int rotate();
-    int create_free_segment();
+    std::string next_free_name();
     int adopt_free_segment(const std::string& name);
 
     JournalSettings settings_;
+    SegmentMaker maker_;
     Descriptor lock_;
     Descriptor directory_;
     Descriptor segment_;

@@ -56,6 +56,7 @@ STORE: Final = (
     "name_stock",
     "ring",
     "seal",
+    "segment_maker",
     "spool",
     "tag_scanner",
 )
