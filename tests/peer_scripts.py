@@ -53,7 +53,7 @@ class Scp:
     `fault`: what happens to a C-STORE after `fault_bytes` of its data set, or (None) once it is
     whole and before its response: "abort", "close", "reset", "hang", or "early" (A700 at once,
     the rest of the data set is not read). `fault_after` counts the C-STOREs that go well before.
-    `slow_s` is waited before each response.
+    `slow_s` is waited before each response, and then for `go_on`.
     """
 
     statuses: Sequence[int] = (0,)
@@ -70,6 +70,7 @@ class Scp:
     fault_bytes: int | None = None
     fault_after: int = 0
     slow_s: float = 0.0
+    go_on: threading.Event | None = None
     release_fault: str = ""  # "close", "hang", "collide"
     comment: bytes = b""
     _stores: int = field(default=0, init=False)
@@ -86,6 +87,8 @@ class Scp:
             link.peer.commands.append(request)
             if self.slow_s:
                 time.sleep(self.slow_s)
+            if self.go_on is not None:
+                self.go_on.wait(60)
             if request.field == wire.C_STORE_RQ:
                 self._store(link, request)
             elif request.field == wire.C_FIND_RQ:

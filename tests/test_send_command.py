@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -170,12 +171,14 @@ def test_a_paused_remote_is_not_waited_for(gateway: Gateway, tmp_path: Path) -> 
 
 def test_interrupted_it_leaves_what_is_queued(tmp_path: Path) -> None:
     paths = ct_files(tmp_path / "in", 3)
-    with ScriptedPeer(Scp(slow_s=1.5)) as slow, running_with(slow, tmp_path) as gateway:
+    go_on = threading.Event()
+    with ScriptedPeer(Scp(go_on=go_on)) as slow, running_with(slow, tmp_path) as gateway:
         child = begun(gateway, paths)
         eventually(lambda: len(gateway.deliveries()) == 3, 10, "queued")
-        eventually(lambda: len(slow.links) > 0, 10, "the first is being sent")
+        eventually(lambda: len(slow.commands) > 0, 10, "the first is being sent")
         os.kill(child.pid, signal.SIGINT)
         _, said = child.communicate(timeout=20)
+        go_on.set()
         assert child.returncode == 130
         assert "still queued" in said
         gateway.wait_settled(30, 3)
