@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from engine import matching
 from engine.errors import OperatorError
+from tests.gateway import within
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_a_hostile_pattern_does_not_take_for_ever() -> None:
     assert match is not None
     started = time.perf_counter()
     assert not match("a" * 400)
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < within(1)
 
 
 @given(st.text(max_size=400), st.binary(max_size=4))

@@ -61,7 +61,13 @@ def begun(gateway: Gateway, paths: list[Path]) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        preexec_fn=_take_interrupts,
     )
+
+
+def _take_interrupts() -> None:
+    """What a shell starts in the background, as these tests may be, has SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def copies(gateway: Gateway) -> int:

@@ -17,7 +17,7 @@ from engine.outbox_spool import OUTBOX_DIRECTORY
 from engine.tls import context_of
 from engine.tls_material import load_material
 from tests import certificates, wire
-from tests.gateway import eventually
+from tests.gateway import eventually, within
 from tests.peer_scripts import Scp, aborting, closing, full_listener, rejecting, silent
 from tests.scripted_peer import Link, ScriptedPeer, accept_only
 from tests.sending import ct_files, destination, office
@@ -164,7 +164,7 @@ def test_what_no_retry_mends_fails_at_once(tmp_path: Path) -> None:
         began = time.monotonic()
         sending.run([destination(rejects.port, "rejects"), destination(refuses.port, "refuses")])
         rejected, refused = (sending.delivery(number) for number in numbers)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < within(3)
     assert (rejected.state, rejected.attempts) == (State.FAILED, 1)
     assert "called AE title not recognized" in rejected.reason
     assert (refused.state, refused.attempts) == (State.FAILED, 1)
@@ -218,7 +218,7 @@ def test_the_end_does_not_wait_for_an_association_that_is_being_opened(
         began = time.monotonic()
         sending.lanes.close()
         eventually(lambda: not sending.lanes.active)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < within(1)
         sending.turn()
         waiting = [sending.delivery(number) for number in numbers]
     assert {(one.state, one.attempts) for one in waiting} == {(State.WAITING, 0)}
@@ -254,7 +254,7 @@ def test_a_dead_destination_delays_nobody(tmp_path: Path) -> None:
         began = time.monotonic()
         while len(quick.stored) < 60:
             sending.turn()
-            assert time.monotonic() - began < 5, sending.states()
+            assert time.monotonic() - began < within(5), sending.states()
             time.sleep(0.005)
         assert len(slow.stored) < 30
     assert dead.links, "it was tried meanwhile"
@@ -384,7 +384,7 @@ def test_an_answer_in_the_middle_is_heard_at_once_over_tls(
         began = time.monotonic()
         sending.lanes.open_for({"pacs": to})
         eventually(sending.turn)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < within(5)
         delivery = sending.delivery(number)
         over.set()
     assert delivery.status == 0xA700

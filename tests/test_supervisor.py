@@ -14,7 +14,7 @@ import pytest
 
 from engine.counters import CounterSegment, open_counters, read_run_file
 from engine.metrics import Counter
-from tests.gateway import ROOT, free_ports, toml
+from tests.gateway import ROOT, free_ports, toml, within
 from workers.supervision_machine import Activity, Pulse, Verdict, judge
 from workers.supervision_status import ProcessStatus, Status, ask_status
 
@@ -131,11 +131,6 @@ def _is_refused(port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
-
-
-def within(seconds: float) -> float:
-    """So long it may take here and now: more where more wants to run than there are processors."""
-    return seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
 @pytest.fixture
