@@ -24,6 +24,7 @@ from engine.outbox_view import OutboxView
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "tools.cli"]
+INDEX_WAIT_S = 20.0
 Settings = Mapping[str, Mapping[str, Any] | Any]
 
 
@@ -224,9 +225,14 @@ class Gateway:
         return pid
 
     def find(self, *arguments: str) -> dict[str, dict[str, Any]]:
-        """`scai find --level image --format json`, by SOP instance UID."""
-        answer = self.command("find", "--level", "image", "--format", "json", *arguments)
-        assert answer.returncode in (0, 1), f"{answer.stdout}\n{answer.stderr}"
+        """`scai find --level image --format json`, by SOP instance UID. On a slow machine it may
+        say that the index is behind: then it is asked again."""
+        deadline = time.monotonic() + within(INDEX_WAIT_S)
+        while True:
+            answer = self.command("find", "--level", "image", "--format", "json", *arguments)
+            assert answer.returncode in (0, 1), f"{answer.stdout}\n{answer.stderr}"
+            if "the index is behind" not in answer.stderr or time.monotonic() > deadline:
+                break
         rows = [json.loads(line) for line in answer.stdout.splitlines() if line.strip()]
         return {row["sop_instance_uid"]: row for row in rows}
 

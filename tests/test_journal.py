@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from native import _core
+from tests.gateway import eventually
 from tests.spools import HEAD, SEGMENT_BYTES, SpoolBox
 
 
@@ -137,10 +138,10 @@ def test_the_next_segment_is_made_before_it_is_needed(box: SpoolBox) -> None:
 
     in_use, free = "0*.wal", "free-*.wal"
     assert not found(free)
-    while not found(free):
-        assert len(found(in_use)) == 1, "not made before the first was full"
+    for _ in range(SEGMENT_BYTES // 4 // 100_000 + 1):
         box.store(data_set(1, 100_000))
-    (made,) = found(free)
+    (made,) = eventually(lambda: found(free), 10, "it is made beside us")
+    assert len(found(in_use)) == 1, "not made before the first was full"
     assert made.read_bytes() == bytes(SEGMENT_BYTES)
     while found(free) == [made]:
         box.store(data_set(1, 100_000))
