@@ -1,5 +1,7 @@
 """Guards the way to the disk: instances through ring, file writer and journal, one at a time."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from select import select
 
@@ -12,8 +14,8 @@ from native import _core
 from tests.spools import HEAD, SpoolBox, new_intake
 
 
-def store(box: SpoolBox, stream: bytes) -> int:
-    """One instance from the wire to its completion; its sequence in the journal."""
+def store(box: SpoolBox, stream: bytes) -> None:
+    """One instance from the wire to its completion."""
     spool = box.spool
     intake = new_intake()
     intake.attach(spool, 0)
@@ -28,11 +30,20 @@ def store(box: SpoolBox, stream: bytes) -> int:
             code = intake.feed(b"")
         spool.flush()
         assert select([spool.completion_descriptor], [], [], 10)[0], "no completion came"
-        for kind, _, error, _, sequence in spool.completions():
+        for kind, _, error, _, _ in spool.completions():
             if kind != _core.COMPLETION_SPACE:
                 assert (kind, error) == (_core.COMPLETION_STORED, 0)
-                return sequence
+                return
         code = intake.feed(b"")
+
+
+@pytest.fixture(autouse=True)
+def one_core() -> Iterator[None]:
+    """As a worker has it: waking a thread on another core takes longer than storing."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +60,17 @@ def test_store(guard: Guard, tmp_path: Path, name: str, durable: bool, calibrati
     image = image_of(make(name, 1), 1, 16378)
     stream = image.head + image.tail
     box = SpoolBox(tmp_path / "spool", slots=1, durable=durable, segment_bytes=64 << 20)
-    stored: list[int] = []
+    stored = 0
+
+    def store_one() -> None:
+        nonlocal stored
+        store(box, stream)
+        stored += 1
 
     try:
-        guard(lambda: stored.append(store(box, stream)), calibration, rounds=30)
-        assert stored == sorted(set(stored))
+        guard(store_one, calibration, rounds=30)
+        # Those acknowledged by their seals get their records in a moment, or now.
+        box.spool.close()
+        assert _core.journal_last_sequence(str(box.journal)) == stored
     finally:
         box.close()
