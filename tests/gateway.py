@@ -4,6 +4,7 @@
 Everything it starts ends with it.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -28,13 +29,25 @@ INDEX_WAIT_S = 20.0
 Settings = Mapping[str, Mapping[str, Any] | Any]
 
 
+# Below what systems give to connections by themselves (32768 and up on Linux), so that no other
+# test's connection takes one before its service listens. Each process of a run has its own part.
+_part = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
+_ports = itertools.cycle(range(12_000 + 1200 * _part, 13_200 + 1200 * _part))
+
+
 def free_ports(count: int) -> list[int]:
-    """Loopback ports nobody listens on at this moment."""
-    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [holder.getsockname()[1] for holder in holders]
-    for holder in holders:
-        holder.close()
-    return ports
+    """Loopback ports nobody listens on at this moment, and nobody else is given soon."""
+    found: list[int] = []
+    for port in itertools.islice(_ports, 1200):
+        if len(found) == count:
+            break
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue  # somebody listens there
+        found.append(port)
+    assert len(found) == count, "no port is free"
+    return found
 
 
 def toml(settings: Settings) -> str:

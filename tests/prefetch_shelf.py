@@ -14,11 +14,11 @@ from tests.peer_scripts import Scp
 from tests.scripted_peer import Request
 
 RULE = "quiet_s = 0\n"
-SOON = "retry_count = 1\napplication_timeout_s = 1\n"
+SOON = "retry_count = 1\napplication_timeout_s = 2\n"
 PENDING, SUCCESS = 0xFF00, 0x0000
 # The settings of a gateway that soon gives up on an archive.
 IMPATIENT = {
-    "query_retrieve_scu": {"query_timeout_s": 1, "retrieve_timeout_s": 2},
+    "query_retrieve_scu": {"query_timeout_s": 2, "retrieve_timeout_s": 3},
     "send": {"retry_pause_s": 1},
 }
 
