@@ -8,6 +8,7 @@
 #include <array>
 
 #include "checksum.hpp"
+#include "direct_file.hpp"
 #include "thread.hpp"
 
 namespace scai {
@@ -188,7 +189,7 @@ int FileWriter::write_parts(int descriptor, std::span<const std::byte> first,
         if (put < 0 && errno == EINVAL && direct_) {
             // The file system opened the file but does not take direct writes.
             direct_ = false;
-            if (::fcntl(descriptor, F_SETFL, 0) != 0) return errno;
+            if (const int code = end_direct(descriptor); code != 0) return code;
             continue;
         }
         if (put < 0) return errno;
@@ -200,7 +201,7 @@ int FileWriter::write_parts(int descriptor, std::span<const std::byte> first,
         offset += written;
         if (direct_ && written % page_bytes != 0 && !(first.empty() && second.empty())) {
             // A short write that stops inside a page cannot be continued directly.
-            if (::fcntl(descriptor, F_SETFL, 0) != 0) return errno;
+            if (const int code = end_direct(descriptor); code != 0) return code;
         }
     }
     return 0;
@@ -208,12 +209,7 @@ int FileWriter::write_parts(int descriptor, std::span<const std::byte> first,
 
 int FileWriter::open_file(const SealedFile& file, Descriptor& descriptor) {
     const int flags = O_WRONLY | O_CLOEXEC | (file.name_durable ? 0 : O_CREAT | O_EXCL);
-    if (direct_) {
-        descriptor = Descriptor(::openat(directory_, file.name.c_str(), flags | O_DIRECT, 0600));
-        if (descriptor || errno != EINVAL) return descriptor ? 0 : errno;
-        direct_ = false;
-    }
-    descriptor = Descriptor(::openat(directory_, file.name.c_str(), flags, 0600));
+    descriptor = open_direct(directory_, file.name, flags, direct_);
     return descriptor ? 0 : errno;
 }
 

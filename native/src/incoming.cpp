@@ -1,11 +1,12 @@
 // Looking through incoming/ at a start. See incoming.hpp for what is promised.
 #include "incoming.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <algorithm>
 #include <unordered_set>
+
+#include "directory_names.hpp"
 
 namespace scai {
 
@@ -17,11 +18,8 @@ struct Part {
 };
 
 std::vector<Part> parts_in(int directory, const std::string& path) {
-    const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(path.c_str()), ::closedir);
-    if (!entries) fail("opening " + path);
     std::vector<Part> parts;
-    while (const dirent* entry = ::readdir(entries.get())) {
-        std::string name = entry->d_name;
+    for (std::string& name : names_in(path)) {
         if (!name.ends_with(".part")) continue;
         struct stat status {};
         if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {

@@ -1,15 +1,14 @@
 // Reading and recycling segments; placing inline instances. See journal_format.hpp for the format.
 #include "journal_reader.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <algorithm>
 #include <charconv>
 #include <cstring>
-#include <memory>
 
 #include "checksum.hpp"
+#include "directory_names.hpp"
 #include "exact_read.hpp"
 
 namespace scai {
@@ -51,11 +50,8 @@ std::string free_segment_name(std::uint64_t first_sequence) {
 
 std::vector<SegmentName> list_segments(const std::string& directory,
                                        std::vector<std::string>* free) {
-    const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(directory.c_str()), ::closedir);
-    if (!entries) fail("opening " + directory);
     std::vector<SegmentName> segments;
-    while (const dirent* entry = ::readdir(entries.get())) {
-        const std::string_view name = entry->d_name;
+    for (const std::string& name : names_in(directory)) {
         if (!name.ends_with(".wal")) continue;
         if (name.starts_with("free-")) {
             if (free != nullptr) free->emplace_back(name);
@@ -65,7 +61,7 @@ std::vector<SegmentName> list_segments(const std::string& directory,
         const auto [end, error] =
             std::from_chars(name.data(), name.data() + name.size(), first, 16);
         if (error == std::errc{} && end == name.data() + 16 && name.size() == 20) {
-            segments.push_back({first, std::string(name)});
+            segments.push_back({first, name});
         }
     }
     std::sort(segments.begin(), segments.end(),

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 #include <algorithm>
 #include <cstring>
-#include <new>
 
 #include "checksum.hpp"
 #include "exact_read.hpp"
@@ -42,17 +41,6 @@ bool is_whole(int descriptor, const SealFoot& foot) {
 }
 
 }  // namespace
-
-std::span<std::byte> PageBuffer::zeroed(std::size_t bytes) {
-    bytes = align_up(bytes, page_bytes);
-    if (bytes > bytes_) {
-        memory_.reset(static_cast<std::byte*>(std::aligned_alloc(page_bytes, bytes)));
-        if (!memory_) throw std::bad_alloc();
-        bytes_ = bytes;
-    }
-    std::memset(memory_.get(), 0, bytes);
-    return {memory_.get(), bytes};
-}
 
 std::span<const std::byte> sealed_tail(PageBuffer& buffer, std::span<const std::byte> rest,
                                        std::string_view name, std::uint64_t file_bytes,

@@ -10,8 +10,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -19,6 +17,7 @@
 #include <vector>
 
 #include "base.hpp"
+#include "direct_file.hpp"
 
 namespace scai {
 
@@ -39,20 +38,6 @@ struct SealText {
     std::uint64_t number = 0;
     std::string_view prologue;
     std::span<const std::byte> attributes;
-};
-
-// Memory for direct writes; grows to what was ever needed, which the attributes bound.
-class PageBuffer {
-public:
-    // At least so many whole pages' bytes, zeroed.
-    std::span<std::byte> zeroed(std::size_t bytes);
-
-private:
-    struct Free {
-        void operator()(std::byte* memory) const noexcept { std::free(memory); }
-    };
-    std::unique_ptr<std::byte, Free> memory_;
-    std::size_t bytes_ = 0;
 };
 
 // The last pages of a sealed file: `rest`, the instance's bytes behind its last whole page, and the

@@ -135,7 +135,7 @@ private:
     Recovery recovery_{};
     NameStock names_;
     std::atomic<std::uint64_t> durable_sequence_{0};
-    std::atomic<std::uint64_t> seals_{0};
+    std::uint64_t seals_ = 0;  // the number of the last one
     Completions completions_;
     std::vector<std::byte> dropped_;
     std::vector<std::size_t> ended_;
