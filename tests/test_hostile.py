@@ -274,25 +274,26 @@ def stops_taking(peer: Peer, data: bytes) -> bool:
 
 
 def test_connections_leave_nothing_behind(gateway: Gateway, bystander: Bystander) -> None:
-    """Two thousand connections, aborted and broken off, cost no memory.
+    """Connections, aborted and broken off by the thousand, cost no memory.
 
-    The first two thousand let the collector of cyclic garbage find its level.
+    The collector of cyclic garbage and the allocator's arenas move the level by 1.5 MiB up and
+    down, and a burst may lift it for good. What leaks lifts it each time: 0.75 KiB a connection
+    would keep every level 1 MiB above that of four thousand connections before.
     """
     pid = receiver_pid(gateway)
-
-    def round_of(count: int) -> None:
-        for number in range(count):
+    levels: list[int] = []
+    while len(levels) < 16:
+        for number in range(1000):
             with Peer(gateway.address, timeout=6) as peer:
                 peer.send(hostile_corpus.REQUEST[: 40 + number % 300])
                 if number % 3 == 0:
                     peer.send(b"\xff" * 50)
-
-    round_of(2000)
-    time.sleep(0.3)
-    before = resident_kib(pid)
-    round_of(2000)
-    time.sleep(0.3)
-    assert resident_kib(pid) - before < 4096
+        time.sleep(0.3)
+        levels.append(resident_kib(pid))
+        if len(levels) > 4 and levels[-1] < levels[-5] + 1024:
+            break
+    else:
+        pytest.fail(f"memory grows: {levels} KiB")
     bystander.check()
 
 
