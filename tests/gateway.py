@@ -262,12 +262,13 @@ class Gateway:
     def wait_settled(self, wait_s: float, count: int = 0) -> list[Delivery]:
         """All deliveries, once there are so many and nothing more will happen by itself."""
         moving = {State.WAITING, State.SENDING, State.RETRYING}
-        deadline = time.monotonic() + wait_s
+        begun = time.monotonic()
         while True:
             counts = self.delivery_counts()
             if sum(counts.values()) >= count and not moving & {state for _, state in counts}:
                 return self.deliveries()
-            assert time.monotonic() < deadline, f"not settled: {counts}\n{self.log_tail(10)}"
+            late = time.monotonic() - begun > within(wait_s)
+            assert not late, f"not settled: {counts}\n{self.log_tail(10)}"
             time.sleep(0.05)
 
     def stored_file(self, row: Mapping[str, Any]) -> Path:

@@ -14,6 +14,7 @@ from engine.negotiation import AcceptedAssociation, AcceptedContext
 from engine.store_lane import permit_stores
 from native import _core
 from tests import wire
+from tests.gateway import within
 from tests.spools import SpoolBox, new_intake, pdv
 from workers.reception import reception_of
 
@@ -64,9 +65,10 @@ class ReceptionBox:
 
     def turn_until(self, done: Callable[[], bool], seconds: float = 10.0) -> None:
         """Turns as the event loop would take them, until what is awaited has come."""
-        deadline = time.monotonic() + seconds
+        begun = time.monotonic()
         while not done():
-            assert time.monotonic() < deadline, f"it never came; notices: {self.notices}"
+            late = time.monotonic() - begun > within(seconds)
+            assert not late, f"it never came; notices: {self.notices}"
             if self.is_due(0.05):
                 self.turn()
 

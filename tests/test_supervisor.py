@@ -64,7 +64,7 @@ class Service:
         """How long it took."""
         start = time.monotonic()
         while not condition():  # type: ignore[operator]
-            assert time.monotonic() - start < seconds, self.log.read_text()
+            assert time.monotonic() - start < within(seconds), self.log.read_text()
             time.sleep(0.01)
         return time.monotonic() - start
 
