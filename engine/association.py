@@ -276,15 +276,22 @@ class Association:
         self._exchange = Exchange(accepted)
         self._effects.append(Established(accepted))
         self._effects.append(Send(encode_associate_accept(accept)))
+        # Nearly always a wrong title in the peer's settings, and all it sees is contexts refused.
+        mistaken = accepted.verification_only and accepted.contexts_refused > 0
         self._note(
-            "info",
+            "warning" if mistaken else "info",
             "association_accepted",
             contexts_accepted=len(accepted.contexts),
             contexts_refused=accepted.contexts_refused,
             maximum_length=accepted.peer_maximum_length,
             implementation_class=accepted.peer_implementation_class,
             implementation_version=accepted.peer_implementation_version,
+            **({"text": self._wrong_title()} if mistaken else {}),
         )
+
+    def _wrong_title(self) -> str:
+        own = self._policy.own_ae_title
+        return f"the called AE title is not {own}: all but Verification is refused"
 
     def _reject(self, request: AssociateRequest, error: RejectedError) -> None:
         self._start_artim()

@@ -68,6 +68,7 @@ class AcceptedAssociation:
     called_ae_title: str
     contexts: Mapping[int, AcceptedContext]
     contexts_refused: int
+    verification_only: bool  # for the called title
     peer_maximum_length: int
     peer_implementation_class: str
     peer_implementation_version: str
@@ -103,6 +104,7 @@ def negotiate(
         called_ae_title=called,
         contexts=contexts,
         contexts_refused=len(answers) - len(contexts),
+        verification_only=not storage,
         peer_maximum_length=request.user.maximum_length,
         peer_implementation_class=request.user.implementation_class,
         peer_implementation_version=request.user.implementation_version,

@@ -24,6 +24,7 @@ AGREED = AcceptedAssociation(
     called_ae_title="SCP_AE",
     contexts={CONTEXT: AcceptedContext(wire.CT_IMAGE, wire.EXPLICIT)},
     contexts_refused=0,
+    verification_only=False,
     peer_maximum_length=16378,
     peer_implementation_class="",
     peer_implementation_version="",

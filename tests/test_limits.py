@@ -258,6 +258,9 @@ def test_titles_that_are_not_ours_may_only_verify(gateway: Gateway, stack: ExitS
     assert results.pop(VERIFICATION_CONTEXT) == 0
     assert set(results.values()) == {1}
     assert peer.echo() == 0
+    assert peer.release()
+    said = ("warning", "the called AE title is not SCP_AE: all but Verification is refused")
+    eventually(lambda: said in [(line["level"], line.get("text")) for line in gateway.log()])
 
 
 def test_titles_on_the_lists(start_gateway: Callable[..., Gateway]) -> None:

@@ -38,6 +38,7 @@ def accepted(syntax: str = wire.EXPLICIT, maximum: int = 16378) -> AcceptedAssoc
             CONTEXT: AcceptedContext(CT, syntax),
         },
         contexts_refused=0,
+        verification_only=False,
         peer_maximum_length=maximum,
         peer_implementation_class="",
         peer_implementation_version="",

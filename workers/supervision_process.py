@@ -285,6 +285,9 @@ def _environment() -> dict[str, str]:
 
 
 def _ending(status: int) -> str:
+    if status == -signal.SIGBUS:
+        # What a mapped file gives that is shorter than it says; LMDB maps the index.
+        return "killed by SIGBUS: index/data.mdb is cut short, or the disk cannot read it"
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     return f"exit code {status}"
