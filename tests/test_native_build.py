@@ -13,6 +13,7 @@ import pytest
 
 from engine import limits
 from tests.native import fuzz, sanitized
+from tests.native.seeds import seeds
 from tools import native_stub
 
 FUZZ_SECONDS: Final = 5
@@ -43,11 +44,11 @@ def test_fuzzing_finds_nothing(target: str) -> None:
 def test_what_fuzzing_found_before_stays_mended(target: str) -> None:
     directory = fuzz.CORPUS / target.removesuffix("_fuzz")
     stored = sorted(directory.iterdir()) if directory.is_dir() else []
-    seeds = fuzz.LEARNT / target.removesuffix("_fuzz") / "seeds"
-    seeds.mkdir(parents=True, exist_ok=True)
-    for index, seed in enumerate(fuzz.seeds(target)):
-        (seeds / f"{index:03}").write_bytes(seed)
-    inputs = [*stored, *sorted(seeds.iterdir())]
+    made = fuzz.LEARNT / target.removesuffix("_fuzz") / "seeds"
+    made.mkdir(parents=True, exist_ok=True)
+    for index, seed in enumerate(seeds(target)):
+        (made / f"{index:03}").write_bytes(seed)
+    inputs = [*stored, *sorted(made.iterdir())]
     assert inputs, "no input to begin with"
     result = sanitized.run(built(target), *map(str, inputs), timeout_s=120)
     assert result.returncode == 0, result.stdout[-4000:]

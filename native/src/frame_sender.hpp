@@ -21,7 +21,7 @@ public:
     using Spans = std::span<const std::pair<std::uint64_t, std::uint64_t>>;
 
     // Decodes the frame whose fragments lie there in the file, and sends it by `sender`, whose
-    // outcome it is. `compressed_max`: no frame has more bytes than that.
+    // outcome it is. How long fragments may be together is for the caller to bound.
     DataSetSender::Outcome send(DataSetSender& sender, int descriptor, Spans fragments,
                                 const jpeg::Expected& expected, const DataSetSender::Way& way);
 

@@ -76,6 +76,7 @@ PROGRAMS: Final = {
         Program("jpeg_lossless_fuzz", JPEG, FUZZ),
         Program("tls_session_fuzz", TLS, FUZZ, libraries=("ssl", "crypto")),
         Program("data_set_sender_fuzz", ("data_set_sender",), FUZZ),
+        Program("frame_sender_fuzz", ("frame_sender", "data_set_sender", *JPEG), FUZZ),
         Program("element_run_fuzz", ("element_run",), FUZZ),
         Program("fragments_fuzz", ("fragments",), FUZZ),
         Program("reception_stress_address", RECEPTION, ADDRESS, "reception_stress"),
