@@ -6,6 +6,7 @@ must lose something, or this test would prove nothing.
 """
 
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ class Machine:
 
     def live(self, seconds: float, live_names: bool, torn: bool, ext4: bool = False) -> int:
         """Start, receive for a while, lose power; how many were acknowledged in this life."""
+        self._forget_earlier_lives()
         self.lives += 1
         here = self.directory / f"life-{self.lives}"
         here.mkdir()
@@ -67,6 +69,12 @@ class Machine:
         self.disk = cut.disk(took, live_names, self.random if torn else None)
         self.acknowledged.update(ledger.of(senders))
         return len(ledger.of(senders))
+
+    def _forget_earlier_lives(self) -> None:
+        """They take hundreds of megabytes each; the last one stays, to be looked at."""
+        for number in range(self.lives):
+            shutil.rmtree(self.directory / f"disk-{number}", ignore_errors=True)
+            shutil.rmtree(self.directory / f"life-{number}" / "shadow", ignore_errors=True)
 
     def wake(self) -> Gateway:
         """Power is back; the service starts on what the disk holds, without the shim."""
