@@ -96,8 +96,13 @@ def test_an_association_broken_off_leaves_no_memory(gateway: Gateway) -> None:
 
     for _ in range(5):
         five()
-    before = resident_kib(pid)
-    for _ in range(30):
-        five()
-    assert resident_kib(pid) - before < SLACK_KIB
+    levels = [resident_kib(pid)]
+    for _ in range(4):  # a burst may lift the level once; what leaks lifts it each time
+        for _ in range(30):
+            five()
+        levels.append(resident_kib(pid))
+        if levels[-1] - levels[-2] < SLACK_KIB:
+            break
+    else:
+        pytest.fail(f"memory grows: {levels} KiB")
     assert not list((gateway.data / "store").rglob("1.2.3.dcm"))
