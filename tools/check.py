@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGES: Final = ("engine", "workers", "native", "tools")
 BUILD_COMMAND: Final = f'{sys.executable} -m pip install -e ".[dev]"'
 # No step may hang a build for ever; the whole is to stay below fifteen minutes without the long
-# proofs, which come to half an hour by themselves.
+# proofs, which take twenty minutes by themselves.
 STEP_SECONDS_MAX: Final = 1200
 PROOFS_SECONDS_MAX: Final = 5400
 
