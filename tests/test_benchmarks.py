@@ -26,6 +26,7 @@ from benchmarks.load_wire import image_of
 from benchmarks.lossless_jpeg import encode
 from benchmarks.native_build import program
 from benchmarks.peers import free_ports
+from tests.gateway import within
 
 ROOT = Path(__file__).parent.parent
 
@@ -176,7 +177,7 @@ def test_a_fixed_rate_is_kept_and_the_server_is_watched(tmp_path: Path) -> None:
         assert load_watch.process_listening(port) == pid
         assert pid in load_watch.tree(pid)
     assert figures["instances"] == 50
-    assert 0.45 < figures["seconds"] < 5
+    assert 0.45 < figures["seconds"] < within(5)
     assert watch.resident_peak > 100_000
     files = list(tmp_path.iterdir())
     assert [file.stat().st_size for file in files] == [image.wire_bytes] * 50
