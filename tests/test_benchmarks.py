@@ -25,8 +25,7 @@ from benchmarks.load_result import evaluate
 from benchmarks.load_wire import image_of
 from benchmarks.lossless_jpeg import encode
 from benchmarks.native_build import program
-from benchmarks.peers import free_ports
-from tests.gateway import within
+from tests.gateway import free_ports, within
 
 ROOT = Path(__file__).parent.parent
 

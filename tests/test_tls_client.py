@@ -6,9 +6,8 @@ import os
 import socket
 import ssl
 import subprocess
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +23,7 @@ from engine.tls_material import load_material
 from engine.tls_profiles import PROFILES, Profile
 from tests import certificates
 from tests.certificates import bad, good, intermediate, issue, peer, root
+from tests.gateway import eventually, free_ports
 from tests.openssl_server import ANYTHING, negotiated, openssl_server, root_file
 
 _names = sorted(PROFILES)
@@ -253,13 +253,12 @@ def test_the_key_is_on_no_disk_and_enciphered_where_it_is(
 def storescp(directory: Path, *options: str) -> Iterator[int]:
     """DCMTK's, with client authentication."""
     key, chain = peer().pem_files(directory, "scp")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+    (port,) = free_ports(1)
     command = ["/usr/bin/storescp", "-od", str(directory), "+tls", str(key), str(chain), "-pw"]
     command += ["+cf", str(root_file(directory)), *options, str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as scp:
         try:
-            wait_for(lambda: listens(port))
+            eventually(lambda: listens(port), 10, "storescp listens")
             yield port
         finally:
             scp.kill()
@@ -271,13 +270,6 @@ def listens(port: int) -> bool:
     except ConnectionRefusedError:
         return False
     return True
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def echo(made: ssl.SSLContext, port: int) -> int | None:
