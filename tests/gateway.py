@@ -323,6 +323,23 @@ def resident_kib(pid: int, kind: str = "RssAnon") -> int:
     raise AssertionError(f"no {kind} for {pid}")
 
 
+def assert_memory_settles(
+    pid: int, burst: Callable[[], object], rounds: int, back: int, slack_kib: int
+) -> None:
+    """After one of the bursts a process has hardly more than so many bursts `back`.
+
+    The collector of cyclic garbage and the allocator's arenas move the level up and down, and a
+    burst may lift it for good. What leaks lifts it each time.
+    """
+    levels: list[int] = []
+    for _ in range(rounds):
+        burst()
+        levels.append(resident_kib(pid))
+        if len(levels) > back and levels[-1] < levels[-1 - back] + slack_kib:
+            return
+    raise AssertionError(f"memory grows: {levels} KiB")
+
+
 def within(seconds: float) -> float:
     """So long it may take here and now: more where more wants to run than there are processors."""
     return seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))

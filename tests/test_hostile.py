@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import hostile_corpus, hostile_messages, wire
-from tests.gateway import Gateway, eventually, resident_kib, within
+from tests.gateway import Gateway, assert_memory_settles, eventually, within
 from tests.hostile_corpus import Abort, Accept, Answer, Close, Reject, Row, Status
 from tests.peer import Peer, PeerClosedError
 from tests.tap import data_set_of_file
@@ -276,24 +276,19 @@ def stops_taking(peer: Peer, data: bytes) -> bool:
 def test_connections_leave_nothing_behind(gateway: Gateway, bystander: Bystander) -> None:
     """Connections, aborted and broken off by the thousand, cost no memory.
 
-    The collector of cyclic garbage and the allocator's arenas move the level by 1.5 MiB up and
-    down, and a burst may lift it for good. What leaks lifts it each time: 0.75 KiB a connection
-    would keep every level 1 MiB above that of four thousand connections before.
+    The level moves by 1.5 MiB up and down; 0.75 KiB left behind by each connection would keep
+    every level 1 MiB above that of four thousand connections before.
     """
-    pid = receiver_pid(gateway)
-    levels: list[int] = []
-    while len(levels) < 16:
+
+    def a_thousand() -> None:
         for number in range(1000):
             with Peer(gateway.address, timeout=6) as peer:
                 peer.send(hostile_corpus.REQUEST[: 40 + number % 300])
                 if number % 3 == 0:
                     peer.send(b"\xff" * 50)
         time.sleep(0.3)
-        levels.append(resident_kib(pid))
-        if len(levels) > 4 and levels[-1] < levels[-5] + 1024:
-            break
-    else:
-        pytest.fail(f"memory grows: {levels} KiB")
+
+    assert_memory_settles(receiver_pid(gateway), a_thousand, rounds=16, back=4, slack_kib=1024)
     bystander.check()
 
 

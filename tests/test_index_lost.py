@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests import samples
 from tests.gateway import Gateway, eventually
-from tests.test_interop import run
+from tests.test_interop import store
 
 
 def test_an_index_cut_short_is_named_and_made_anew(gateway: Gateway, tmp_path: Path) -> None:
@@ -18,11 +18,11 @@ def test_an_index_cut_short_is_named_and_made_anew(gateway: Gateway, tmp_path: P
     ]
     early, late = ones[:4], ones[4:]
     uids = {one.sop_instance for one in ones}
-    store(gateway, [one.path for one in early])
+    store(gateway, *(one.path for one in early))
     assert set(gateway.find()) == {one.sop_instance for one in early}
 
     os.truncate(gateway.data / "index" / "data.mdb", 8192)  # what tells where the tables are
-    store(gateway, [one.path for one in late])
+    store(gateway, *(one.path for one in late))
 
     def ended() -> bool:
         return any(
@@ -38,9 +38,3 @@ def test_an_index_cut_short_is_named_and_made_anew(gateway: Gateway, tmp_path: P
     gateway.command("verify", "--repair")
     assert gateway.command("verify", "--content").returncode == 0
     assert set(gateway.find()) == uids
-
-
-def store(gateway: Gateway, paths: list[Path]) -> None:
-    """By DCMTK; each is acknowledged."""
-    arguments = ("-xe", "-aec", "SCP_AE", "localhost", str(gateway.port))
-    run("/usr/bin/storescu", *arguments, *map(str, paths))

@@ -39,6 +39,12 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return answer
 
 
+def store(gateway: Gateway, *paths: str | Path) -> None:
+    """By DCMTK, as explicit VR; each is acknowledged."""
+    address = ("-aec", "SCP_AE", "localhost", str(gateway.port))
+    run("/usr/bin/storescu", "-xe", *address, *paths)
+
+
 def assert_stored(
     gateway: Gateway, sent: dict[str, bytes], expected: dict[str, tuple[str, ...]]
 ) -> None:

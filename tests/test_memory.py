@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import wire
-from tests.gateway import Gateway, resident_kib
+from tests.gateway import Gateway, assert_memory_settles, resident_kib
 from tests.peer import Peer
 
 pytestmark = pytest.mark.process
@@ -77,7 +77,6 @@ def test_two_gibibytes(gateway: Gateway) -> None:
 
 def test_an_association_broken_off_leaves_no_memory(gateway: Gateway) -> None:
     """Again and again half an instance: the ring is used anew, nothing piles up."""
-    pid = receiver(gateway)
 
     def half() -> None:
         with Peer(gateway.address, timeout=30) as peer:
@@ -94,15 +93,13 @@ def test_an_association_broken_off_leaves_no_memory(gateway: Gateway) -> None:
         for thread in threads:
             thread.join()
 
-    for _ in range(5):
-        five()
-    levels = [resident_kib(pid)]
-    for _ in range(4):  # a burst may lift the level once; what leaks lifts it each time
+    def a_hundred_and_fifty() -> None:
         for _ in range(30):
             five()
-        levels.append(resident_kib(pid))
-        if levels[-1] - levels[-2] < SLACK_KIB:
-            break
-    else:
-        pytest.fail(f"memory grows: {levels} KiB")
+
+    for _ in range(5):
+        five()
+    assert_memory_settles(
+        receiver(gateway), a_hundred_and_fifty, rounds=5, back=1, slack_kib=SLACK_KIB
+    )
     assert not list((gateway.data / "store").rglob("1.2.3.dcm"))

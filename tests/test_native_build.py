@@ -13,7 +13,6 @@ import pytest
 
 from engine import limits
 from tests.native import fuzz, sanitized
-from tests.native.seeds import seeds
 from tools import native_stub
 
 FUZZ_SECONDS: Final = 5
@@ -44,11 +43,7 @@ def test_fuzzing_finds_nothing(target: str) -> None:
 def test_what_fuzzing_found_before_stays_mended(target: str) -> None:
     directory = fuzz.CORPUS / target.removesuffix("_fuzz")
     stored = sorted(directory.iterdir()) if directory.is_dir() else []
-    made = fuzz.LEARNT / target.removesuffix("_fuzz") / "seeds"
-    made.mkdir(parents=True, exist_ok=True)
-    for index, seed in enumerate(seeds(target)):
-        (made / f"{index:03}").write_bytes(seed)
-    inputs = [*stored, *sorted(made.iterdir())]
+    inputs = [*stored, *sorted(fuzz.made_inputs(target).iterdir())]
     assert inputs, "no input to begin with"
     result = sanitized.run(built(target), *map(str, inputs), timeout_s=120)
     assert result.returncode == 0, result.stdout[-4000:]

@@ -24,6 +24,7 @@ from engine.scu_failure import FailureKind
 from tests import wire
 from tests.gateway import eventually, free_ports
 from tests.peer_scripts import Scp
+from tests.receivers import is_listening
 from tests.scripted_peer import Link, ScriptedPeer
 from tests.tap import data_set_of_file
 from workers import scu_transport
@@ -196,12 +197,7 @@ def run_storescp(directory: Path, *options: str) -> tuple[subprocess.Popen[bytes
     (port,) = free_ports(1)
     command = ["/usr/bin/storescp", "-od", str(directory), *options, str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def listens() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    eventually(listens, what="storescp listens")
+    eventually(lambda: is_listening(port), what="storescp listens")
     return process, port
 
 

@@ -3,7 +3,6 @@ and against DCMTK's storescp in each of its profiles."""
 
 import base64
 import os
-import socket
 import ssl
 import subprocess
 import warnings
@@ -25,6 +24,7 @@ from tests import certificates
 from tests.certificates import bad, good, intermediate, issue, peer, root
 from tests.gateway import eventually, free_ports
 from tests.openssl_server import ANYTHING, negotiated, openssl_server, root_file
+from tests.receivers import is_listening
 
 _names = sorted(PROFILES)
 _tls12 = {
@@ -258,18 +258,10 @@ def storescp(directory: Path, *options: str) -> Iterator[int]:
     command += ["+cf", str(root_file(directory)), *options, str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as scp:
         try:
-            eventually(lambda: listens(port), 10, "storescp listens")
+            eventually(lambda: is_listening(port), 10, "storescp listens")
             yield port
         finally:
             scp.kill()
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def echo(made: ssl.SSLContext, port: int) -> int | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests import samples
 from tests.gateway import Gateway
-from tests.test_interop import run
+from tests.test_interop import store
 
 
 def test_verify_while_the_service_runs(gateway: Gateway, tmp_path: Path) -> None:
@@ -13,8 +13,7 @@ def test_verify_while_the_service_runs(gateway: Gateway, tmp_path: Path) -> None
         samples.clone(samples.sample("ct-explicit"), tmp_path / f"{number}.dcm")
         for number in range(4)
     ]
-    paths = [str(one.path) for one in ones]
-    run("/usr/bin/storescu", "-xe", "-aec", "SCP_AE", "localhost", str(gateway.port), *paths)
+    store(gateway, *(one.path for one in ones))
     rows = gateway.find()
     assert len(rows) == len(ones)
     agreed = gateway.command("verify", "--content")
@@ -31,7 +30,7 @@ def test_verify_while_the_service_runs(gateway: Gateway, tmp_path: Path) -> None
     assert set(gateway.find()) == {one.sop_instance for one in ones[1:]}
     assert gateway.command("verify", "--content").returncode == 0
 
-    run("/usr/bin/storescu", "-xe", "-aec", "SCP_AE", "localhost", str(gateway.port), paths[0])
+    store(gateway, ones[0].path)
     assert set(gateway.find()) == {one.sop_instance for one in ones}
     assert gateway.command("verify", "--content").returncode == 0
 

@@ -31,15 +31,6 @@ void put_part(Bytes& to, std::span<const std::byte> part, std::size_t fragment_m
     } while (!part.empty());
 }
 
-void take_over(int socket, Bytes& arrived) {
-    std::byte piece[4096];
-    for (;;) {
-        const ssize_t count = ::recv(socket, piece, sizeof piece, MSG_DONTWAIT);
-        if (count <= 0) return;
-        arrived.insert(arrived.end(), piece, piece + count);
-    }
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -58,7 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto flush = [&] {
         if (!lent) {
             FUZZ_CLAIM(sender.flush(way) == scai::DataSetSender::Outcome::sent);
-            take_over(theirs.get(), arrived);
+            fuzzing::take_over(theirs.get(), arrived);
             return;
         }
         const auto bytes = sender.staged();
@@ -88,7 +79,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             if (!piece.empty()) std::memcpy(alone.get(), piece.data(), piece.size());
             FUZZ_CLAIM(sender.send({alone.get(), piece.size()}, way) ==
                        scai::DataSetSender::Outcome::sent);
-            take_over(theirs.get(), arrived);
+            fuzzing::take_over(theirs.get(), arrived);
             continue;
         }
         for (std::span<const std::byte> left = piece; !left.empty();) {
@@ -103,7 +94,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         flush();
     } else {
         FUZZ_CLAIM(sender.complete(way) == scai::DataSetSender::Outcome::sent);
-        take_over(theirs.get(), arrived);
+        fuzzing::take_over(theirs.get(), arrived);
     }
     put_part(expected, command, (pdu_bytes_max - 6) & ~std::size_t{1}, true);
     put_part(expected, whole, (pdu_bytes_max - 6) & ~std::size_t{1}, false);

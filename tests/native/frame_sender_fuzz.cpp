@@ -61,20 +61,15 @@ Spans lay(int file, const Bytes& stream, fuzzing::Random& random, std::uint64_t&
 
 // The data set behind a command of one PDU.
 Bytes arrived(int socket, std::size_t command_pdu) {
-    Bytes stream(2 * image_bytes_max);
-    std::size_t size = 0;
-    for (;;) {
-        const ssize_t count =
-            ::recv(socket, stream.data() + size, stream.size() - size, MSG_DONTWAIT);
-        if (count <= 0) break;
-        size += static_cast<std::size_t>(count);
-    }
+    std::vector<std::byte> taken;
+    fuzzing::take_over(socket, taken);
+    const auto* const stream = reinterpret_cast<const std::uint8_t*>(taken.data());
     Bytes data;
-    for (std::size_t at = command_pdu; at < size;) {
-        FUZZ_CLAIM(at + 12 <= size && stream[at] == 4);
+    for (std::size_t at = command_pdu; at < taken.size();) {
+        FUZZ_CLAIM(at + 12 <= taken.size() && stream[at] == 4);
         const std::size_t length = stream[at + 4] << 8 | stream[at + 5];
-        FUZZ_CLAIM(length >= 6 && length <= pdu_bytes_max && at + 6 + length <= size);
-        data.insert(data.end(), &stream[at + 12], &stream[at + 6] + length);
+        FUZZ_CLAIM(length >= 6 && length <= pdu_bytes_max && at + 6 + length <= taken.size());
+        data.insert(data.end(), stream + at + 12, stream + at + 6 + length);
         at += 6 + length;
     }
     return data;

@@ -1,7 +1,7 @@
 """Feeds the native layer invented input: `python -m tests.native.fuzz --seconds 60 [TARGET ...]`.
 
-Begins with the inputs under `corpus/` (found by earlier runs) and the hostile ones the tests know,
-keeps what it learns under `build/fuzz`, and ends with status 1 and the path of the input when a
+Begins with the inputs under `corpus/` (found by earlier runs) and those that seeds.py makes, keeps
+what it learns under `build/fuzz`, and ends with status 1 and the path of the input when a
 claim of a target or a sanitizer fails. `--keep` adds the smallest covering set to `corpus/`.
 """
 
@@ -20,15 +20,22 @@ INPUT_BYTES_MAX: Final = 4096
 KEPT_INPUTS_MAX: Final = 40  # a corpus is for a start, not an archive
 
 
+def made_inputs(target: str) -> Path:
+    """The directory of the inputs of seeds.py, written anew."""
+    made = LEARNT / target.removesuffix("_fuzz") / "made"
+    made.mkdir(parents=True, exist_ok=True)
+    for index, seed in enumerate(seeds(target)):
+        (made / f"{index:03}").write_bytes(seed)
+    return made
+
+
 def fuzz(target: str, seconds: int, generation: int = 0) -> subprocess.CompletedProcess[str]:
     """One run. `generation` 0 takes a random beginning, any other a repeatable one."""
     binary = sanitized.build(target)
     short = target.removesuffix("_fuzz")
-    learnt, made, found = (LEARNT / short / name for name in ("learnt", "made", "found"))
-    for directory in (learnt, made, found):
+    learnt, found = (LEARNT / short / name for name in ("learnt", "found"))
+    for directory in (learnt, found):
         directory.mkdir(parents=True, exist_ok=True)
-    for index, seed in enumerate(seeds(target)):
-        (made / f"{index:03}").write_bytes(seed)
     stored = [CORPUS / short] if (CORPUS / short).is_dir() else []
     dictionary = CORPUS / f"{short}.dict"
     return sanitized.run(
@@ -39,7 +46,7 @@ def fuzz(target: str, seconds: int, generation: int = 0) -> subprocess.Completed
         f"-artifact_prefix={found}/",
         *("-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1", "-close_fd_mask=1"),
         *([f"-dict={dictionary}"] if dictionary.exists() else []),
-        *map(str, [learnt, made, *stored]),
+        *map(str, [learnt, made_inputs(target), *stored]),
         timeout_s=seconds + 120,
     )
 

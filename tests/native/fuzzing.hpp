@@ -2,6 +2,7 @@
 // in memory, so that the address sanitizer sees a read of one byte too many.
 #pragma once
 
+#include <sys/socket.h>
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +34,16 @@ void in_pieces(std::span<const std::byte> data, NextSize next_size, Take take) {
         std::memcpy(piece.get(), data.data(), size);
         take(std::span<const std::byte>(piece.get(), size));
         data = data.subspan(size);
+    }
+}
+
+// All that lies ready in a socket, behind what has arrived before.
+inline void take_over(int socket, std::vector<std::byte>& arrived) {
+    std::byte piece[4096];
+    for (;;) {
+        const ssize_t count = ::recv(socket, piece, sizeof piece, MSG_DONTWAIT);
+        if (count <= 0) return;
+        arrived.insert(arrived.end(), piece, piece + count);
     }
 }
 
