@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks import synthetic_archive as archive
 from benchmarks.conftest import Guard
-from engine.index_batch import Batch
-from engine.index_writer import IndexWriter
-from engine.query import Query, QueryLevel, find
+from engine.index.batch import Batch
+from engine.index.query import Query, QueryLevel, find
+from engine.index.writer import IndexWriter
 
 INSTANCES = 5000
 BATCH = 250

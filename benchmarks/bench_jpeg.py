@@ -9,7 +9,7 @@ import pytest
 from benchmarks.compare_jpeg import slice_with_noise
 from benchmarks.conftest import Guard
 from native import _core
-from tests.jpeg_encoder import Form, encode
+from tests.material.jpeg_encoder import Form, encode
 
 FRAMES = 8
 

@@ -7,10 +7,10 @@ import pytest
 from benchmarks.conftest import Guard
 from benchmarks.instances import make
 from benchmarks.load_wire import Image, image_of
-from engine.attributes import WANTED_TAGS
+from engine.dictionary.attributes import WANTED_TAGS
 from engine.limits import attribute_bytes_max, attributes_bytes_max
 from native import _core
-from tests.spools import SpoolBox, new_intake
+from tests.rigs.spools import SpoolBox, new_intake
 
 INSTANCES = 16
 

@@ -4,10 +4,10 @@ import ipaddress
 
 from benchmarks.conftest import Guard
 from benchmarks.load_wire import associate_request, store_request
-from engine.associate import decode_associate_request, encode_associate_accept
-from engine.config_contexts import DEFAULT_CONTEXTS
-from engine.dimse import Request, encode_pdus, encode_response, store_refusal
-from engine.negotiation import AcceptorPolicy, negotiate
+from engine.dictionary.contexts import DEFAULT_CONTEXTS
+from engine.dimse.commands import Request, encode_pdus, encode_response, store_refusal
+from engine.upper_layer.negotiation import AcceptorPolicy, negotiate
+from engine.upper_layer.pdus import decode_associate_request, encode_associate_accept
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -11,7 +11,7 @@ from benchmarks.conftest import Guard
 from benchmarks.instances import make
 from benchmarks.load_wire import image_of
 from native import _core
-from tests.spools import HEAD, SpoolBox, new_intake
+from tests.rigs.spools import HEAD, SpoolBox, new_intake
 
 
 def store(box: SpoolBox, stream: bytes) -> None:

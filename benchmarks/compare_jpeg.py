@@ -21,7 +21,7 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames
 
 from native import _core
-from tests.jpeg_encoder import Form, encode
+from tests.material.jpeg_encoder import Form, encode
 
 SECONDS_PER_TURN: Final = 0.004
 REAL_FILES: Final = ("JPEG-LL.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm", "SC_rgb_jpeg_gdcm.dcm")

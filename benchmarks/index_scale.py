@@ -21,11 +21,11 @@ import orjson
 
 from benchmarks import synthetic_archive as archive
 from benchmarks.plot import PlotError, plot_index
-from engine.index import IndexReader
-from engine.index_batch import Batch
-from engine.index_writer import IndexWriter
+from engine.index.batch import Batch
+from engine.index.environment import IndexReader
+from engine.index.query import Query, QueryLevel, find
+from engine.index.writer import IndexWriter
 from engine.limits import index_batch_max
-from engine.query import Query, QueryLevel, find
 
 _FINDS: Final = 2000
 _SLOW_FINDS_SECONDS: Final = 5.0  # a kind of find is measured for at most so long

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.instances import INSTANCE_DIGITS, SERIES_DIGITS, STUDY_DIGITS, Instance, make
-from engine.part10 import part10_head
+from engine.files.part10 import part10_head
 
 SERIES_INSTANCES = 100
 

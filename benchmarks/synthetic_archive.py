@@ -8,9 +8,9 @@ in an archive, so that the index's secondary keys have work to do.
 from collections.abc import Iterator
 from typing import Final
 
-from engine.arrival import Arrival
-from engine.attributes import BY_KEYWORD, write_row
-from engine.index_batch import Entry
+from engine.dictionary.attributes import BY_KEYWORD, write_row
+from engine.files.arrival import Arrival
+from engine.index.batch import Entry
 
 STUDY_INSTANCES: Final = 250
 SERIES_INSTANCES: Final = 100

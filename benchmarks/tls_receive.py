@@ -30,14 +30,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from benchmarks.instances import make
 from benchmarks.native_build import program
 from engine import limits
-from engine.tls_profiles import PROFILES
+from engine.tls.profiles import PROFILES
 from native import _core
-from tests import certificates, wire
-from tests.gateway import Gateway, free_ports
-from tests.peer import Peer
-from tests.secured import SecuredGateway, SecuredPeer
-from tests.spools import SpoolBox, new_intake
-from workers.tls_handover import Secured
+from tests.material import certificates, wire
+from tests.material.waiting import free_ports
+from tests.peers.peer import Peer
+from tests.rigs.gateway import Gateway
+from tests.rigs.secured import SecuredGateway, SecuredPeer
+from tests.rigs.spools import SpoolBox, new_intake
+from workers.frame.tls_handover import Secured
 
 _SUITE: Final = "TLS_AES_128_GCM_SHA256"
 

@@ -51,6 +51,11 @@ class PeerError(Exception):
         self.source = source
 
 
+def invalid(text: str) -> PeerError:
+    """A defect of a PDU's content."""
+    return PeerError(text, AbortReason.INVALID_PARAMETER_VALUE)
+
+
 class RejectedError(Exception):
     """An association that is refused; `rejection` is what the peer is told."""
 

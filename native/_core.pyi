@@ -6,91 +6,16 @@ from typing import Any, Final, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-LAYOUT_VERSION: Final[int]
+# --- base
+def crc32c(data: bytes, seed: int = 0) -> int: ...
 
-# What Intake.receive() and Intake.feed() answer.
-RECEIVED_EVENT: Final[int]  # an event lies ready: call next_event() until it returns None
-RECEIVED_AGAIN: Final[int]  # the socket has no more bytes now
-RECEIVED_BUDGET: Final[int]  # the turn's budget is used up; call again on the next turn
-RECEIVED_FULL: Final[int]  # the ring is full; call again after a SPACE completion
-RECEIVED_END: Final[int]  # the peer closed its side
-RECEIVED_BROKEN: Final[int]  # what came is not to be trusted; TlsSession.fault says why
-
-# The first field of what Intake.next_event() returns.
-EVENT_PDU: Final[int]  # (EVENT_PDU, pdu_type, body: bytes) any PDU but P-DATA-TF
-EVENT_COMMAND: Final[int]  # (EVENT_COMMAND, context_id, command_set: bytes)
-EVENT_DATASET: Final[int]  # (EVENT_DATASET, context_id, data_set_bytes: int) the last fragment came
-EVENT_FAULT: Final[int]  # (EVENT_FAULT, abort_reason, text: str) the stream is dead
-
+# --- spool: rings, files and the journal
 # The kinds of completion of a Spool.
 COMPLETION_STORED: Final[int]  # the instance survives a power cut (or a crash, if not durable)
 COMPLETION_FAILED: Final[int]  # errno says why; nothing of it remains
 COMPLETION_SPACE: Final[int]  # a full ring has room again
 COMPLETION_FREE: Final[int]  # a cancelled slot is empty and may be used again
 COMPLETION_SETTLED: Final[int]  # the journal has what settle() asked for, or errno says why not
-
-class Intake:
-    """One connection's inbound bytes: cuts PDUs and PDVs, lands data-set fragments in a ring.
-    Resumable at any byte. Before attach() it takes association PDUs only, and holds few bytes."""
-
-    def __init__(
-        self,
-        associate_bytes_max: int,
-        command_bytes_max: int,
-        pdata_bytes_max: int,
-        pdata_bytes_advertised: int,
-    ) -> None: ...
-    def attach(self, spool: Spool, slot: int) -> None:
-        """The association is accepted: P-DATA-TF is legal from now on, data goes to `slot`."""
-
-    def expect_command(self) -> None:
-        """The next message begins with a command (the state after attach())."""
-
-    def expect_data(self, context_id: int) -> None:
-        """A data set follows on this context; Spool.begin() or Spool.discard() came before."""
-
-    def permit_store(
-        self,
-        context_id: int,
-        sop_class: bytes,
-        explicit_vr: bool,
-        head_before: bytes,
-        head_group_length: int,
-        head_between: bytes,
-        head_after: bytes,
-        arrival_before: bytes,
-        arrival_middle: bytes,
-        arrival_after: bytes,
-        response_sop_class: bytes,
-    ) -> None:
-        """Regular C-STORE-RQs on this context are begun without an event (engine/store_lane.py)."""
-
-    def reveal_store(self) -> tuple[int, bytes, int, bool] | None:
-        """Take over the store begun without an event, as if its events had been told:
-        (context_id, command_set, data_set_bytes, whether the data set has ended)."""
-
-    def finish_store(self) -> tuple[bytes, str, int, int] | None:
-        """It is durable: (the response's PDU, SOP instance UID, when it began and when its data set
-        ended in time.monotonic_ns())."""
-
-    def receive(self, source: int | TlsSession, budget: int) -> int:
-        """Read and cut until there is an event, no bytes, no room, or `budget` bytes are read.
-        `source` is a socket's descriptor, or the secured session upon one."""
-
-    def feed(self, data: bytes) -> int:
-        """As receive(), from memory: takes all of `data`, keeping what it may not cut yet."""
-    def next_event(
-        self,
-    ) -> tuple[int, int, bytes] | tuple[int, int, int] | tuple[int, int, str] | None: ...
-    @property
-    def received_bytes(self) -> int: ...
-    @property
-    def copied_bytes(self) -> int:
-        """Data-set bytes that had to be copied since they did not come where they were expected."""
-
-    @property
-    def pdata_pdus_oversized(self) -> int:
-        """P-DATA-TF PDUs longer than the limit advertised but within the tolerated one."""
 
 def ring_segment_bytes(slots: int, ring_bytes: int) -> int:
     """How large the shared-memory segment behind a Spool's `ring_descriptor` must be."""
@@ -163,12 +88,142 @@ class Spool:
     def close(self) -> None:
         """Finish what is committed, stop the threads, release the lock."""
 
+class JournalReader:
+    """Reads a journal's records in order, from another process than its writer's."""
+
+    def __init__(self, journal_directory: str, next_sequence: int) -> None:
+        """`next_sequence` 0: begin with the oldest record there is."""
+
+    def read(
+        self, durable_sequence: int, count: int
+    ) -> list[tuple[int, bytes, bytes, str, int, int, int]]:
+        """At most `count` records, none above `durable_sequence`:
+        (sequence, prologue, attributes, incoming_name, file_bytes, file_crc32c, inline_offset).
+        `incoming_name` is empty for an inline instance; `inline_offset` is then the position of
+        its Part-10 bytes in the current segment, good until the next read(). `attributes` is a
+        row of {u16 group, u16 element, u16 length, bytes}, little endian, in tag order.
+        A record is only whole if its checksum holds; reading stops before one that is not.
+        """
+
+    def place_inline(self, inline_offset: int, file_bytes: int, path: str, durable: bool) -> None:
+        """Create or replace `path` in one step with an inline instance's bytes, or OSError."""
+
+    def release(self, before_sequence: int) -> int:
+        """Give segments that end before this sequence back to the writer; how many."""
+
+    @property
+    def next_sequence(self) -> int: ...
+
+def adopt_sealed(
+    journal_directory: str,
+    segment_bytes: int,
+    segments_max: int,
+    durable: bool,
+    incoming_directory: str,
+) -> int:
+    """Give sealed files their records in a journal that nobody writes any more; how many."""
+
+def journal_last_sequence(journal_directory: str) -> int:
+    """The last whole record's sequence of a journal that nobody writes; 0 when there is none."""
+
+def scan_tags(
+    data: bytes,
+    explicit_vr: bool,
+    wanted_tags: Sequence[int],
+    attribute_bytes_max: int,
+    attributes_bytes_max: int,
+    chunk_bytes: int = 0,
+) -> tuple[bytes, int]:
+    """Index attributes of a data set in memory: (row as in JournalReader.read, outcome).
+    Outcome 0: the head was read to its end; 1: malformed, what came before is returned; 2: more
+    bytes were needed. `chunk_bytes` > 0 feeds it in pieces of that size (the same result).
+    """
+
+# --- reception: the bytes of connections
+# What Intake.receive() and Intake.feed() answer.
+RECEIVED_EVENT: Final[int]  # an event lies ready: call next_event() until it returns None
+RECEIVED_AGAIN: Final[int]  # the socket has no more bytes now
+RECEIVED_BUDGET: Final[int]  # the turn's budget is used up; call again on the next turn
+RECEIVED_FULL: Final[int]  # the ring is full; call again after a SPACE completion
+RECEIVED_END: Final[int]  # the peer closed its side
+RECEIVED_BROKEN: Final[int]  # what came is not to be trusted; TlsSession.fault says why
+
+# The first field of what Intake.next_event() returns.
+EVENT_PDU: Final[int]  # (EVENT_PDU, pdu_type, body: bytes) any PDU but P-DATA-TF
+EVENT_COMMAND: Final[int]  # (EVENT_COMMAND, context_id, command_set: bytes)
+EVENT_DATASET: Final[int]  # (EVENT_DATASET, context_id, data_set_bytes: int) the last fragment came
+EVENT_FAULT: Final[int]  # (EVENT_FAULT, abort_reason, text: str) the stream is dead
+
 # The kinds of notice of a Reception, and what each carries.
 NOTICE_RECEIVED: Final[int]  # RECEIVED_EVENT, RECEIVED_END or RECEIVED_BROKEN
 NOTICE_STORED: Final[int]  # the file's bytes; a store of the caller's is durable
 NOTICE_FAILED: Final[int]  # errno; nothing of the instance remains, the caller answers
 NOTICE_UNSENT: Final[int]  # bytes of an answer that the socket does not take
 NOTICE_FREED: Final[int]  # a slot whose association has ended
+
+class Intake:
+    """One connection's inbound bytes: cuts PDUs and PDVs, lands data-set fragments in a ring.
+    Resumable at any byte. Before attach() it takes association PDUs only, and holds few bytes."""
+
+    def __init__(
+        self,
+        associate_bytes_max: int,
+        command_bytes_max: int,
+        pdata_bytes_max: int,
+        pdata_bytes_advertised: int,
+    ) -> None: ...
+    def attach(self, spool: Spool, slot: int) -> None:
+        """The association is accepted: P-DATA-TF is legal from now on, data goes to `slot`."""
+
+    def expect_command(self) -> None:
+        """The next message begins with a command (the state after attach())."""
+
+    def expect_data(self, context_id: int) -> None:
+        """A data set follows on this context; Spool.begin() or Spool.discard() came before."""
+
+    def permit_store(
+        self,
+        context_id: int,
+        sop_class: bytes,
+        explicit_vr: bool,
+        head_before: bytes,
+        head_group_length: int,
+        head_between: bytes,
+        head_after: bytes,
+        arrival_before: bytes,
+        arrival_middle: bytes,
+        arrival_after: bytes,
+        response_sop_class: bytes,
+    ) -> None:
+        """Regular C-STORE-RQs on this context are begun without an event
+        (engine/association/store_lane.py)."""
+
+    def reveal_store(self) -> tuple[int, bytes, int, bool] | None:
+        """Take over the store begun without an event, as if its events had been told:
+        (context_id, command_set, data_set_bytes, whether the data set has ended)."""
+
+    def finish_store(self) -> tuple[bytes, str, int, int] | None:
+        """It is durable: (the response's PDU, SOP instance UID, when it began and when its data set
+        ended in time.monotonic_ns())."""
+
+    def receive(self, source: int | TlsSession, budget: int) -> int:
+        """Read and cut until there is an event, no bytes, no room, or `budget` bytes are read.
+        `source` is a socket's descriptor, or the secured session upon one."""
+
+    def feed(self, data: bytes) -> int:
+        """As receive(), from memory: takes all of `data`, keeping what it may not cut yet."""
+    def next_event(
+        self,
+    ) -> tuple[int, int, bytes] | tuple[int, int, int] | tuple[int, int, str] | None: ...
+    @property
+    def received_bytes(self) -> int: ...
+    @property
+    def copied_bytes(self) -> int:
+        """Data-set bytes that had to be copied since they did not come where they were expected."""
+
+    @property
+    def pdata_pdus_oversized(self) -> int:
+        """P-DATA-TF PDUs longer than the limit advertised but within the tolerated one."""
 
 class Reception:
     """A receiver's connections while there is nothing out of the ordinary about them.
@@ -243,51 +298,12 @@ class Inlet:
         """Go on reading after a notice, as Intake.receive() does, within the turn's budget. What
         this ends short of goes on by itself, but for RECEIVED_EVENT, _END and _BROKEN."""
 
-    def hold(self) -> None:
-        """Nothing is read until release()."""
-
+    def hold(self) -> None: ...  # nothing is read until release()
     def release(self) -> None: ...
     def leave(self) -> None:
         """Before the socket is closed: nothing more is told of it."""
 
-class JournalReader:
-    """Reads a journal's records in order, from another process than its writer's."""
-
-    def __init__(self, journal_directory: str, next_sequence: int) -> None:
-        """`next_sequence` 0: begin with the oldest record there is."""
-
-    def read(
-        self, durable_sequence: int, count: int
-    ) -> list[tuple[int, bytes, bytes, str, int, int, int]]:
-        """At most `count` records, none above `durable_sequence`:
-        (sequence, prologue, attributes, incoming_name, file_bytes, file_crc32c, inline_offset).
-        `incoming_name` is empty for an inline instance; `inline_offset` is then the position of
-        its Part-10 bytes in the current segment, good until the next read(). `attributes` is a
-        row of {u16 group, u16 element, u16 length, bytes}, little endian, in tag order.
-        A record is only whole if its checksum holds; reading stops before one that is not.
-        """
-
-    def place_inline(self, inline_offset: int, file_bytes: int, path: str, durable: bool) -> None:
-        """Create or replace `path` in one step with an inline instance's bytes, or OSError."""
-
-    def release(self, before_sequence: int) -> int:
-        """Give segments that end before this sequence back to the writer; how many."""
-
-    @property
-    def next_sequence(self) -> int: ...
-
-def adopt_sealed(
-    journal_directory: str,
-    segment_bytes: int,
-    segments_max: int,
-    durable: bool,
-    incoming_directory: str,
-) -> int:
-    """Give sealed files their records in a journal that nobody writes any more; how many."""
-
-def journal_last_sequence(journal_directory: str) -> int:
-    """The last whole record's sequence of a journal that nobody writes; 0 when there is none."""
-
+# --- tls
 # What TlsSession.handshake() answers.
 HANDSHAKE_DONE: Final[int]
 HANDSHAKE_READS: Final[int]  # more bytes have to come
@@ -322,9 +338,7 @@ class TlsServer:
 class TlsSession:
     """One secured connection, the server's side. Never waits."""
 
-    def handshake(self) -> int:
-        """Go on with the handshake as far as the socket allows."""
-
+    def handshake(self) -> int: ...
     def widen(self) -> None:
         """The socket is read in pieces of `read_ahead_bytes` from now on."""
 
@@ -352,21 +366,7 @@ class TlsSession:
     def peer_certificate(self) -> tuple[str, str]:
         """(subject, SHA-256 in hexadecimal) of a certificate that was verified; empty if none."""
 
-def scan_tags(
-    data: bytes,
-    explicit_vr: bool,
-    wanted_tags: Sequence[int],
-    attribute_bytes_max: int,
-    attributes_bytes_max: int,
-    chunk_bytes: int = 0,
-) -> tuple[bytes, int]:
-    """Index attributes of a data set in memory: (row as in JournalReader.read, outcome).
-    Outcome 0: the head was read to its end; 1: malformed, what came before is returned; 2: more
-    bytes were needed. `chunk_bytes` > 0 feeds it in pieces of that size (the same result).
-    """
-
-def crc32c(data: bytes, seed: int = 0) -> int: ...
-
+# --- outgoing: the bytes to peers
 # What DataSetSender.flush() and DataSetSender.send_file() answer.
 SENDING_SENT: Final[int]  # all that was whole is with the kernel
 SENDING_INPUT: Final[int]  # the peer says something, or has closed, in the middle of the message
@@ -386,11 +386,9 @@ class DataSetSender:
         """A message begins. ValueError when the buffer is too small for two PDUs of that size."""
 
     def append(self, data: Buffer) -> int:
-        """Lay data; how many bytes there was room for."""
+        """Lay data, or a part of a file; how many bytes there was room for."""
 
-    def append_file(self, descriptor: int, offset: int, length: int) -> int:
-        """Likewise, from a file."""
-
+    def append_file(self, descriptor: int, offset: int, length: int) -> int: ...
     def finish(self) -> None:
         """The data set is complete: its last fragment may go, by a last flush() or staged()."""
 
@@ -457,8 +455,8 @@ def find_fragments(
     of the items from `begin` on; None when they are broken, lead beyond `end`, or are too many."""
 
 class ElementRun:
-    """Plain elements of Explicit VR written anew, as engine/reencode.py writes them, but where
-    native/src/element_run.hpp says that it stops."""
+    """Plain elements of Explicit VR written anew, as engine/outgoing/reencode.py writes them, but
+    where native/src/outgoing/element_run.hpp says that it stops."""
 
     depth_max: Final[int]  # levels
     def __init__(
@@ -476,6 +474,7 @@ class ElementRun:
         data set's own, where tags from `below` on stop it. (Where the first one lies that was not
         taken, what the others became, (tag, up to 64 bytes of the value) of what is kept.)"""
 
+# --- jpeg
 # JPEG Lossless, process 14: what is broken, or disagrees with what is expected, is a ValueError
 # that says where; what is merely of a kind not decoded here is a NotImplementedError.
 def jpeg_lossless_decode(

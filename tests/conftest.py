@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.archives import MadeStudy, make_study
-from tests.gateway import Gateway
-from tests.prefetch_shelf import Shelf
+from tests.rigs.archives import MadeStudy, make_study
+from tests.rigs.gateway import Gateway
+from tests.rigs.prefetch_shelf import Shelf
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def native_is_built() -> Outcome:
     if found is None or found.origin is None:
         return Outcome(True, f"the native module is not built; build it: {BUILD_COMMAND}")
     built = Path(found.origin).stat().st_mtime
-    sources = [*(ROOT / "native" / "src").glob("*.?pp"), ROOT / "native" / "CMakeLists.txt"]
+    sources = [*(ROOT / "native" / "src").rglob("*.?pp"), ROOT / "native" / "CMakeLists.txt"]
     newer = sorted(path.name for path in sources if path.stat().st_mtime > built)
     if newer:
         names = ", ".join(newer)
@@ -89,8 +89,8 @@ def steps(slow: bool, pytest_arguments: list[str]) -> list[Step]:
         ("lint", command("-m", "ruff", "check", ".")),
         ("import contracts", command("-c", imports, "--no-cache")),
         ("types", command("-m", "mypy")),
-        ("native stub", command("-m", "tools.native_stub")),
-        ("reference", command("-m", "tools.reference", "--check")),
+        ("native stub", command("-m", "tools.development.native_stub")),
+        ("reference", command("-m", "tools.development.reference", "--check")),
         ("tests", command("-m", "pytest", *quick, *pytest_arguments)),
         *([("long proofs", proofs)] if slow else []),
     ]

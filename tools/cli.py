@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, NoReturn
 import click
 
 from engine.errors import OperatorError
-from tools.terminal import Exit, printable
+from tools.face.terminal import Exit, printable
 
 _REFUSALS: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
@@ -31,19 +31,19 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final[dict[str, Entry]] = {
-    "run": Entry("tools.run_command", "Run the gateway in the foreground."),
-    "status": Entry("tools.status_command", "Show processes, associations, rates and disk."),
-    "find": Entry("tools.find_command", "Find studies, series and instances."),
-    "echo": Entry("tools.echo_command", "Verify remote AEs (C-ECHO), and tell what fails."),
-    "edit": Entry("tools.edit_command", "Correct patient, study and series information."),
-    "verify": Entry("tools.verify_command", "Check that files and index agree, and repair them."),
-    "rules": Entry("tools.rules_command", "List the routing rules, or try them on a file."),
-    "send": Entry("tools.send_command", "Send files, or what is stored, to remote AEs."),
-    "queue": Entry("tools.queue_command", "List what is to be sent; retry, hold, discard, pause."),
-    "prefetch": Entry("tools.prefetch_command", "List what prior studies were asked for."),
-    "remotes": Entry("tools.remotes_command", "List the remote AEs and what waits for them."),
-    "tls": Entry("tools.tls_command", "Show what TLS is made of, or make a set to try."),
-    "config": Entry("tools.config_command", "Check and show the configuration."),
+    "run": Entry("tools.commands.run", "Run the gateway in the foreground."),
+    "status": Entry("tools.commands.status", "Show processes, associations, rates and disk."),
+    "find": Entry("tools.commands.find", "Find studies, series and instances."),
+    "echo": Entry("tools.commands.echo", "Verify remote AEs (C-ECHO), and tell what fails."),
+    "edit": Entry("tools.commands.edit", "Correct patient, study and series information."),
+    "verify": Entry("tools.commands.verify", "Check that files and index agree, and repair them."),
+    "rules": Entry("tools.commands.rules", "List the routing rules, or try them on a file."),
+    "send": Entry("tools.commands.send", "Send files, or what is stored, to remote AEs."),
+    "queue": Entry("tools.commands.queue", "List what is to be sent; retry, hold, discard, pause."),
+    "prefetch": Entry("tools.commands.prefetch", "List what prior studies were asked for."),
+    "remotes": Entry("tools.commands.remotes", "List the remote AEs and what waits for them."),
+    "tls": Entry("tools.commands.tls", "Show what TLS is made of, or make a set to try."),
+    "config": Entry("tools.commands.config", "Check and show the configuration."),
 }
 
 

@@ -6,7 +6,7 @@ in it says what the process is. Exit codes: see `workers/README.md`.
 
 import sys
 
-from workers.child import EXIT_BOOT, run_child
+from workers.frame.child import EXIT_BOOT, run_child
 
 
 def main(arguments: list[str]) -> int:

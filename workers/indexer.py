@@ -15,24 +15,24 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from engine import limits
-from engine.dispatch import Dispatcher
-from engine.index import INDEX_FAULTS, IndexReader, fault_code
-from engine.index_intake import (
+from engine.index.environment import INDEX_FAULTS, IndexReader, fault_code
+from engine.index.writer import IndexWriter, WriterBusyError
+from engine.intake.dispatch import Dispatcher
+from engine.intake.intake import (
     INCOMING_DIRECTORY,
     JOURNAL_DIRECTORY,
     Intake,
     Step,
     journals_on_disk,
 )
-from engine.index_repair import serve_requests
-from engine.index_writer import IndexWriter, WriterBusyError
-from engine.metrics import Counter, Gauge, Histogram
-from engine.prefetch_rules import PrefetchRules
-from engine.rules import Rules
+from engine.prefetch.rules import PrefetchRules
+from engine.rules.routing import Rules
+from engine.telemetry.metrics import Counter, Gauge, Histogram
+from engine.verify.repair import serve_requests
 from native import _core
-from workers.child import Child
-from workers.spec import IndexerSpec, JournalSpec
-from workers.yielding import yield_to_others
+from workers.frame.child import Child
+from workers.frame.spec import IndexerSpec, JournalSpec
+from workers.frame.yielding import yield_to_others
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 // Promises: whoever gets them touches one byte of each page and answers through an eventfd, as the
 // product's threads do; processor time is that of both sides. The first is the product's way: a
 // thread of the same process, woken by a condition variable, on the process's one core
-// (native/src/file_writer.cpp).
+// (native/src/spool/file_writer.cpp).
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>

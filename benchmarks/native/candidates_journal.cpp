@@ -1,7 +1,7 @@
 // Ways to make a group of five small instances durable: 9.5 kB each, in one record group.
 //
 // Promises: each variant has a file of its own, and each group is durable before the next is
-// begun. The first is the product's way (native/src/journal.cpp).
+// begun. The first is the product's way (native/src/spool/journal.cpp).
 #include <sys/uio.h>
 
 #include <array>

@@ -3,7 +3,7 @@
 //
 // Promises: every variant ends with fsync of the directory, and, unless its name says otherwise,
 // with a file of the right length that would survive the power. The first is the product's way
-// (native/src/file_writer.cpp).
+// (native/src/spool/file_writer.cpp).
 #include <array>
 #include <atomic>
 #include <memory>

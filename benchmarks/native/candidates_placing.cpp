@@ -1,7 +1,7 @@
 // Ways to give a small instance (8.7 kB), durable in the journal already, its file in the tree.
 //
 // Promises: every variant makes new files of the same bytes; what is not synced here is synced
-// outside the time. The first is the product's way (engine/index_intake.py).
+// outside the time. The first is the product's way (engine/intake/intake.py).
 #include "candidates.hpp"
 
 namespace candidates {

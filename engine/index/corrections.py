@@ -1,0 +1,147 @@
+"""The user's corrections of patient, study and series information: whose they are, how they lie.
+
+A correction belongs to a patient (as received: Patient ID and issuer), to a study or to a series.
+It stands beside what was received, never in its place: the stored file and the received attributes
+stay as they are, and what is shown, found and sent carries the correction (`Study.value()`). One
+made for a patient holds for every study that comes with that patient's identifier, also for later
+ones; one made for a study is stronger, since it was made with that study in view. Who changed
+what, when, and from what to what, is kept for good in `edits`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from struct import Struct as Packing
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from engine.dictionary import attributes, matching
+from engine.dictionary.attributes import BY_KEYWORD, Attribute, Level
+from engine.errors import OperatorError
+from engine.index.keys import lmdb_key
+from engine.index.records import Series, Study
+
+EDIT_KEY: Final = Packing(">QI")
+_NOT_EDITED: Final = frozenset(
+    {
+        attributes.SPECIFIC_CHARACTER_SET,
+        attributes.STUDY_INSTANCE_UID,
+        attributes.SERIES_INSTANCE_UID,
+    }
+)
+Whose = Literal["patient", "study", "series"]
+# The levels of the attributes that may be corrected for each.
+LEVELS: Final[Mapping[Whose, frozenset[Level]]] = {
+    "patient": frozenset({Level.PATIENT}),
+    "study": frozenset({Level.PATIENT, Level.STUDY}),
+    "series": frozenset({Level.SERIES}),
+}
+
+
+class Target(NamedTuple):
+    """Whose information is corrected: a patient (identifier and issuer as received), a study, or
+    all series of a UID."""
+
+    whose: Whose
+    identifier: str
+    issuer: str = ""
+
+
+class Edit(msgspec.Struct, frozen=True, array_like=True):
+    """One change of one attribute. `new` None: the correction was withdrawn."""
+
+    whose: Whose
+    identifier: str
+    issuer: str
+    keyword: str
+    old: str
+    new: str | None
+    who: str
+    when_ns: int
+
+
+encode_values: Final = msgspec.msgpack.Encoder().encode
+decode_values: Final = msgspec.msgpack.Decoder(dict[int, str]).decode
+decode_edit: Final = msgspec.msgpack.Decoder(Edit).decode
+
+
+def key_of(target: Target) -> bytes:
+    """The key in `corrections`."""
+    if target.whose == "patient":
+        identity = f"{matching.pid(target.identifier)}\0{matching.plain(target.issuer)}"
+    else:
+        identity = target.identifier
+    return lmdb_key(target.whose[:2].encode("ascii") + b"\0", identity)
+
+
+def patient_of(study: Study) -> Target:
+    """The patient a study belongs to, as received."""
+    received = study.patient_attributes
+    return Target(
+        "patient",
+        received.get(attributes.PATIENT_ID, ""),
+        received.get(attributes.ISSUER_OF_PATIENT_ID, ""),
+    )
+
+
+Lookup = Callable[[bytes], bytes | None]
+
+
+def values_at(look_up: Lookup, target: Target) -> dict[int, str]:
+    """{tag: text} of the corrections made for a target."""
+    stored = look_up(key_of(target))
+    return {} if stored is None else decode_values(stored)
+
+
+def for_study(look_up: Lookup, study: Study) -> dict[int, str]:
+    """What holds for a study: its patient's corrections, and over them its own."""
+    own = values_at(look_up, Target("study", study.uid))
+    return values_at(look_up, patient_of(study)) | own
+
+
+def for_series(look_up: Lookup, series: Series) -> dict[int, str]:
+    """What holds for a series."""
+    return values_at(look_up, Target("series", series.uid))
+
+
+def to_be_sent(study: Study, series: Series) -> dict[int, str]:
+    """{tag: text} that an instance of this series is sent with in place of what its file says."""
+    if not study.corrections and not series.corrections:
+        return {}
+    return study.corrections | series.corrections
+
+
+# --- what an operator asks for ------------------------------------------------------------------
+def editable(whose: Whose) -> Iterator[Attribute]:
+    """The attributes that may be corrected there."""
+    for attribute in BY_KEYWORD.values():
+        if attribute.level in LEVELS[whose] and attribute.tag not in _NOT_EDITED:
+            yield attribute
+
+
+def attribute_to_edit(whose: Whose, keyword: str) -> Attribute:
+    """The attribute of that keyword, or OperatorError."""
+    attribute = BY_KEYWORD.get(keyword)
+    if attribute is None or attribute not in tuple(editable(whose)):
+        possible = ", ".join(sorted(one.keyword for one in editable(whose)))
+        raise OperatorError(f"cannot be corrected for a {whose}; what can be: {possible}", keyword)
+    return attribute
+
+
+def check_value(attribute: Attribute, text: str) -> str:
+    """The value without its padding, or OperatorError: it must be one that peers will take."""
+    from pydicom import config
+    from pydicom.valuerep import validate_value
+
+    value = text.strip(" ")
+    if "\\" in value or any(ord(character) < 0x20 for character in value):
+        raise OperatorError(
+            "one value without backslashes or control characters", attribute.keyword
+        )
+    if value:
+        try:
+            validate_value(attribute.vr, value, config.RAISE)
+        except ValueError as error:
+            raise OperatorError(
+                f"{value!r} is no value of its kind ({attribute.vr}): {error}", attribute.keyword
+            ) from error
+    return value

@@ -1,0 +1,339 @@
+"""The index: an LMDB environment, what is in it, and how it is opened, changed and read.
+
+LMDB's own rules, which everything here keeps:
+- One process changes it at a time, the others wait for their turn (`Environment.change`); readers
+  never wait, nor does anybody for them. Records are the indexer's (`IndexWriter` has a lock file);
+  sender, retriever and commands change tables of their own.
+- Opened once in a process and never across a fork; processes here are started by exec.
+- A reader that died leaves its slot behind and would pin old pages: the writer looks for them
+  (`IndexWriter.check_readers`). Reading needs write access to the lock file.
+- A read transaction pins the pages it sees, so none is held longer than one answer takes; whoever
+  walks the whole index does it in portions.
+- The map grows in whoever changes; all others meet MapResizedError at their next transaction and
+  follow.
+- Keys have at most 511 bytes and at least one: see `lmdb_key` in engine/index/keys.py.
+- Not on a network file system.
+
+Each commit is one fdatasync; the meta page is left to the next commit (`metasync=False`), so a
+power cut may undo the last commit, never more, and never damages anything. The journal still has
+what was undone, and the position in it goes back with it.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar, cast
+
+import lmdb
+
+from engine.errors import OperatorError
+from engine.files.tree import instance_path, sync_directory
+from engine.index import records
+from engine.index.records import Instance, Patient, Position, Series, Study
+from engine.limits import index_map_bytes_initial, index_map_growth_factor, index_readers_max
+
+T = TypeVar("T")
+INDEX_DIRECTORY: Final = "index"
+Tables = Mapping[str, lmdb._Database]
+# What a disk or an index may do to whoever writes; everything else is a fault of ours.
+INDEX_FAULTS: Final = (OSError, lmdb.Error, OperatorError)
+
+
+class NoIndexError(OperatorError):
+    """Nothing was ever stored here."""
+
+
+def fault_code(error: Exception) -> int:
+    """The errno that is published for a fault of disk or index."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    if isinstance(error, lmdb.DiskError | lmdb.MapFullError):
+        return errno.ENOSPC
+    if isinstance(error, lmdb.ReadonlyError):
+        return errno.EROFS
+    return errno.EIO
+
+
+class Environment:
+    """The opened LMDB environment and its tables."""
+
+    def __init__(self, data_directory: Path, writable: bool) -> None:
+        self.path = data_directory / INDEX_DIRECTORY
+        if not writable and not _has_begun(self.path / "data.mdb"):
+            raise NoIndexError("there is no index here yet: nothing was stored", str(self.path))
+        try:
+            self.lmdb = lmdb.open(
+                str(self.path),
+                map_size=index_map_bytes_initial if writable else 0,
+                max_dbs=len(records.TABLES),
+                max_readers=index_readers_max,
+                mode=0o600,
+                readonly=not writable,
+                create=writable,
+                metasync=False,
+            )
+            self.tables: dict[str, lmdb._Database] = {}
+            self._open_tables(writable)
+        except (lmdb.NotFoundError, lmdb.ReadonlyError) as error:
+            if not os.access(self.path / "data.mdb", os.R_OK | (os.W_OK if writable else 0)):
+                what = "changed" if writable else "read"
+                raise OperatorError(
+                    f"may not be {what} by this user: run the command as the service's user",
+                    str(self.path),
+                ) from error
+            # The writer has made the file and not yet its tables.
+            raise NoIndexError("there is no index here yet", str(self.path)) from error
+        except (lmdb.LockError, PermissionError) as error:
+            raise OperatorError(
+                "may not be read by this user: readers need write access to lock.mdb",
+                str(self.path),
+            ) from error
+        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
+            raise OperatorError(f"is damaged: {error}", str(self.path)) from error
+        with self.begin() as transaction:
+            stored = transaction.get(b"format", db=self.tables["meta"])
+        if stored not in (None, records.FORMAT):
+            raise OperatorError("was written by another release of this software", str(self.path))
+
+    def _open_tables(self, writable: bool) -> None:
+        """The first writer makes all at once. An index of an earlier release has not all of them
+        until then; to its readers the others are empty."""
+        if writable:
+            with self._begin(write=True) as transaction:
+                for name in records.TABLES:
+                    self.tables[name] = self.lmdb.open_db(name.encode(), transaction)
+            return
+        for name in records.TABLES:
+            if name in self.tables:
+                continue
+            try:
+                self.tables[name] = self.lmdb.open_db(name.encode(), create=False)
+            except lmdb.NotFoundError:
+                if name == records.TABLES[0]:
+                    raise
+
+    def _begin(self, write: bool) -> lmdb.Transaction:
+        try:
+            return self.lmdb.begin(write=write)
+        except lmdb.MapResizedError:
+            self.lmdb.set_mapsize(0)
+            return self.lmdb.begin(write=write)
+
+    def begin(self, write: bool = False) -> lmdb.Transaction:
+        if len(self.tables) < len(records.TABLES):
+            self._begin(write=False).abort()  # follows a map that has grown
+            self._open_tables(writable=False)
+        return self._begin(write)
+
+    def change(
+        self, work: Callable[[lmdb.Transaction], T], again: Callable[[], None] = lambda: None
+    ) -> T:
+        """Run `work` in a transaction and commit it. On any error nothing of it remains.
+
+        When the map was full it has grown, `again` is called, and `work` is run again: so `work`
+        touches nothing but its transaction.
+        """
+        while True:
+            try:
+                with self.begin(write=True) as transaction:
+                    return work(transaction)
+            except lmdb.MapFullError:
+                size = self.lmdb.info()["map_size"]
+                self.lmdb.set_mapsize(size * index_map_growth_factor)
+                again()
+
+    def close(self) -> None:
+        self.lmdb.close()
+
+
+def create_environment(data_directory: Path) -> Environment:
+    """The environment to be changed, made if there is none. LMDB syncs its file; the directories
+    that lead to it are synced here."""
+    directory = data_directory / INDEX_DIRECTORY
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    environment = Environment(data_directory, writable=True)
+    for made in (directory, data_directory):
+        sync_directory(made)
+    return environment
+
+
+class View:
+    """One consistent state of the index. Good until the `with` it came from ends."""
+
+    def __init__(self, transaction: lmdb.Transaction, tables: Tables) -> None:
+        self._transaction = transaction
+        self._tables = tables
+
+    def _get(self, table: str, key: bytes) -> bytes | None:
+        if table not in self._tables:
+            return None
+        return cast(bytes | None, self._transaction.get(key, db=self._tables[table]))
+
+    def keys_from(self, table: str, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """(key, value) of a table in order, from the first key not below `start`."""
+        if table not in self._tables:
+            return
+        cursor = self._transaction.cursor(db=self._tables[table])
+        if cursor.set_range(start) if start else cursor.first():
+            yield from cast(Iterator[tuple[bytes, bytes]], cursor.iternext())
+
+    def keys_with_prefix(self, table: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self.keys_from(table, prefix):
+            if not key.startswith(prefix):
+                return
+            yield key, value
+
+    def study_numbers_latest_first(self, first: str, last: str) -> Iterator[int]:
+        """Studies of a range of days (both included; "" for no bound), the latest first."""
+        cursor = self._transaction.cursor(db=self._tables["words"])
+        kind = records.DATE_WORD
+        end = kind + last.encode() + b"\xff"
+        if not (cursor.set_range(end) and cursor.prev()) and not cursor.last():
+            return
+        start = kind + first.encode()
+        for key in cast(Iterator[bytes], cursor.iterprev(values=False)):
+            if key < start or not key.startswith(kind):
+                return
+            yield records.study_of_word(key)
+
+    def study_numbers(self, prefix: bytes) -> Iterator[int]:
+        """Studies by a word that begins so; the caller compares the whole value."""
+        for key, _ in self.keys_with_prefix("words", prefix):
+            yield records.study_of_word(key)
+
+    def studies(self) -> Iterator[tuple[int, Study]]:
+        """All studies by number; for what is rare enough to look at each."""
+        for key, value in self.keys_from("studies", b""):
+            yield records.NUMBER.unpack(key)[0], records.decode_study(value)
+
+    # --- records ---
+    def patient_number(self, patient_id: str, issuer: str) -> int | None:
+        """Of a patient by the identifier received."""
+        value = self._get("patient_ids", records.patient_key(patient_id, issuer))
+        return None if value is None else records.NUMBER.unpack(value)[0]
+
+    def patient(self, number: int) -> Patient | None:
+        value = self._get("patients", records.NUMBER.pack(number))
+        return None if value is None else records.decode_patient(value)
+
+    def study(self, number: int) -> Study | None:
+        value = self._get("studies", records.NUMBER.pack(number))
+        return None if value is None else records.decode_study(value)
+
+    def study_number(self, uid: str) -> int | None:
+        value = self._get("study_uids", records.uid_key(uid))
+        return None if value is None else records.NUMBER.unpack(value)[0]
+
+    def series(self, number: int) -> Series | None:
+        value = self._get("series", records.NUMBER.pack(number))
+        return None if value is None else records.decode_series(value)
+
+    def series_numbers_by_uid(self, uid: str) -> list[int]:
+        """Usually one; more when peers used one UID in several studies."""
+        prefix = records.series_uid_prefix(uid)
+        return [
+            records.NUMBER.unpack(value)[0]
+            for _, value in self.keys_with_prefix("series_uids", prefix)
+        ]
+
+    def series_of(self, study: int) -> Iterator[tuple[int, Series]]:
+        for key, _ in self.keys_with_prefix("members", records.NUMBER.pack(study)):
+            number = records.PAIR.unpack(key)[1]
+            series = self.series(number)
+            if series is not None:
+                yield number, series
+
+    def instances_of(self, series: int) -> Iterator[Instance]:
+        for _, value in self.keys_with_prefix("instances", records.NUMBER.pack(series)):
+            yield records.decode_instance(value)
+
+    def instance_key(self, sop_instance_uid: str) -> bytes | None:
+        return self._get("sop_uids", records.uid_key(sop_instance_uid))
+
+    def instance(self, sop_instance_uid: str) -> tuple[int, Instance] | None:
+        """(number of its series, the instance)."""
+        key = self.instance_key(sop_instance_uid)
+        value = None if key is None else self._get("instances", key)
+        if key is None or value is None:
+            return None
+        return records.INSTANCE_KEY.unpack(key)[0], records.decode_instance(value)
+
+    def path_of(self, series: int, instance: Instance) -> str:
+        """Where its file lies, relative to the tree."""
+        in_series = self.series(series)
+        assert in_series is not None, "an instance's series is in the index"
+        study = self.study(in_series.study)
+        assert study is not None, "a series' study is in the index"
+        return instance_path(study.uid, in_series.uid, instance.sop_instance_uid)
+
+    def instances_after(self, key: bytes, count: int) -> list[tuple[bytes, Instance]]:
+        """A portion of all instances, in the order of their keys."""
+        portion: list[tuple[bytes, Instance]] = []
+        for found, value in self.keys_from("instances", key + b"\0" if key else b""):
+            portion.append((found, records.decode_instance(value)))
+            if len(portion) >= count:
+                break
+        return portion
+
+    def correction(self, key: bytes) -> bytes | None:
+        """What stands in `corrections`; see engine/index/corrections.py."""
+        return self._get("corrections", key)
+
+    def generation(self) -> bytes:
+        """Changes whenever somebody else than the indexer has changed records."""
+        return self._get("meta", b"generation") or b""
+
+    # --- the whole ---
+    def lacks(self, table: str, key: bytes) -> bool:
+        return self._get(table, key) is None
+
+    def count(self, table: str) -> int:
+        if table not in self._tables:
+            return 0
+        entries: int = self._transaction.stat(self._tables[table])["entries"]
+        return entries
+
+    def position(self, journal: str) -> Position:
+        value = self._get("meta", records.journal_key(journal))
+        return Position() if value is None else records.decode_position(value)
+
+    def removals(self) -> list[str]:
+        return [key.decode("utf-8") for key, _ in self.keys_from("removals", b"")]
+
+
+class IndexReader:
+    """Reading, for everyone: find, verify, send, console. Keeps no transaction open by itself."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        with self._environment.begin() as transaction:
+            yield View(transaction, self._environment.tables)
+
+    def used_bytes(self) -> tuple[int, int]:
+        """(size of the map, bytes of it in use)."""
+        information = self._environment.lmdb.info()
+        page_bytes = self._environment.lmdb.stat()["psize"]
+        return information["map_size"], (information["last_pgno"] + 1) * page_bytes
+
+    def close(self) -> None:
+        self._environment.close()
+
+
+def _has_begun(file: Path) -> bool:
+    """Whether anything was written. An empty file is left by whoever was killed at its birth."""
+    try:
+        return file.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def open_index_reader(data_directory: Path) -> IndexReader:
+    """Raises NoIndexError when nothing was stored yet, OperatorError when it may not be read."""
+    if not os.access(data_directory, os.R_OK | os.X_OK):
+        raise OperatorError("cannot be read, or is not there", str(data_directory))
+    return IndexReader(Environment(data_directory, writable=False))

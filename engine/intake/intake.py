@@ -1,0 +1,370 @@
+"""From the journals into the tree and the index: what the indexer does, without its process.
+
+Every step reads what is durable in the journals, gives each file its place, and commits the records
+together with the position reached. A checkpoint makes the placed files durable and only then lets
+the journal and the incoming files go. So at any moment either the journal still has an instance, or
+the tree has it for good; and after a crash the way from the last checkpoint is simply gone again:
+
+- a record whose index row is its own was applied before: its file is placed again, for it may not
+  have reached the disk; the index is left alone;
+- one whose row is another's has been replaced since: nothing is done;
+- one that has no row is applied as if it were new.
+
+A step that failed may be repeated as it is, and so may a checkpoint.
+"""
+
+import errno
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from engine.files.arrival import decode_arrival
+from engine.files.tree import StoreTree
+from engine.index.batch import Batch, Entry
+from engine.index.records import Position
+from engine.index.writer import IndexWriter
+from engine.intake.dispatch import Dispatcher
+from engine.limits import index_batch_max, index_checkpoint_files_max, journal_segment_bytes
+from native import _core
+
+JOURNAL_DIRECTORY: Final = "journal"
+INCOMING_DIRECTORY: Final = "incoming"
+
+
+class Missing(NamedTuple):
+    """An acknowledged instance whose bytes are nowhere: it must never happen, and is told."""
+
+    journal: str
+    sequence: int
+    sop_instance_uid: str
+
+
+class _Record(NamedTuple):
+    """As JournalReader.read() gives it."""
+
+    sequence: int
+    prologue: bytes
+    attributes: bytes
+    incoming_name: str
+    file_bytes: int
+    file_crc32c: int
+    inline_offset: int
+
+
+@dataclass
+class Step:
+    """What one step did."""
+
+    records: int = 0
+    indexed: int = 0
+    duplicates: int = 0
+    missing: list[Missing] = field(default_factory=list)
+    renumbered: list[str] = field(default_factory=list)
+    behind: bool = False  # a journal has more than was taken
+
+
+class _Journal:
+    """How far one journal has been read."""
+
+    def __init__(self, name: str, data_directory: Path, position: Position) -> None:
+        self.name = name
+        self.directory = str(data_directory / JOURNAL_DIRECTORY / name)
+        self.incoming = str(data_directory / INCOMING_DIRECTORY / name)
+        self.position = position
+        self.replayed_to = position.applied  # records up to here were applied before
+        self.reached = position.checkpointed  # and up to here they have their files again
+        self.reader: _core.JournalReader | None = None
+        self.pending: list[_Record] = []
+        self.incoming_names: list[str] = []
+        self.bytes_since_checkpoint = 0
+        # Replayed records without a file, by SOP Instance UID, unless a later one explains them.
+        self.doubtful: dict[str, Missing] = {}
+
+    def open(self) -> bool:
+        """Begin to read after the last checkpoint; False when nothing was ever written.
+
+        A journal that lost its end in a power cut (possible without syncs only) gives the same
+        numbers to other records; then all of it counts as new.
+        """
+        if self.reader is not None:
+            return True
+        if not os.path.isdir(self.directory):
+            return False
+        if self.position.applied and not self._is_the_same():
+            self.reader = _core.JournalReader(self.directory, 0)
+            self.replayed_to = self.reader.next_sequence - 1
+            self.position = Position(self.replayed_to, self.replayed_to)
+            self.reached = self.replayed_to
+            return True
+        self.replayed_to = self.position.applied
+        self.reader = _core.JournalReader(self.directory, self.position.checkpointed + 1)
+        return True
+
+    def _is_the_same(self) -> bool:
+        """Whether the record last applied is still the one with that number."""
+        reader = _core.JournalReader(self.directory, self.position.applied)
+        records = reader.read(self.position.applied, 1)
+        return bool(records) and records[0][1] == self.position.identity
+
+    def position_after_pending(self) -> Position:
+        """Where the journal stands once `pending` is applied; replaying does not set it back."""
+        last = self.pending[-1]
+        if last.sequence <= self.position.applied:
+            return self.position
+        return Position(last.sequence, self.position.checkpointed, last.prologue)
+
+    def take(self, durable: int, count: int) -> None:
+        """Fill `pending`, unless a failed step left it filled."""
+        if self.pending or self.reader is None or durable < self.reader.next_sequence:
+            return
+        self.pending = [_Record(*values) for values in self.reader.read(durable, count)]
+        if not self.pending:
+            number = self.reader.next_sequence
+            self.reader = None
+            raise OSError(errno.EIO, f"journal {self.name}: record {number} cannot be read")
+
+
+class Intake:
+    """The journals of one data directory on their way into its tree and its index."""
+
+    def __init__(self, data_directory: Path, writer: IndexWriter, durable: bool = True) -> None:
+        # What rules make of an instance; it may be exchanged between two steps.
+        self.dispatcher: Dispatcher | None = None
+        self._data_directory = data_directory
+        self._writer = writer
+        self._reader = writer.reader()
+        self._durable = durable
+        self.tree = StoreTree(data_directory)
+        self._journals: dict[str, _Journal] = {}
+        with self._reader.view() as view:
+            self._removals = view.removals()
+        self._removed: list[str] = []
+        self._remove_replaced()
+
+    def reached(self, journal: str) -> int:
+        """The last record of a journal that is in the index and has its file."""
+        return self._journal(journal).reached
+
+    def step(self, durable: Mapping[str, int]) -> Step:
+        """Take in at most a batch of what is durable: {journal: last durable record}."""
+        done = Step()
+        self._remove_replaced()
+        journals = [journal for journal in map(self._journal, durable) if self._open(journal, done)]
+        count = max(1, index_batch_max // max(1, len(journals)))
+        work: list[tuple[_Journal, list[Entry]]] = []
+        # What was applied before was durable then, whether its writer has said so again or not.
+        ends = {
+            journal.name: max(durable[journal.name], journal.replayed_to) for journal in journals
+        }
+        for journal in journals:
+            journal.take(ends[journal.name], count)
+            if journal.pending:
+                work.append((journal, self._place_all(journal, done)))
+        if work:
+            self._commit(work, done)
+        for journal in journals:
+            assert journal.reader is not None
+            if journal.reader.next_sequence <= ends[journal.name]:
+                done.behind = True
+            else:
+                done.missing += journal.doubtful.values()
+                journal.doubtful.clear()
+        self._remove_replaced()
+        return done
+
+    def _journal(self, name: str) -> _Journal:
+        journal = self._journals.get(name)
+        if journal is None:
+            with self._reader.view() as view:
+                position = view.position(name)
+            journal = self._journals[name] = _Journal(name, self._data_directory, position)
+        return journal
+
+    def _open(self, journal: _Journal, done: Step) -> bool:
+        before = journal.position.applied
+        opened = journal.open()
+        if journal.position.applied != before:
+            done.renumbered.append(journal.name)
+        return opened
+
+    # --- placing ---
+    def _place_all(self, journal: _Journal, done: Step) -> list[Entry]:
+        """Place the files of the pending records; the entries that the index is to take in."""
+        entries: list[Entry] = []
+        for record in journal.pending:
+            arrival = decode_arrival(record.prologue)
+            entry = Entry(
+                arrival,
+                record.attributes,
+                record.file_bytes,
+                record.file_crc32c,
+                journal.name,
+                record.sequence,
+            )
+            known = self._known(journal, entry) if record.sequence <= journal.replayed_to else None
+            if known == "replaced":
+                continue
+            if not self._place(journal, record, entry.path):
+                missing = Missing(journal.name, record.sequence, arrival.sop_instance_uid)
+                if known is None:
+                    done.missing.append(missing)
+                else:
+                    journal.doubtful[arrival.sop_instance_uid] = missing
+                continue
+            if known is None:
+                entries.append(entry)
+        return entries
+
+    def _known(self, journal: _Journal, entry: Entry) -> str | None:
+        """What the index says of a record that was applied before: "own" row, "replaced", none."""
+        with self._reader.view() as view:
+            found = view.instance(entry.arrival.sop_instance_uid)
+        if found is None:
+            return None
+        own = (found[1].journal, found[1].sequence) == (journal.name, entry.sequence)
+        return "own" if own else "replaced"
+
+    def _place(self, journal: _Journal, record: _Record, relative: str) -> bool:
+        """Whether the file is in its place now."""
+        try:
+            return self._place_once(journal, record, relative)
+        except FileNotFoundError:
+            # Somebody removed the directory since we made it.
+            self.tree.forget_directories()
+            return self._place_once(journal, record, relative)
+
+    def _place_once(self, journal: _Journal, record: _Record, relative: str) -> bool:
+        if not record.incoming_name:
+            assert journal.reader is not None
+            path = self.tree.prepare(relative)
+            journal.reader.place_inline(record.inline_offset, record.file_bytes, path, False)
+            return True
+        source = f"{journal.incoming}/{record.incoming_name}"
+        length = _length(source)
+        if length is not None and length >= record.file_bytes:
+            if length > record.file_bytes:
+                # It was written in whole pages, and its writer has not cut it yet, or died.
+                os.truncate(source, record.file_bytes)
+            self.tree.place(source, relative)
+            return True
+        # A checkpoint was interrupted after it had let the incoming file go.
+        return self.tree.size(relative) == record.file_bytes
+
+    # --- indexing ---
+    def _commit(self, work: list[tuple[_Journal, list[Entry]]], done: Step) -> None:
+        positions = [journal.position_after_pending() for journal, _ in work]
+        entries = [entry for _, of_journal in work for entry in of_journal]
+
+        def apply(batch: Batch) -> tuple[int, list[str]]:
+            puts = [batch.put_instance(entry) for entry in entries]
+            if self.dispatcher is not None:
+                for entry in entries:
+                    self.dispatcher.arrived(batch, entry, entry.arrival.received_ns)
+            batch.forget_removals(self._removed)
+            for (journal, _), position in zip(work, positions, strict=True):
+                batch.set_position(journal.name, position)
+            replaced = sum(put.replaced is not None for put in puts)
+            return replaced, [put.removed_path for put in puts if put.removed_path is not None]
+
+        if entries or any(
+            journal.position != position
+            for (journal, _), position in zip(work, positions, strict=True)
+        ):
+            done.duplicates, elsewhere = self._writer.commit(apply)
+            self._removed = []
+            if elsewhere:
+                with self._reader.view() as view:
+                    self._removals = view.removals()
+        for entry in entries:
+            for journal in self._journals.values():
+                journal.doubtful.pop(entry.arrival.sop_instance_uid, None)
+        for (journal, _), position in zip(work, positions, strict=True):
+            done.records += len(journal.pending)
+            for record in journal.pending:
+                if record.incoming_name:
+                    journal.incoming_names.append(record.incoming_name)
+                else:
+                    journal.bytes_since_checkpoint += record.file_bytes
+            journal.position = position
+            journal.reached = journal.pending[-1].sequence
+            journal.pending = []
+        done.indexed = len(entries)
+
+    def _remove_replaced(self) -> None:
+        """Remove the files that replaced instances left elsewhere in the tree."""
+        while self._removals:
+            self.tree.remove(self._removals[-1])
+            self._removed.append(self._removals.pop())
+
+    # --- checkpoints ---
+    @property
+    def checkpoint_is_due(self) -> bool:
+        """Enough was placed that the journal's space is worth having back."""
+        return any(
+            journal.bytes_since_checkpoint >= journal_segment_bytes
+            or len(journal.incoming_names) >= index_checkpoint_files_max
+            for journal in self._journals.values()
+        )
+
+    def checkpoint(self) -> bool:
+        """Make all that was placed durable and let the journals' space go; False: nothing to do."""
+        journals = [
+            journal
+            for journal in self._journals.values()
+            if journal.position.applied > journal.position.checkpointed
+            and journal.reader is not None
+            and journal.reader.next_sequence > journal.replayed_to
+            and not journal.pending
+        ]
+        if not journals:
+            return False
+        self._sync(tree=True)
+        for journal in journals:
+            for name in journal.incoming_names:
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{journal.incoming}/{name}")
+        positions = {
+            journal.name: Position(
+                journal.position.applied, journal.position.applied, journal.position.identity
+            )
+            for journal in journals
+        }
+        self._writer.commit(lambda batch: _set_positions(batch, positions.items()))
+        self._sync(tree=False)
+        for journal in journals:
+            journal.position = positions[journal.name]
+            journal.incoming_names = []
+            journal.bytes_since_checkpoint = 0
+            assert journal.reader is not None
+            journal.reader.release(journal.position.checkpointed + 1)
+        return True
+
+    def _sync(self, tree: bool) -> None:
+        if not self._durable:
+            return
+        if tree:
+            self.tree.sync()
+        self._writer.sync()
+
+
+def _length(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
+
+
+def _set_positions(batch: Batch, positions: Iterable[tuple[str, Position]]) -> None:
+    for journal, position in positions:
+        batch.set_position(journal, position)
+
+
+def journals_on_disk(data_directory: Path) -> list[str]:
+    """The names of all journals there are, also those no receiver writes any more."""
+    directory = data_directory / JOURNAL_DIRECTORY
+    if not directory.is_dir():
+        return []
+    return sorted(entry.name for entry in directory.iterdir() if entry.is_dir())

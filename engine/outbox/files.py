@@ -1,0 +1,167 @@
+"""Files of local applications that are to be sent: looked at, and copied into the outbox directory.
+
+Whoever brings a file (`scai send`, a watched folder) first has it examined, so that what can never
+be sent is refused to its face; then it is copied under a name of our own and made durable; then its
+deliveries are queued. From then on the application may do with its file what it likes.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+from engine.dictionary.attributes import BY_KEYWORD, read_row
+from engine.dictionary.uids import is_explicit_vr
+from engine.errors import LocalError
+from engine.files.tree import FILE_SUFFIX, sync_directory
+from engine.limits import (
+    MIB,
+    attribute_bytes_max,
+    attributes_bytes_max,
+    sent_head_bytes_max,
+    uid_characters_max,
+)
+from engine.outbox.records import NewDelivery
+from engine.outbox.spool import OUTBOX_DIRECTORY, spooled_path
+from engine.outgoing.outgoing import CannotSend, open_outgoing, proposals
+from native import _core
+
+_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+_study_tag: Final = BY_KEYWORD["StudyInstanceUID"].tag
+_series_tag: Final = BY_KEYWORD["SeriesInstanceUID"].tag
+_instance_tag: Final = 0x00080018
+_wanted: Final = sorted((_study_tag, _series_tag, _instance_tag))
+_piece_bytes: Final = 8 * MIB
+
+
+class Examined(NamedTuple):
+    """A file that can be sent."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_uid: str
+    series_uid: str
+    transfer_syntax_uid: str
+    file_bytes: int
+
+    def delivery(self, destination: str, origin: str, file: str) -> NewDelivery:
+        """What is queued for it; `file` is its copy's name."""
+        return NewDelivery(
+            destination,
+            self.sop_instance_uid,
+            self.sop_class_uid,
+            self.study_uid,
+            self.series_uid,
+            self.transfer_syntax_uid,
+            self.file_bytes,
+            origin,
+            file,
+        )
+
+
+def examine(path: str | Path, wider: Iterable[Sequence[str]]) -> Examined:
+    """Look whether a file can be sent to all of some remote AEs; `wider`: the transfer syntaxes
+    that each of them takes beyond the conformance statement's.
+
+    CannotSend: it cannot. LocalError: it is no DICOM file, or cannot be read.
+    """
+    with open_outgoing(path) as outgoing:
+        for syntaxes in wider:
+            proposals(outgoing.sop_class_uid, outgoing.transfer_syntax_uid, syntaxes)
+        try:
+            head = os.pread(outgoing.descriptor, sent_head_bytes_max, outgoing.data_set_offset)
+        except OSError as error:
+            raise LocalError(f"the file cannot be read: {error.strerror}") from error
+    row, _ = _core.scan_tags(
+        head,
+        is_explicit_vr(outgoing.transfer_syntax_uid),
+        _wanted,
+        attribute_bytes_max,
+        attributes_bytes_max,
+    )
+    found = {tag: _text(value) for tag, value in read_row(row)}
+    uids = {
+        "SOP Class UID": outgoing.sop_class_uid,
+        "SOP Instance UID": outgoing.sop_instance_uid,
+        "Study Instance UID": found.get(_study_tag, ""),
+        "Series Instance UID": found.get(_series_tag, ""),
+    }
+    for name, uid in uids.items():
+        if len(uid) > uid_characters_max or not _UID.fullmatch(uid):
+            raise CannotSend(f"it has no valid {name}")
+    if found.get(_instance_tag, "") != outgoing.sop_instance_uid:
+        raise CannotSend("its file meta information names another SOP instance than its data set")
+    return Examined(
+        outgoing.sop_instance_uid,
+        outgoing.sop_class_uid,
+        uids["Study Instance UID"],
+        uids["Series Instance UID"],
+        outgoing.transfer_syntax_uid,
+        outgoing.file_bytes,
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0 ").decode("latin-1")
+
+
+def fresh_name() -> str:
+    """A name for a copy that nobody else uses."""
+    return uuid4().hex + FILE_SUFFIX
+
+
+def make_outbox(data_directory: Path) -> None:
+    """The directory of copies, for us alone: what lies in it is patient data."""
+    directory = data_directory / OUTBOX_DIRECTORY
+    if not directory.is_dir():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = os.stat(data_directory)
+        if os.geteuid() == 0:
+            os.chown(directory, owner.st_uid, owner.st_gid)
+        sync_directory(data_directory)
+
+
+def copy_in(source: str | Path, data_directory: Path, name: str) -> None:
+    """A durable copy under this name; its directory is the caller's to sync, once for many.
+
+    OSError: nothing is left of it.
+    """
+    target = spooled_path(data_directory, name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    written = os.open(target, flags, 0o600)
+    try:
+        if os.geteuid() == 0:  # the service's own user has to read it
+            owner = os.stat(target.parent)
+            os.fchown(written, owner.st_uid, owner.st_gid)
+        with open(source, "rb") as file:
+            _copy(file.fileno(), written)
+        os.fsync(written)
+    except BaseException:
+        target.unlink()
+        raise
+    finally:
+        os.close(written)
+
+
+def _copy(source: int, target: int) -> None:
+    """Within the kernel where it can."""
+    while True:
+        try:
+            if os.copy_file_range(source, target, _piece_bytes) == 0:
+                return
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            break
+    while piece := os.read(source, _piece_bytes):
+        left = memoryview(piece)
+        while left:
+            left = left[os.write(target, left) :]
+
+
+def sync_copies(data_directory: Path) -> None:
+    """The names of all copies so far survive a power cut."""
+    sync_directory(data_directory / OUTBOX_DIRECTORY)

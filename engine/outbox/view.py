@@ -1,0 +1,157 @@
+"""Looking into the outbox: what the sender asks before it acts, and what people are shown."""
+
+import heapq
+from collections.abc import Iterator
+from typing import Final, Self
+
+from engine.index.environment import View
+from engine.limits import outbox_page_max
+from engine.outbox import records
+from engine.outbox.records import BLOCKED, NUMBER, PAIR, Delivery, State
+
+# States whose places say nothing: there the queue is ordered by number within a destination.
+_BY_NUMBER: Final = (State.SENDING, State.FAILED, State.HELD)
+_BY_PLACE: Final = (State.WAITING, State.RETRYING)
+
+
+class OutboxView(View):
+    """One consistent state of the outbox, and of the index: of the instances that are sent."""
+
+    @classmethod
+    def within(cls, view: View) -> Self:
+        """The outbox in the transaction of a view or a batch."""
+        return cls(view._transaction, view._tables)
+
+    def delivery(self, number: int) -> Delivery | None:
+        value = self._get("deliveries", NUMBER.pack(number))
+        return None if value is None else records.decode_delivery(value)
+
+    def counts(self) -> dict[tuple[str, State], int]:
+        """{(destination, state): deliveries}, those above 0; as cheap as it is short."""
+        start = len(records.COUNT)
+        return {
+            (records.destination_of(key, start + 1), State(key[start])): NUMBER.unpack(value)[0]
+            for key, value in self.keys_with_prefix("outbox", records.COUNT)
+        }
+
+    def paused(self) -> set[str]:
+        """The destinations that the user has paused."""
+        keys = self.keys_with_prefix("outbox", records.PAUSED)
+        return {records.destination_of(key, len(records.PAUSED)) for key, _ in keys}
+
+    def next_due_ns(self, destination: str) -> int | None:
+        """When the first delivery is due that is to be tried again; None: there is none, or the
+        destination is paused."""
+        if destination in self.paused():
+            return None
+        return next((place for place, _ in self._places(State.RETRYING, destination)), None)
+
+    def first_in_line(self, destination: str) -> Delivery | None:
+        """The waiting delivery that would be leased first: its `queued_ns` tells the lag."""
+        for place, number in self._places(State.WAITING, destination):
+            return None if place == BLOCKED else self._load(number)
+        return None
+
+    def last_in_line(self, state: State, destination: str) -> Delivery | None:
+        """The last in the queue's order; of delivered ones, the one that was delivered last."""
+        prefix = records.queue_prefix(state, destination)
+        cursor = self._transaction.cursor(db=self._tables["delivery_queue"])
+        behind = prefix[:-1] + b"\1"  # the name ends with a NUL
+        if not (cursor.set_range(behind) and cursor.prev()) and not cursor.last():
+            return None
+        key = bytes(cursor.key())
+        if not key.startswith(prefix):
+            return None
+        return self._load(PAIR.unpack_from(key, len(prefix))[1])
+
+    def deliveries(
+        self,
+        state: State | None = None,
+        destination: str | None = None,
+        study: str | None = None,
+        after: int = 0,
+        limit: int = outbox_page_max,
+    ) -> Iterator[Delivery]:
+        """By number, from the first above `after`: at most `limit` that fit all that is given."""
+        found = 0
+        for number in self._numbers(state, destination, study, after, limit):
+            delivery = self._load(number)
+            if (
+                (state is None or delivery.state is state)
+                and (destination is None or delivery.destination == destination)
+                and (study is None or delivery.study_uid == study)
+            ):
+                if found >= limit:
+                    return
+                found += 1
+                yield delivery
+
+    def _numbers(
+        self,
+        state: State | None,
+        destination: str | None,
+        study: str | None,
+        after: int,
+        limit: int,
+    ) -> Iterator[int]:
+        """Of the deliveries that may fit, by the table that has the fewest others."""
+        if study is not None:
+            prefix = records.study_prefix(study)
+            for key, _ in self.keys_from("delivery_studies", prefix + NUMBER.pack(after + 1)):
+                if not key.startswith(prefix):
+                    return
+                if len(key) == len(prefix) + NUMBER.size:
+                    yield NUMBER.unpack_from(key, len(prefix))[0]
+            return
+        if state in _BY_NUMBER or state in _BY_PLACE:
+            assert state is not None
+            names = self._destinations(state) if destination is None else [destination]
+            if state in _BY_NUMBER:
+                start = PAIR.pack(0, after + 1)
+                runs = [self._places(state, name, start) for name in names]
+                yield from (number for _, number in heapq.merge(*runs))
+                return
+            places = (place for name in names for place in self._places(state, name))
+            yield from heapq.nsmallest(limit, (number for _, number in places if number > after))
+            return
+        for key, _ in self.keys_from("deliveries", NUMBER.pack(after + 1)):
+            yield NUMBER.unpack(key)[0]
+
+    def names_file(self, file: str) -> bool:
+        """Whether a delivery that is not finished needs this file below the outbox directory."""
+        prefix = records.file_prefix(file)
+        return next(self.keys_with_prefix("delivery_files", prefix), None) is not None
+
+    def was_taken(self, file: str) -> bool:
+        """Whether what lies in a watched folder under this name has been queued already."""
+        return self._get("outbox", records.TAKEN + file.encode()) is not None
+
+    # --- tables ---
+    def _load(self, number: int) -> Delivery:
+        delivery = self.delivery(number)
+        assert delivery is not None, "what the queue names is there"
+        return delivery
+
+    def _places(
+        self, state: State, destination: str, start: bytes = b""
+    ) -> Iterator[tuple[int, int]]:
+        """(place, number) of the deliveries in a state, in the queue's order."""
+        prefix = records.queue_prefix(state, destination)
+        for key, _ in self.keys_from("delivery_queue", prefix + start):
+            if not key.startswith(prefix):
+                return
+            yield PAIR.unpack_from(key, len(prefix))
+
+    def _destinations(self, state: State) -> list[str]:
+        """Those with deliveries in a state."""
+        prefix = records.COUNT + bytes((state,))
+        keys = self.keys_with_prefix("outbox", prefix)
+        return [records.destination_of(key, len(prefix)) for key, _ in keys]
+
+    def _target(self, key: bytes) -> tuple[int, int]:
+        """(the open delivery, the one being sent), 0 for none."""
+        value = self._get("delivery_targets", key)
+        if value is None:
+            return 0, 0
+        opened, sending = PAIR.unpack(value)
+        return opened, sending

@@ -1,0 +1,91 @@
+"""In which transfer syntaxes a stored instance may be offered, and in which one it then goes out.
+
+Table 4.2-33 of the conformance statement is here as data. The original comes first, and is what is
+sent if the peer takes it; what else is offered is only what the original can be turned into without
+loss: Explicit and Implicit VR Little Endian into each other, JPEG images into both.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from engine.dictionary.contexts import syntax_name
+from engine.dictionary.uids import explicit_vr_little_endian, implicit_vr_little_endian
+from engine.pixels.transcode import JPEG_LOSSLESS, JPEG_LOSSY
+
+JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
+_ENHANCED_CT: Final = "1.2.840.10008.5.1.4.1.1.2.1"
+_uncompressed: Final = (implicit_vr_little_endian, explicit_vr_little_endian)
+# Table 4.2-33: SOP class -> transfer syntaxes.
+SENT: Final[dict[str, tuple[str, ...]]] = {
+    "1.2.840.10008.5.1.4.1.1.2": _uncompressed,  # CT Image
+    "1.2.840.10008.5.1.4.1.1.4": _uncompressed,  # MR Image
+    "1.2.840.10008.5.1.4.1.1.88.11": (implicit_vr_little_endian,),  # Basic Text SR
+    "1.2.840.10008.5.1.4.1.1.11.1": (implicit_vr_little_endian,),  # Grayscale Softcopy PS
+    "1.2.840.10008.5.1.4.1.1.66.4": (implicit_vr_little_endian,),  # Segmentation
+    "1.2.840.10008.5.1.4.1.1.104.1": (implicit_vr_little_endian,),  # Encapsulated PDF
+    "1.2.840.10008.5.1.4.1.1.7": (implicit_vr_little_endian, JPEG_BASELINE),  # Secondary Capture
+}
+
+
+class CannotSend(Exception):  # noqa: N818 (an answer to a question, not a fault of anybody)
+    """This instance cannot go to this peer, however often it is tried. `reason` is for people."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def proposals(
+    sop_class_uid: str, stored_syntax: str, wider: Sequence[str] = ()
+) -> list[tuple[str, ...]]:
+    """The transfer syntaxes of the presentation contexts to propose, one context for each.
+
+    `wider` are the transfer syntaxes that this remote AE takes beyond the table, also for SOP
+    classes that the table does not have.
+    """
+    if sop_class_uid == _ENHANCED_CT:
+        raise CannotSend("Enhanced CT Image Storage is received only and never sent")
+    allowed = {*SENT.get(sop_class_uid, ()), *wider}
+    if not allowed:
+        raise CannotSend(
+            f"SOP class {_named(sop_class_uid)} is not among those that are sent; a remote AE that "
+            "takes it needs transfer_syntaxes of its own"
+        )
+    possible = [syntax for syntax in _ways(stored_syntax) if syntax in allowed]
+    if not possible:
+        raise CannotSend(
+            f"stored in {_named(stored_syntax)}, which cannot be turned into any of "
+            f"{_listed(allowed)}; if the remote AE takes it, add it to its transfer_syntaxes"
+        )
+    return [(syntax,) for syntax in possible]
+
+
+def choose(stored_syntax: str, accepted: Collection[str]) -> str:
+    """The one of the accepted transfer syntaxes that costs least: the original if it is there."""
+    for syntax in _ways(stored_syntax):
+        if syntax in accepted:
+            return syntax
+    raise CannotSend(
+        f"stored in {_named(stored_syntax)}; the remote AE accepted "
+        f"{_listed(accepted) if accepted else 'no transfer syntax that was proposed'}"
+    )
+
+
+def _ways(stored_syntax: str) -> tuple[str, ...]:
+    """What a stored syntax can be sent as, in the order of what it costs."""
+    if stored_syntax == implicit_vr_little_endian:
+        return (implicit_vr_little_endian, explicit_vr_little_endian)
+    if stored_syntax == explicit_vr_little_endian:
+        return (explicit_vr_little_endian, implicit_vr_little_endian)
+    if stored_syntax in JPEG_LOSSLESS | JPEG_LOSSY:
+        return (stored_syntax, explicit_vr_little_endian, implicit_vr_little_endian)
+    return (stored_syntax,)
+
+
+def _named(uid: str) -> str:
+    name = syntax_name(uid)
+    return f"{name} ({uid})" if name else uid
+
+
+def _listed(uids: Collection[str]) -> str:
+    return ", ".join(_named(uid) for uid in sorted(uids))

@@ -1,0 +1,104 @@
+"""Corrected elements, put where they belong while a data set passes by.
+
+They replace what is there, wherever it is, or come in tag order where there is nothing. A
+correction without content empties an element and makes none. `correct()` is the whole way of a data
+set that keeps its transfer syntax: it is copied in ranges around what changes.
+"""
+
+from collections.abc import Iterator, Mapping
+from struct import Struct
+from typing import Final
+
+from engine.dictionary.attributes import SPECIFIC_CHARACTER_SET
+from engine.dictionary.vr import LONG_VRS
+from engine.outgoing.pieces import FileRange, Piece
+from engine.outgoing.reader import UNDEFINED, DataSetReader
+from engine.outgoing.text import Element, encode_corrections
+
+PIXEL_DATA: Final = 0x7FE00010
+# Retired, and a lie as soon as anything has another length (PS3.5 7.2, PS3.6).
+LENGTH_TO_END: Final = 0x00080001
+_character_set_bytes_max: Final = 1024
+_PLAIN: Final = Struct("<HHI").pack
+_SHORT: Final = Struct("<HH2sH").pack
+_LONG: Final = Struct("<HH2sHI").pack
+_SHORT_BYTES_MAX: Final = 0xFFFE
+
+
+def header(tag: int, vr: bytes, length: int, explicit: bool) -> bytes:
+    """An element's tag, VR and length. What is too long for its VR has to be UN (PS3.5 6.2.2)."""
+    if not explicit:
+        return _PLAIN(tag >> 16, tag & 0xFFFF, length)
+    if vr in LONG_VRS:
+        return _LONG(tag >> 16, tag & 0xFFFF, vr, 0, length)
+    if length > _SHORT_BYTES_MAX:
+        return _LONG(tag >> 16, tag & 0xFFFF, b"UN", 0, length)
+    return _SHORT(tag >> 16, tag & 0xFFFF, vr, length)
+
+
+class Edits:
+    """What has to be put in, in the order of tags."""
+
+    def __init__(self, elements: Mapping[int, Element], explicit: bool) -> None:
+        self._waiting = sorted(elements.items(), reverse=True)
+        self._explicit = explicit
+        self.tags = frozenset(elements)
+        self.groups = frozenset(tag >> 16 for tag in elements)
+        self.next_tag = self._waiting[-1][0] if self._waiting else UNDEFINED
+
+    def due(self, tag: int) -> bytes:
+        """What belongs ahead of the element `tag`, or in its place."""
+        written = bytearray()
+        while self._waiting and self._waiting[-1][0] <= tag:
+            own, (vr, value) = self._waiting.pop()
+            if value or own == tag:
+                written += header(own, vr, len(value), self._explicit) + value
+        self.next_tag = self._waiting[-1][0] if self._waiting else UNDEFINED
+        return bytes(written)
+
+
+def edits_for(
+    reader: DataSetReader, corrections: Mapping[int, str], explicit: bool, explicit_out: bool
+) -> Edits:
+    """The corrections in the character set of the data set that the reader reads."""
+    if not corrections:
+        return Edits({}, explicit_out)
+    character_set = b""
+    at = reader.start
+    while at < reader.end:
+        tag, vr, length, start = reader.header(at, explicit)
+        if tag >= SPECIFIC_CHARACTER_SET:
+            if tag == SPECIFIC_CHARACTER_SET and length != UNDEFINED:
+                character_set = reader.value(start, min(length, _character_set_bytes_max))
+            break
+        at = reader.skip(start, vr, length, explicit)
+    return Edits(encode_corrections(corrections, character_set.rstrip(b" \0")), explicit_out)
+
+
+def correct(reader: DataSetReader, explicit: bool, edits: Edits) -> Iterator[Piece]:
+    """The data set with its edits, in the transfer syntax that it has.
+
+    Every element up to the pixel data is looked at: one that is out of order is replaced as well.
+    """
+    at = kept = reader.start
+    while at < reader.end:
+        tag, vr, length, start = reader.header(at, explicit)
+        following = at if tag >= PIXEL_DATA else reader.skip(start, vr, length, explicit)
+        # A group length does not survive a change in its group.
+        counts = tag & 0xFFFF == 0 and tag >> 16 in edits.groups
+        goes = counts or tag in edits.tags or tag == LENGTH_TO_END
+        if tag >= edits.next_tag or goes:
+            if at > kept:
+                yield FileRange(kept, at - kept)
+            written = edits.due(tag)
+            if written:
+                yield written
+            kept = following if goes else at
+        if tag >= PIXEL_DATA:
+            break
+        at = following
+    if reader.end > kept:
+        yield FileRange(kept, reader.end - kept)
+    written = edits.due(UNDEFINED)
+    if written:
+        yield written

@@ -1,0 +1,179 @@
+"""What goes out for a stored file: which contexts to propose, and the data set's bytes for one.
+
+The sender opens a file, proposes, is told which transfer syntax it shall be, and takes the parts
+one by one. A file that goes as it is, is one range; anything else is made while it is sent, in
+bounded memory. The file itself is never changed.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from engine.dictionary.contexts import TRANSFER_SYNTAX_NAMES
+from engine.dictionary.uids import (
+    explicit_vr_little_endian,
+    implicit_vr_little_endian,
+    is_explicit_vr,
+)
+from engine.errors import LocalError
+from engine.files.part10 import Part10Head, read_part10_head
+from engine.limits import KIB, MIB
+from engine.outgoing.contexts import CannotSend, choose, proposals
+from engine.outgoing.edits import correct, edits_for
+from engine.outgoing.pieces import FileRange, Piece
+from engine.outgoing.pixels import Frames, PixelDecoder
+from engine.outgoing.reader import DataSetReader
+from engine.outgoing.reencode import Reencoder
+
+__all__ = [
+    "CannotSend",
+    "FileRange",
+    "Frames",
+    "Outgoing",
+    "Piece",
+    "choose",
+    "open_outgoing",
+    "parts",
+    "pieces",
+    "proposals",
+]
+
+_head_bytes: Final = 16 * KIB  # the file meta information is far shorter, but for private ones
+_head_bytes_max: Final = MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A file that is open for sending. What replaces it on the disk meanwhile does not touch it.
+
+    `descriptor` is what a FileRange is read from; it is closed at the end of the with block. `head`
+    are the file's first bytes.
+    """
+
+    descriptor: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_set_offset: int
+    file_bytes: int
+    head: bytes = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Once: the number may be another file's afterwards."""
+        os.close(self.descriptor)
+
+
+def open_outgoing(path: str | Path) -> Outgoing:
+    """Open a DICOM file. CannotSend when it is gone, LocalError when it is none or cannot be read.
+
+    SOP class, instance and transfer syntax are those of the file meta information, which is what
+    was negotiated when the instance came.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise CannotSend("the file is not there any more") from error
+    except OSError as error:
+        raise LocalError(f"the file cannot be opened: {error.strerror}") from error
+    try:
+        return _described(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _described(descriptor: int) -> Outgoing:
+    try:
+        file_bytes = os.fstat(descriptor).st_size
+        first, head = _head(descriptor, file_bytes)
+    except OSError as error:
+        raise LocalError(f"the file cannot be read: {error.strerror}") from error
+    for uid, name in (
+        (head.sop_class, "SOP Class UID"),
+        (head.sop_instance, "SOP Instance UID"),
+        (head.transfer_syntax, "Transfer Syntax UID"),
+    ):
+        if not uid:
+            raise LocalError(f"file meta information has no {name}")
+    if head.data_set_offset >= file_bytes:
+        raise LocalError("the file has no data set")
+    return Outgoing(
+        descriptor,
+        head.sop_class,
+        head.sop_instance,
+        head.transfer_syntax,
+        head.data_set_offset,
+        file_bytes,
+        first,
+    )
+
+
+def _head(descriptor: int, file_bytes: int) -> tuple[bytes, Part10Head]:
+    first = os.pread(descriptor, _head_bytes, 0)
+    try:
+        return first, read_part10_head(first)
+    except LocalError:
+        if file_bytes <= _head_bytes:
+            raise
+        return first, read_part10_head(os.pread(descriptor, _head_bytes_max, 0))
+
+
+def pieces(
+    outgoing: Outgoing, target_syntax: str, corrections: Mapping[int, str], threads: int = 1
+) -> Iterator[Piece]:
+    """What parts() gives, with frames decoded."""
+    return _flat(parts(outgoing, target_syntax, corrections, threads))
+
+
+def _flat(given: Iterator[Piece | Frames]) -> Iterator[Piece]:
+    for part in given:
+        if isinstance(part, Frames):
+            yield from part.decoded()
+        else:
+            yield part
+
+
+def parts(
+    outgoing: Outgoing, target_syntax: str, corrections: Mapping[int, str], threads: int = 1
+) -> Iterator[Piece | Frames]:
+    """The data set in `target_syntax`, with {tag: text} of the corrections in place of what the
+    file says. `threads` bounds the processors that Frames.decoded() uses.
+
+    CannotSend at once when there is no way; LocalError when the file is broken, which may be seen
+    only after some parts were given.
+    """
+    stored = outgoing.transfer_syntax_uid
+    reader = DataSetReader(
+        outgoing.descriptor, outgoing.data_set_offset, outgoing.file_bytes, outgoing.head
+    )
+    if target_syntax == stored and not corrections:
+        return iter((FileRange(reader.start, reader.end - reader.start),))
+    if stored not in TRANSFER_SYNTAX_NAMES:
+        raise CannotSend(f"a data set in transfer syntax {stored} can only be sent as it is")
+    choose(stored, (target_syntax,))
+    return _made(reader, stored, target_syntax, corrections, threads)
+
+
+def _made(
+    reader: DataSetReader,
+    stored: str,
+    target: str,
+    corrections: Mapping[int, str],
+    threads: int,
+) -> Iterator[Piece | Frames]:
+    explicit, explicit_out = is_explicit_vr(stored), is_explicit_vr(target)
+    edits = edits_for(reader, corrections, explicit, explicit_out)
+    if target == stored:
+        yield from correct(reader, explicit, edits)
+        return
+    compressed = stored not in (implicit_vr_little_endian, explicit_vr_little_endian)
+    decoder = PixelDecoder(stored, threads) if compressed else None
+    yield from Reencoder(reader, explicit, explicit_out, edits, decoder).pieces()

@@ -1,0 +1,307 @@
+"""Prefetch jobs in one transaction of the index: made, deferred, taken, ended, counted.
+
+The indexer makes jobs, in the same transaction as the instance that triggered them; the retriever
+takes them one at a time, in the order in which they became due, and writes down how far each has
+come. Nothing here reads a clock, opens a table or commits.
+"""
+
+from collections.abc import Container, Iterator
+from typing import Final, NamedTuple, Self, cast
+
+from engine.index import records as index_records
+from engine.index.environment import View
+from engine.limits import prefetch_interruptions_max
+from engine.prefetch import records
+from engine.prefetch.records import ENDED, Ask, Fetched, Job, State, Totals
+
+_second_ns: Final = 1_000_000_000
+# Deferring a job is a write; a study that arrives at full speed defers it once a second.
+_deferral_ns_min: Final = _second_ns
+# Jobs that are due and pass by the caller's choice: far more than archives that can be down.
+_looked_at_max: Final = 10_000
+
+
+class Trigger(NamedTuple):
+    """An instance that matched a rule. `refusal`: why nothing can be asked, "" if it can."""
+
+    rule: str
+    ask: Ask
+    sop_instance_uid: str
+    calling_ae_title: str
+    quiet_ns: int  # so long after the study's last match the job begins
+    wait_ns: int  # and at the latest so long after its first
+    repeat_ns: int  # no other job for the same study within this time of the last one's end
+    refusal: str = ""
+
+
+class PrefetchJobs(View):
+    """The jobs, and the index, as one transaction sees them; a write transaction to change jobs."""
+
+    @classmethod
+    def within(cls, view: View) -> Self:
+        """The jobs in the transaction of a view of the index, or of a batch of changes to it."""
+        return cls(view._transaction, view._tables)
+
+    # --- making ---
+    def trigger(self, trigger: Trigger, now_ns: int) -> int | None:
+        """The number of the job this made; None: the study has one, or had one just now."""
+        key = records.trigger_key(trigger.rule, trigger.ask.trigger_study_uid)
+        stored = self._get("prefetch_triggers", key)
+        job = None if stored is None else self.job(records.NUMBER.unpack(stored)[0])
+        if job is not None:
+            if job.state not in ENDED:
+                self._defer(job, now_ns + trigger.quiet_ns)
+                return None
+            if now_ns < job.changed_ns + trigger.repeat_ns:
+                return None
+        number = self._total(records.NEXT_NUMBER) + 1
+        self._put("prefetch_totals", records.NEXT_NUMBER, records.NUMBER.pack(number))
+        latest = now_ns + trigger.wait_ns
+        job = Job(
+            number,
+            trigger.rule,
+            trigger.ask,
+            trigger.sop_instance_uid,
+            trigger.calling_ae_title,
+            State.FAILED if trigger.refusal else State.WAITING,
+            now_ns,
+            min(now_ns + trigger.quiet_ns, latest),
+            latest,
+            now_ns,
+            reason=trigger.refusal,
+        )
+        self._put("prefetch_triggers", key, records.NUMBER.pack(number))
+        self._count(job.state, 1)
+        self._store(job)
+        return number
+
+    def _defer(self, job: Job, until_ns: int) -> None:
+        """The study still arrives: a job that waits for it waits on, up to its bound."""
+        due_ns = min(until_ns, job.latest_due_ns)
+        if job.state is State.WAITING and due_ns >= job.due_ns + _deferral_ns_min:
+            self._change(job, State.WAITING, due_ns, job.changed_ns)
+
+    # --- the retriever's ---
+    def reclaim(self, now_ns: int) -> int:
+        """What was under way when the retriever died waits again, with its old turn; how many.
+
+        The attempt does not count, but a job that its worker dies of again and again has failed.
+        """
+        reclaimed = 0
+        while (number := self.under_way()) is not None:
+            job = self.job(number)
+            assert job is not None, "a job stays as long as its turn"
+            reclaimed += 1
+            job.attempts -= 1
+            job.interruptions += 1
+            job.progress.step = ""
+            if job.interruptions < prefetch_interruptions_max:
+                self._change(job, State.WAITING, job.due_ns, now_ns)
+                continue
+            job.reason = f"the process that worked on it died {job.interruptions} times"
+            self._change(job, State.FAILED, job.due_ns, now_ns)
+        return reclaimed
+
+    def under_way(self) -> int | None:
+        """The job that the retriever works on, or worked on when it died."""
+        for key, _ in self.keys_with_prefix("prefetch_due", records.NUMBER.pack(0)):
+            number: int = records.DUE.unpack(key)[1]
+            return number
+        return None
+
+    def begin(self, now_ns: int, without: Container[str] = ()) -> Job | None:
+        """Take the job that became due first, of archives not named in `without`."""
+        cursor = self._transaction.cursor(db=self._tables["prefetch_due"])
+        passed = 0
+        due = cursor.first()
+        while due and passed < _looked_at_max:
+            due_ns, number = records.DUE.unpack(cursor.key())
+            if due_ns > now_ns:
+                return None
+            job = self.job(number)
+            assert job is not None, "a job stays as long as its turn"
+            if job.state is not State.RUNNING and job.ask.archive not in without:
+                job.attempts += 1
+                self._change(job, State.RUNNING, job.due_ns, now_ns)
+                return job
+            passed += 1
+            due = cursor.next()
+        return None
+
+    def next_due_ns(self) -> int | None:
+        """When the first job that is not under way is due."""
+        cursor = self._transaction.cursor(db=self._tables["prefetch_due"])
+        if not cursor.set_range(records.DUE.pack(1, 0)):
+            return None
+        due_ns: int = records.DUE.unpack(cursor.key())[0]
+        return due_ns
+
+    def record(self, job: Job, now_ns: int) -> None:
+        """Write down how far a job that is under way has come."""
+        job.changed_ns = now_ns
+        self._put("prefetch_jobs", records.NUMBER.pack(job.number), records.encode(job))
+        self._note_fetched(job, now_ns)
+
+    def end(self, job: Job, state: State, now_ns: int, reason: str = "") -> None:
+        """The job has ended; what it brought is counted for the hit rate."""
+        assert state in ENDED, "a job that has not ended is retried or returned"
+        job.reason = reason
+        job.progress.step = ""
+        self._change(job, state, job.due_ns, now_ns)
+        self._note_fetched(job, now_ns)
+        for study in job.progress.studies:
+            fetched = self._fetched(study.study_uid)
+            if fetched is not None and fetched.job == job.number and not fetched.fetched_ns:
+                self._delete("prefetch_studies", index_records.uid_key(study.study_uid))
+
+    def retry(self, job: Job, due_ns: int, now_ns: int, reason: str) -> None:
+        """The attempt failed; another one is due."""
+        job.reason = reason
+        job.progress.step = ""
+        self._change(job, State.RETRYING, due_ns, now_ns)
+
+    def give_back(self, job: Job, now_ns: int) -> None:
+        """The retriever ends in the middle of it: the attempt does not count."""
+        before = self.job(job.number)
+        assert before is not None, "a job that is given back was stored"
+        job.attempts = before.attempts - 1
+        job.progress.step = ""
+        self._change(job, State.WAITING, job.due_ns, now_ns)
+
+    # --- the hit rate ---
+    def _note_fetched(self, job: Job, now_ns: int) -> None:
+        """What the job has brought so far."""
+        for study in job.progress.studies:
+            known = self._fetched(study.study_uid)
+            if study.moved <= 0 or (known is not None and known.fetched_ns):
+                continue
+            used_ns = 0 if known is None else known.used_ns
+            self._put_fetched(study.study_uid, Fetched(job.number, study.moved, now_ns, used_ns))
+            self._add(records.FETCHED_TOTAL, 1)
+            self._add(records.USED_TOTAL, 1 if used_ns else 0)
+
+    def note_used(self, study_uid: str, now_ns: int) -> bool:
+        """A study was sent or opened. True: it came by a prefetch, or is just coming, and had not
+        been used before. The latter is counted once something of it came."""
+        fetched = self._fetched(study_uid) or self._being_fetched(study_uid)
+        if fetched is None or fetched.used_ns:
+            return False
+        used = Fetched(fetched.job, fetched.instances, fetched.fetched_ns, now_ns)
+        self._put_fetched(study_uid, used)
+        self._add(records.USED_TOTAL, 1 if fetched.fetched_ns else 0)
+        return True
+
+    def _fetched(self, study_uid: str) -> Fetched | None:
+        stored = self._get("prefetch_studies", index_records.uid_key(study_uid))
+        return None if stored is None else records.decode_fetched(stored)
+
+    def _put_fetched(self, study_uid: str, fetched: Fetched) -> None:
+        key = index_records.uid_key(study_uid)
+        self._put("prefetch_studies", key, records.encode(fetched))
+
+    def _being_fetched(self, study_uid: str) -> Fetched | None:
+        """Of a study that the job under way has asked for."""
+        number = self.under_way()
+        job = None if number is None else self.job(number)
+        if job is None:
+            return None
+        coming = (study.study_uid for study in job.progress.studies if study.missing)
+        return Fetched(job.number, 0, 0) if study_uid in coming else None
+
+    def totals(self) -> Totals:
+        """The hit rate's two numbers, of all time."""
+        return Totals(self._total(records.FETCHED_TOTAL), self._total(records.USED_TOTAL))
+
+    # --- looking ---
+    def job(self, number: int) -> Job | None:
+        value = self._get("prefetch_jobs", records.NUMBER.pack(number))
+        return None if value is None else records.decode_job(value)
+
+    def jobs(self, before: int | None = None) -> Iterator[Job]:
+        """All jobs, the latest first; only those numbered below `before`."""
+        if "prefetch_jobs" not in self._tables:  # an index of an earlier release
+            return
+        cursor = self._transaction.cursor(db=self._tables["prefetch_jobs"])
+        if before is None:
+            found = cursor.last()
+        elif cursor.set_range(records.NUMBER.pack(before)):
+            found = cursor.prev()
+        else:
+            found = cursor.last()
+        if found:
+            for value in cast(Iterator[bytes], cursor.iterprev(keys=False)):
+                yield records.decode_job(value)
+
+    def counts(self) -> dict[State, int]:
+        """Jobs by state."""
+        return {state: self._total(records.state_key(state)) for state in State}
+
+    def prune(self, before_ns: int, limit: int) -> int:
+        """Forget the oldest jobs that ended before a time, and what they fetched; how many."""
+        cursor = self._transaction.cursor(db=self._tables["prefetch_jobs"])
+        old: list[Job] = []
+        for value in cast(Iterator[bytes], cursor.iternext(keys=False)):
+            job = records.decode_job(value)
+            if len(old) >= limit or job.changed_ns >= before_ns or job.state not in ENDED:
+                break
+            old.append(job)
+        for job in old:
+            self._forget(job)
+        return len(old)
+
+    def _forget(self, job: Job) -> None:
+        number = records.NUMBER.pack(job.number)
+        self._delete("prefetch_jobs", number)
+        self._count(job.state, -1)
+        key = records.trigger_key(job.rule, job.ask.trigger_study_uid)
+        if self._get("prefetch_triggers", key) == number:
+            self._delete("prefetch_triggers", key)
+        for study in job.progress.studies:
+            of_study = index_records.uid_key(study.study_uid)
+            stored = self._get("prefetch_studies", of_study)
+            if stored is not None and records.decode_fetched(stored).job == job.number:
+                self._delete("prefetch_studies", of_study)
+            stored = self._get("prefetch_passing", of_study)
+            if stored is not None and records.decode_passing(stored).job == job.number:
+                self._delete("prefetch_passing", of_study)
+
+    # --- storing ---
+    def _change(self, job: Job, state: State, due_ns: int, now_ns: int) -> None:
+        """The one place where a stored job's state, turn and count change. Goes by what is stored,
+        not by `job`, which a transaction that is run again has changed before."""
+        before = self.job(job.number)
+        assert before is not None, "a job that changes was stored"
+        if (key := _turn_of(before)) is not None:
+            self._delete("prefetch_due", key)
+        self._count(before.state, -1)
+        job.state, job.due_ns, job.changed_ns = state, due_ns, now_ns
+        self._count(job.state, 1)
+        self._store(job)
+
+    def _store(self, job: Job) -> None:
+        self._put("prefetch_jobs", records.NUMBER.pack(job.number), records.encode(job))
+        if (key := _turn_of(job)) is not None:
+            self._put("prefetch_due", key, b"")
+
+    def _count(self, state: State, change: int) -> None:
+        self._add(records.state_key(state), change)
+
+    def _add(self, key: bytes, change: int) -> None:
+        self._put("prefetch_totals", key, records.NUMBER.pack(self._total(key) + change))
+
+    def _total(self, key: bytes) -> int:
+        value = self._get("prefetch_totals", key)
+        return 0 if value is None else records.NUMBER.unpack(value)[0]
+
+    def _put(self, table: str, key: bytes, value: bytes) -> None:
+        self._transaction.put(key, value, db=self._tables[table])
+
+    def _delete(self, table: str, key: bytes) -> None:
+        self._transaction.delete(key, db=self._tables[table])
+
+
+def _turn_of(job: Job) -> bytes | None:
+    """Its key in `prefetch_due`; None once it has ended."""
+    if job.state in ENDED:
+        return None
+    return records.DUE.pack(0 if job.state is State.RUNNING else job.due_ns, job.number)

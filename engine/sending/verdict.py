@@ -1,0 +1,86 @@
+"""What the end of an attempt to send means: what it counts for, and what is told of it.
+
+Whatever happens, a peer's response or a failed association, comes down to one `Verdict`.
+"""
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+from engine.dimse.requests import Outcome, outcome_of, status_words
+from engine.upper_layer.failure import FailureKind, ScuFailure
+
+NO_STATUS: Final = -1
+_OUT_OF_RESOURCES: Final = 0xA7
+# Not for want of room: a peer that is full takes the connection.
+_NOBODY_THERE: Final = (
+    FailureKind.NAME,
+    FailureKind.UNREACHABLE,
+    FailureKind.REFUSED,
+    FailureKind.TLS,
+)
+
+
+class Ending(Enum):
+    """How an attempt ended."""
+
+    DELIVERED = "delivered"
+    WARNING = "delivered with a warning"
+    REFUSED = "answered with a failure status"
+    BROKEN = "no answer"  # rejected, aborted, timed out, lost, not reached
+    IMPOSSIBLE = "cannot be sent"  # no retry can mend it
+    RETURNED = "not attempted"  # we were asked to stop: it waits again
+
+
+class Verdict(NamedTuple):
+    """An attempt's end. `reason` may hold a peer's words, to be escaped where they are shown;
+    `status` -1: none came. `is_trouble`: the next instance would fare no better just now."""
+
+    ending: Ending
+    status: int = NO_STATUS
+    reason: str = ""
+    is_permanent: bool = False
+    is_trouble: bool = False
+    is_crowding: bool = False  # not let in: perhaps only since others of ours are
+
+    @property
+    def words(self) -> str:
+        """What happened in words that are not the peer's own: a response's comment is left out."""
+        return self.reason if self.status == NO_STATUS else status_words(self.status)
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.ending in (Ending.DELIVERED, Ending.WARNING)
+
+
+def answered(status: int, comment: str) -> Verdict:
+    """The peer's C-STORE response. Section 4.2.4: what is no success and no warning is a failed
+    attempt, whichever it is."""
+    outcome = outcome_of(status)
+    if outcome is Outcome.SUCCESS:
+        return Verdict(Ending.DELIVERED, status)
+    words = status_words(status)
+    reason = f"{words}: {comment}" if comment else words
+    if outcome is Outcome.WARNING:
+        return Verdict(Ending.WARNING, status, reason)
+    is_trouble = status >> 8 == _OUT_OF_RESOURCES
+    return Verdict(Ending.REFUSED, status, reason, is_trouble=is_trouble)
+
+
+def unanswered(failure: ScuFailure, was_established: bool) -> Verdict:
+    """The association failed, before or after it was established."""
+    if failure.kind is FailureKind.INTERRUPTED:
+        return Verdict(Ending.RETURNED, reason=failure.text)
+    if failure.kind is FailureKind.NO_CONTEXT:  # of this instance: others may have one
+        return Verdict(Ending.IMPOSSIBLE, reason=failure.text, is_permanent=True)
+    return Verdict(
+        Ending.BROKEN,
+        reason=failure.text,
+        is_permanent=failure.permanent,
+        is_trouble=True,
+        is_crowding=not (was_established or failure.permanent or failure.kind in _NOBODY_THERE),
+    )
+
+
+def impossible(reason: str) -> Verdict:
+    """It cannot be sent at all, however often it is tried."""
+    return Verdict(Ending.IMPOSSIBLE, reason=reason, is_permanent=True)

@@ -1,0 +1,183 @@
+"""The settings of application entities, ours and remote ones, and how a setting documents itself.
+
+engine/settings/settings.py puts them together; nothing here knows where a value comes from.
+"""
+
+import ipaddress
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from engine.dictionary.contexts import DEFAULT_CONTEXTS
+from engine.settings.values import Network
+
+SECRET = "secret"
+
+
+def setting(
+    description: str,
+    kind: str = "",
+    table: str = "",
+    *,
+    least: int | None = None,
+    most: int | None = None,
+    secret: bool = False,
+) -> Meta:
+    """A field's documentation and bounds. `table` is the conformance statement's."""
+    extra: dict[str, object] = {"kind": kind, "table": table, SECRET: secret}
+    return Meta(description=description, extra=extra, ge=least, le=most)
+
+
+Core = Annotated[int, Meta(ge=0, le=4095)] | Literal["auto"]
+
+
+class Context(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One SOP class that is accepted, and the transfer syntaxes it is accepted in."""
+
+    abstract_syntax: Annotated[
+        str, setting("UID of a storage SOP class, or of Verification.", "abstract_syntax")
+    ]
+    transfer_syntaxes: Annotated[
+        tuple[str, ...],
+        setting(
+            "UIDs of transfer syntaxes. A peer's order of preference decides, not this one.",
+            "transfer_syntax",
+        ),
+    ]
+
+
+def default_contexts() -> tuple[Context, ...]:
+    """Tables 4.2-24 and 4.2-65."""
+    return tuple(
+        Context(abstract_syntax=abstract, transfer_syntaxes=transfer)
+        for abstract, transfer in DEFAULT_CONTEXTS
+    )
+
+
+class StorageAe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A storage AE: Storage SCP and Verification SCP on one port."""
+
+    enabled: Annotated[bool, setting("Whether this AE listens at all.")] = True
+    ae_title: Annotated[
+        str,
+        setting(
+            "The AE title. A peer that calls another one is let in, but can only verify the "
+            "association; `called_ae_titles` is stricter.",
+            "ae_title",
+            "4.4-1",
+        ),
+    ] = "SCP_AE"
+    address: Annotated[
+        str, setting('Address to listen on; `""`: all interfaces, IPv4 and IPv6.', "address")
+    ] = ""
+    port: Annotated[
+        int,
+        setting(
+            "TCP port. One below 1024 needs a privilege; the message at start names the ways.",
+            "",
+            "4.4-1",
+            least=1,
+            most=65535,
+        ),
+    ] = 104
+    called_ae_titles: Annotated[
+        tuple[str, ...],
+        setting(
+            "Called AE titles that are let in; any other is rejected (1, 1, 7). Empty: every one "
+            "is let in.",
+            "ae_title",
+        ),
+    ] = ()
+    calling_ae_titles: Annotated[
+        tuple[str, ...],
+        setting(
+            "Calling AE titles that are let in; any other is rejected (1, 1, 3). Empty: every one "
+            "is let in.",
+            "ae_title",
+        ),
+    ] = ()
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        setting(
+            "Addresses and networks that are let in; any other is rejected (1, 1, 3). Empty: "
+            "every one is let in.",
+            "network",
+        ),
+    ] = ()
+    core: Annotated[
+        Core,
+        setting(
+            "Processor that this AE's worker is pinned to; `\"auto\"`: chosen from the machine's "
+            "topology, `scai status` tells which and why."
+        ),
+    ] = "auto"
+    contexts: Annotated[
+        tuple[Context, ...],
+        setting(
+            "The presentation contexts that are accepted. Given, it replaces the whole table: "
+            "list Verification (1.2.840.10008.1.1) too if peers are to verify.",
+            "",
+            "4.2-24, 4.2-65",
+        ),
+    ] = field(default_factory=default_contexts)
+
+    def allowed_networks(self) -> tuple[Network, ...]:
+        """`allowed_hosts` parsed; empty: every host is let in."""
+        return tuple(ipaddress.ip_network(host) for host in self.allowed_hosts)
+
+
+class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One remote AE."""
+
+    name: Annotated[str, setting("What people and rules call it; unique.", "name")]
+    ae_title: Annotated[str, setting("Its AE title.", "ae_title")]
+    host: Annotated[str, setting("Host name or IP address.", "host")]
+    port: Annotated[int, setting("TCP port.", least=1, most=65535)]
+    tls: Annotated[
+        bool,
+        setting(
+            "Whether it is spoken to over TLS, with the settings of `[tls]`; never without, if it "
+            "cannot."
+        ),
+    ] = False
+    transfer_syntaxes: Annotated[
+        tuple[str, ...],
+        setting(
+            "Transfer syntaxes it takes beyond those of the conformance statement.",
+            "transfer_syntax",
+            "4.2-33",
+        ),
+    ] = ()
+    associations: Annotated[
+        Literal["each", "reuse"],
+        setting(
+            '`"each"`: a new association for each instance. `"reuse"`: many instances on one, for '
+            "peers that prefer it.",
+            "",
+            "4.2.4",
+        ),
+    ] = "each"
+    paused: Annotated[
+        bool,
+        setting(
+            "Whether nothing is sent to it for now: its deliveries wait. `scai queue pause` does "
+            "the same without the file; either is enough."
+        ),
+    ] = False
+    outgoing_directory: Annotated[
+        str,
+        setting(
+            "A folder that is watched: DICOM files moved into it are sent to this AE. A relative "
+            "path counts from the configuration file's directory.",
+            "path_or_nothing",
+        ),
+    ] = ""
+
+
+class StorageEntity(Struct, frozen=True, kw_only=True):
+    """A storage AE that is enabled: its settings, and what is fixed about it."""
+
+    name: str  # unique: AE title and port, as people name it
+    table: str  # where its settings stand: "storage_scp", "prefetch_scp"
+    settings: StorageAe
+    associations_max: int

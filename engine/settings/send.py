@@ -1,0 +1,57 @@
+"""The settings of sending: routing rules, and how long deliveries are kept.
+
+engine/settings/settings.py puts them together; what must hold between a rule and the rest of the
+configuration is in engine/config/checks.py, the language of `when` in engine/rules/conditions.py.
+"""
+
+from typing import Annotated, Any, Final
+
+from msgspec import Struct, field
+
+from engine import limits
+from engine.settings.entities import setting
+
+# Origins of deliveries that are no rule: a person, and a local application that laid a file into a
+# folder.
+USER: Final = "user"
+FOLDER: Final = "folder"
+
+
+class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One routing rule: instances of which all of `when` holds go to all of `to`."""
+
+    name: Annotated[str, setting("What people call it; unique. The queue names it.", "name")]
+    when: Annotated[
+        dict[str, Any],
+        setting(
+            "The conditions, all of which must hold; see below. Empty: every instance that "
+            "storage AEs receive from outside, not what arrives at `prefetch_scp`."
+        ),
+    ] = field(default_factory=dict)
+    to: Annotated[
+        tuple[str, ...],
+        setting("Names of the remote AEs that matching instances are sent to.", "name"),
+    ]
+
+
+class Send(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The queue of deliveries to remote AEs."""
+
+    delivered_days: Annotated[
+        int,
+        setting(
+            "Days for which a delivery that succeeded stays in the queue's history; 0: it is "
+            "forgotten soon. Failed ones stay until somebody decides.",
+            least=0,
+            most=limits.delivered_days_max,
+        ),
+    ] = limits.delivered_days_default
+    retry_pause_s: Annotated[
+        int,
+        setting(
+            "Seconds before the first of `retry_count` retries; each further one waits twice as "
+            "long as the last, a little varied, up to an hour.",
+            least=limits.retry_pause_s_min,
+            most=limits.retry_pause_s_max,
+        ),
+    ] = limits.retry_pause_s_default

@@ -1,0 +1,142 @@
+// The event loop's turn for all connections of a receiver that have nothing out of the ordinary:
+// answers what became durable, reads what came, hands ended instances to the committer.
+//
+// Watches the sockets and the spool's completions by an epoll descriptor of its own, which the
+// event loop watches in their place. What only Python can decide comes back as a notice; a
+// connection with a notice is not read again in that turn, so its notices are in the order in which
+// things happened. One thread's. Knows no Python.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/base.hpp"
+#include "base/byte_stream.hpp"
+#include "reception/intake.hpp"
+#include "reception/log_line.hpp"
+#include "spool/spool.hpp"
+#include "reception/tally.hpp"
+
+namespace scai {
+
+class Reception;
+
+// One connection's place at a reception. Its intake, its stream and the reception outlive it.
+class Inlet {
+public:
+    Inlet(Reception& reception, std::uint64_t key, Intake& intake, ByteStream& stream);
+    ~Inlet();
+    Inlet(const Inlet&) = delete;
+    Inlet& operator=(const Inlet&) = delete;
+
+    // Never given twice by a reception: what is told of one that left is told to nobody.
+    std::uint64_t key() const noexcept { return key_; }
+    // CLOCK_MONOTONIC, nanoseconds: when bytes last came.
+    std::uint64_t last_activity() const noexcept { return last_activity_; }
+    // It is the disk that is slow, not the peer.
+    bool waits_for_room() const noexcept { return full_; }
+
+    // The association has this slot of the spool from now on.
+    void attach(std::size_t slot);
+    // What is logged of its instances.
+    void log_as(LogPieces pieces) { log_pieces_ = std::move(pieces); }
+    // Goes on reading, within what is left of the turn's budget.
+    Received receive();
+    // Nothing is read until release(), which sees to what was read before.
+    void hold();
+    void release();
+    // Before the stream's descriptor is closed: nothing more is told of it.
+    void leave() noexcept;
+
+private:
+    friend class Reception;
+
+    Reception* reception_;  // null when it has left
+    std::uint64_t key_;
+    Intake& intake_;
+    ByteStream& stream_;
+    std::size_t slot_ = SIZE_MAX;
+    std::size_t budget_ = 0;
+    std::uint64_t seen_in_ = 0;  // the last round in which it was read, or had a notice
+    std::uint64_t last_activity_ = 0;
+    LogPieces log_pieces_;
+    bool watched_ = false;
+    bool held_ = false;  // by the caller
+    bool full_ = false;  // the ring, until the spool tells of space
+};
+
+struct ReceptionLimits {
+    std::size_t bytes;        // of one connection in one go, then the next one has its turn
+    std::size_t event_bytes;  // what handling one event counts of that
+    std::uint64_t turn_ns;    // a turn goes on for so long while there is something to do
+};
+
+// What is left to the caller.
+struct Notice {
+    enum class Kind : int {
+        received = 0,  // `number`: a Received other than `again`, `full` and `budget`
+        stored = 1,    // `number`: the file's bytes; the caller knows the store
+        failed = 2,    // `number`: errno
+        unsent = 3,    // `rest` of an answer that the socket does not take
+        freed = 4      // `number`: a slot whose association has ended
+    };
+    Kind kind;
+    std::uint64_t key;  // of the inlet; 0: of none
+    std::uint64_t number;
+    std::string rest;
+};
+
+struct Turn {
+    std::size_t stored = 0;  // instances, whoever answers them
+    bool settled = false;    // the journal caught up: see Spool::settle()
+    std::vector<Notice> notices;
+    std::vector<std::string> lines;  // of the log, for those that were answered without a notice
+};
+
+class Reception {
+public:
+    Reception(Spool& spool, Tally tally, ReceptionLimits limits);
+    Reception(const Reception&) = delete;
+    Reception& operator=(const Reception&) = delete;
+
+    // Readable when a turn is due.
+    int descriptor() const noexcept { return poll_.get(); }
+    std::uint64_t next_key() noexcept { return ++last_key_; }
+    // Whether turns carry lines for the log.
+    void log(bool any) noexcept { logging_ = any; }
+
+    Turn turn();
+
+private:
+    friend class Inlet;
+
+    bool round(Turn& turn);
+    void watch(int descriptor, void* what);
+    void settle(Inlet& inlet);
+    void revisit(Inlet& inlet);
+    void forget(Inlet& inlet) noexcept;
+    Received receive(Inlet& inlet);
+    void read(Inlet& inlet, Turn& turn);
+    void take_completions(Turn& turn);
+    void take_stored(const Completion& completion, Turn& turn);
+    void answer(Inlet& inlet, const Intake::FinishedStore& finished, std::uint64_t file_bytes,
+                Turn& turn);
+    void tell(Inlet& inlet, Notice notice, Turn& turn);
+
+    Spool& spool_;
+    Tally tally_;
+    ReceptionLimits limits_;
+    Descriptor poll_;
+    Descriptor bell_;  // a turn is due though no socket has anything
+    std::vector<Inlet*> by_slot_;
+    std::vector<Inlet*> revisited_;  // their intakes or streams hold bytes that were read before
+    std::uint64_t last_key_ = 0;
+    std::uint64_t rounds_ = 0;
+    std::uint64_t now_ = 0;
+    bool logging_ = false;
+    LogClock log_clock_;
+};
+
+}  // namespace scai

@@ -1,0 +1,79 @@
+// Looking through incoming/ at a start. See incoming.hpp for what is promised.
+#include "spool/incoming.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <algorithm>
+#include <unordered_set>
+
+#include "base/directory_names.hpp"
+
+namespace scai {
+
+namespace {
+
+struct Part {
+    std::string name;
+    bool begun;  // it has bytes: it is not from the stock of names
+};
+
+std::vector<Part> parts_in(int directory, const std::string& path) {
+    std::vector<Part> parts;
+    for (std::string& name : names_in(path)) {
+        if (!name.ends_with(".part")) continue;
+        struct stat status {};
+        if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+            if (errno == ENOENT) continue;  // the indexer was done with it
+            fail("looking at " + name);
+        }
+        parts.push_back({std::move(name), status.st_size > 0});
+    }
+    return parts;
+}
+
+}  // namespace
+
+LeftOver sweep_incoming(int directory, const std::string& path, const Journal& journal) {
+    const auto& named = journal.names_found();
+    const std::unordered_set<std::string> wanted(named.begin(), named.end());
+    LeftOver left;
+    for (const auto& [name, begun] : parts_in(directory, path)) {
+        if (wanted.contains(name)) continue;
+        if (begun) {
+            if (auto seal = find_seal(directory, name, sealed_bytes_max)) {
+                left.sealed.push_back(std::move(*seal));
+                continue;
+            }
+        }
+        if (::unlinkat(directory, name.c_str(), 0) != 0) fail("removing " + name);
+        if (begun) ++left.removed;
+    }
+    std::sort(left.sealed.begin(), left.sealed.end(),
+              [](const auto& a, const auto& b) { return a.number < b.number; });
+    return left;
+}
+
+std::uint64_t adopt_sealed(JournalSettings settings, const std::string& incoming_directory) {
+    const Descriptor directory(
+        ::open(incoming_directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory && errno == ENOENT) return 0;
+    if (!directory) fail("opening " + incoming_directory);
+    const auto parts = parts_in(directory.get(), incoming_directory);
+    if (std::ranges::none_of(parts, &Part::begun)) return 0;  // the journal is left alone
+    Journal journal(std::move(settings));
+    const LeftOver left = sweep_incoming(directory.get(), incoming_directory, journal);
+    std::vector<JournalEntry> entries;
+    for (const FoundSeal& seal : left.sealed) {
+        entries.push_back({.prologue = seal.prologue,
+                           .attributes = seal.attributes,
+                           .name = seal.name,
+                           .bytes = {},
+                           .file_bytes = seal.file_bytes,
+                           .file_crc = seal.file_crc});
+    }
+    const auto appended = journal.append(entries);
+    if (appended.code != 0) throw SystemFailure(appended.code, "giving sealed files their records");
+    return appended.durable;
+}
+
+}  // namespace scai

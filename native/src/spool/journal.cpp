@@ -1,0 +1,270 @@
+// Writing, rotating and recovering a journal. See journal_format.hpp for the format.
+#include "spool/journal.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <algorithm>
+#include <array>
+#include <climits>
+#include <cstring>
+
+#include "base/checksum.hpp"
+#include "spool/journal_reader.hpp"
+
+namespace scai {
+
+namespace {
+
+constexpr int lock_attempts = 500;  // of 10 ms: a predecessor that drains leaves within two seconds
+constexpr std::uint64_t poll_ms = 10;
+constexpr std::uint64_t prepared_at = 4;  // the next segment is made when this part of one is full
+constexpr std::array<std::byte, page_bytes> zeros{};
+
+void sleep_ms(std::uint64_t milliseconds) {
+    const timespec wait{static_cast<time_t>(milliseconds / 1000),
+                        static_cast<long>(milliseconds % 1000 * 1'000'000)};
+    ::nanosleep(&wait, nullptr);
+}
+
+void append_bytes(std::vector<std::byte>& to, std::span<const std::byte> bytes) {
+    to.insert(to.end(), bytes.begin(), bytes.end());
+}
+
+int pwritev_exact(int descriptor, std::vector<iovec>& parts, std::uint64_t offset) {
+    std::size_t first = 0;
+    while (first < parts.size()) {
+        const auto count = static_cast<int>(std::min<std::size_t>(parts.size() - first, IOV_MAX));
+        ssize_t put =
+            ::pwritev(descriptor, parts.data() + first, count, static_cast<off_t>(offset));
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return errno;
+        if (put == 0) return ENOSPC;
+        offset += static_cast<std::uint64_t>(put);
+        while (first < parts.size() && static_cast<std::size_t>(put) >= parts[first].iov_len) {
+            put -= static_cast<ssize_t>(parts[first].iov_len);
+            ++first;
+        }
+        if (put > 0) {
+            parts[first].iov_base = static_cast<std::byte*>(parts[first].iov_base) + put;
+            parts[first].iov_len -= static_cast<std::size_t>(put);
+        }
+    }
+    return 0;
+}
+
+}  // namespace
+
+Journal::Journal(JournalSettings settings)
+    : settings_(std::move(settings)),
+      maker_(settings_.directory, settings_.segment_bytes, settings_.durable) {
+    SCAI_ASSERT(settings_.segment_bytes % page_bytes == 0);
+    directory_ =
+        Descriptor(::open(settings_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory_) fail("opening " + settings_.directory);
+    const std::string lock_path = settings_.directory + "/lock";
+    lock_ = Descriptor(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!lock_) fail("opening " + lock_path);
+    int attempts = lock_attempts;
+    while (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK || --attempts == 0) fail("locking " + lock_path);
+        sleep_ms(poll_ms);
+    }
+    maker_.sweep();
+    recover();
+}
+
+void Journal::recover() {
+    JournalReader reader(settings_.directory, 0);
+    for (;;) {
+        const auto records = reader.read(UINT64_MAX, 1024);
+        if (records.empty()) break;
+        records_found_ += records.size();
+        for (const auto& record : records) {
+            if (!record.name.empty()) names_found_.push_back(record.name);
+        }
+    }
+    torn_found_ = reader.torn() ? 1 : 0;
+    next_sequence_ = reader.next_sequence();
+    chain_ = reader.chain();
+    offset_ = reader.offset();
+    // Segments behind the end were being made when the power went; they hold nothing that was
+    // promised.
+    for (const auto& segment : list_segments(settings_.directory, nullptr)) {
+        const std::string path = settings_.directory + "/" + segment.name;
+        if (reader.segment_first() != 0 && segment.first_sequence == reader.segment_first()) {
+            segment_ = Descriptor(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+            if (!segment_) fail("opening " + path);
+        } else if (segment.first_sequence > reader.segment_first()) {
+            if (::unlink(path.c_str()) != 0) fail("removing " + path);
+        }
+    }
+    if (segment_) {
+        if (::fdatasync(segment_.get()) != 0) fail("fdatasync of the journal");
+    } else if (const int code = rotate(); code != 0) {
+        throw SystemFailure(code, "making the first journal segment in " + settings_.directory);
+    }
+}
+
+std::uint64_t Journal::record_bytes(const JournalEntry& entry) const {
+    RecordHead head{};
+    head.inlined = entry.name.empty() ? 1 : 0;
+    head.file_bytes = entry.file_bytes;
+    head.prologue_bytes = static_cast<std::uint32_t>(entry.prologue.size());
+    head.attributes_bytes = static_cast<std::uint32_t>(entry.attributes.size());
+    head.name_bytes = static_cast<std::uint32_t>(entry.name.size());
+    return head.expected_bytes();
+}
+
+Journal::Appended Journal::append(std::span<JournalEntry> entries) {
+    // As many at once as the segment has room for; usually all.
+    std::size_t first = 0;
+    while (first < entries.size()) {
+        std::uint64_t room = segment_ ? settings_.segment_bytes - offset_ : 0;
+        std::size_t last = first;
+        while (last < entries.size() && record_bytes(entries[last]) <= room) {
+            room -= record_bytes(entries[last]);
+            ++last;
+        }
+        if (last == first) {
+            if (record_bytes(entries[first]) > settings_.segment_bytes - page_bytes) {
+                return {first, EFBIG};
+            }
+            if (const int code = rotate(); code != 0) return {first, code};
+            continue;
+        }
+        if (const int code = write_group(entries.subspan(first, last - first)); code != 0) {
+            return {first, code};
+        }
+        first = last;
+    }
+    return {first, 0};
+}
+
+int Journal::write_group(std::span<JournalEntry> entries) {
+    text_.clear();
+    std::vector<std::pair<std::size_t, std::size_t>> texts;
+    std::uint32_t chain = chain_;
+    std::uint64_t sequence = next_sequence_;
+    std::uint64_t total = 0;
+    for (JournalEntry& entry : entries) {
+        RecordHead head{};
+        head.magic = record_magic;
+        head.chain = chain;
+        head.inlined = entry.name.empty() ? 1 : 0;
+        head.sequence = sequence;
+        head.file_bytes = entry.file_bytes;
+        head.file_crc = entry.file_crc;
+        head.prologue_bytes = static_cast<std::uint32_t>(entry.prologue.size());
+        head.attributes_bytes = static_cast<std::uint32_t>(entry.attributes.size());
+        head.name_bytes = static_cast<std::uint32_t>(entry.name.size());
+        head.record_bytes = head.expected_bytes();
+        const std::size_t begin = text_.size();
+        text_.resize(begin + sizeof head);
+        append_bytes(text_, std::as_bytes(std::span(entry.prologue)));
+        append_bytes(text_, entry.attributes);
+        append_bytes(text_, std::as_bytes(std::span(entry.name)));
+        head.crc = checksum_of(head, std::span(text_).subspan(begin + sizeof head));
+        std::memcpy(text_.data() + begin, &head, sizeof head);
+        text_.resize(begin + head.text_bytes());
+        texts.emplace_back(begin, head.text_bytes());
+        chain = head.crc;
+        entry.sequence = sequence++;
+        total += head.record_bytes;
+    }
+    // The addresses are taken only now that text_ grows no more.
+    std::vector<iovec> parts;
+    for (std::size_t index = 0; index < entries.size(); ++index) {
+        std::uint64_t written = texts[index].second;
+        parts.push_back({text_.data() + texts[index].first, texts[index].second});
+        if (entries[index].name.empty()) {
+            const auto bytes = entries[index].bytes;
+            // iovec has no const form; pwritev does not write to it.
+            parts.push_back({const_cast<std::byte*>(bytes.data()), bytes.size()});
+            written += bytes.size();
+        }
+        const std::uint64_t padding = align_up(written, record_alignment) - written;
+        if (padding > 0) parts.push_back({const_cast<std::byte*>(zeros.data()), padding});
+    }
+    // Whole pages: what is not in the page cache need not be read to be written into. The next
+    // group is written over these zeros.
+    const std::uint64_t end = offset_ + total;
+    if (const std::uint64_t rest = align_up(end, page_bytes) - end; rest > 0) {
+        parts.push_back({const_cast<std::byte*>(zeros.data()), rest});
+    }
+    if (const int code = pwritev_exact(segment_.get(), parts, offset_); code != 0) return code;
+    if (settings_.durable && ::fdatasync(segment_.get()) != 0) return errno;
+    offset_ += total;
+    next_sequence_ = sequence;
+    chain_ = chain;
+    return 0;
+}
+
+// Goes on in a fresh segment: a recycled one, one made ahead, a new one while there may be more, or
+// waits for the reader.
+int Journal::rotate() try {
+    std::uint64_t waited_ms = 0;
+    for (;;) {
+        const bool making = maker_.under_way();  // asked first: it may be done before we look
+        std::vector<std::string> free;
+        const auto segments = list_segments(settings_.directory, &free);
+        if (!free.empty()) return adopt_free_segment(free.front());
+        if (making) {
+            maker_.finish();
+            continue;
+        }
+        if (segments.size() < settings_.segments_max) {
+            if (const int code = maker_.make(next_free_name()); code != 0) return code;
+            continue;
+        }
+        if (waited_ms >= settings_.wait_ms_max) return EAGAIN;
+        sleep_ms(poll_ms);
+        waited_ms += poll_ms;
+    }
+} catch (const SystemFailure& failure) {  // the directory could not be looked at
+    return failure.code();
+}
+
+// What fails here is met again, and answered, by the group that needs the segment.
+void Journal::prepare() try {
+    if (prepared_ || offset_ < settings_.segment_bytes / prepared_at) return;
+    prepared_ = true;  // once a segment: looking costs as much as a record
+    std::vector<std::string> free;
+    const auto segments = list_segments(settings_.directory, &free);
+    if (free.empty() && segments.size() < settings_.segments_max) maker_.begin(next_free_name());
+} catch (const SystemFailure&) {
+    prepared_ = false;
+}
+
+// Above every sequence in use, and never the name of another free one.
+std::string Journal::next_free_name() {
+    return free_segment_name((next_sequence_ << 8 | 0xFF) + created_++);
+}
+
+int Journal::adopt_free_segment(const std::string& name) {
+    const std::string from = settings_.directory + "/" + name;
+    const std::string to = settings_.directory + "/" + segment_name(next_sequence_);
+    Descriptor file(::open(from.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!file) return errno;
+    SegmentHeader header{};
+    header.magic = segment_magic;
+    header.layout = journal_layout;
+    header.first_sequence = next_sequence_;
+    header.segment_bytes = settings_.segment_bytes;
+    header.chain = chain_;
+    header.crc = checksum_of(header);
+    std::array<std::byte, page_bytes> page{};
+    std::memcpy(page.data(), &header, sizeof header);
+    std::vector<iovec> parts{{page.data(), page.size()}};
+    if (const int code = pwritev_exact(file.get(), parts, 0); code != 0) return code;
+    if (settings_.durable && ::fdatasync(file.get()) != 0) return errno;
+    if (::rename(from.c_str(), to.c_str()) != 0) return errno;
+    if (settings_.durable && ::fsync(directory_.get()) != 0) return errno;
+    segment_ = std::move(file);
+    offset_ = page_bytes;
+    prepared_ = false;
+    return 0;
+}
+
+}  // namespace scai

@@ -1,0 +1,91 @@
+// The writing side of a journal: appends groups of records and makes them durable with one sync.
+//
+// One writer, held by a lock on the directory. Not thread-safe: the committer thread owns it. A
+// failed append leaves the position where it was; the next group is written over it, and the chain
+// of checksums hides what the failed one may have left behind.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/base.hpp"
+#include "spool/journal_format.hpp"
+#include "spool/segment_maker.hpp"
+
+namespace scai {
+
+struct JournalEntry {
+    std::string_view prologue;
+    std::span<const std::byte> attributes;
+    std::string_view name;             // of the file under incoming/; empty for an inline instance
+    std::span<const std::byte> bytes;  // the whole Part-10 file of an inline instance
+    std::uint64_t file_bytes = 0;
+    std::uint32_t file_crc = 0;
+    std::uint64_t sequence = 0;  // set by append()
+};
+
+struct JournalSettings {
+    std::string directory;
+    std::uint64_t segment_bytes = 0;
+    std::size_t segments_max = 0;
+    std::uint64_t wait_ms_max = 0;  // for a free segment; then the group fails with EAGAIN
+    bool durable = true;
+};
+
+class Journal {
+public:
+    // Takes the lock (waiting a while for a predecessor that is still leaving), finds the end of
+    // what was written, makes it durable.
+    explicit Journal(JournalSettings settings);
+
+    struct Appended {
+        std::size_t durable;  // so many from the front are safe and numbered
+        int code;             // why the others are not: errno, 0 when there are none
+    };
+    // Writes and syncs the entries. None is acknowledged before it is counted as durable here.
+    Appended append(std::span<JournalEntry> entries);
+
+    // Has the next segment made beside us before it is needed; does nothing when there is no need.
+    void prepare();
+
+    // Lets go of the lock; nothing is appended afterwards.
+    void close() noexcept {
+        maker_.finish();
+        segment_.reset();
+        lock_.reset();
+    }
+
+    std::uint64_t last_sequence() const noexcept { return next_sequence_ - 1; }
+    std::uint64_t records_found() const noexcept { return records_found_; }
+    std::uint64_t torn_found() const noexcept { return torn_found_; }
+    // Names of incoming files that records found at opening refer to.
+    const std::vector<std::string>& names_found() const noexcept { return names_found_; }
+
+private:
+    void recover();
+    int write_group(std::span<JournalEntry> entries);
+    std::uint64_t record_bytes(const JournalEntry& entry) const;
+    int rotate();
+    std::string next_free_name();
+    int adopt_free_segment(const std::string& name);
+
+    JournalSettings settings_;
+    SegmentMaker maker_;
+    Descriptor lock_;
+    Descriptor directory_;
+    Descriptor segment_;
+    std::uint64_t offset_ = 0;
+    std::uint64_t next_sequence_ = 1;
+    std::uint32_t chain_ = 0;
+    std::uint64_t records_found_ = 0;
+    std::uint64_t torn_found_ = 0;
+    std::uint64_t created_ = 0;
+    bool prepared_ = false;
+    std::vector<std::string> names_found_;
+    std::vector<std::byte> text_;
+};
+
+}  // namespace scai

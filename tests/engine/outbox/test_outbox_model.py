@@ -1,0 +1,303 @@
+"""The outbox against a plain model of it: any order of everything that may happen to it."""
+
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from engine.outbox.outbox import Outbox
+from engine.outbox.records import BLOCKED, NewDelivery, State
+from engine.outbox.writer import OutboxWriter
+from tests.rigs.outbox_tables import check_tables
+
+DESTINATIONS: Final = ("A", "AB")  # one begins like the other: keys must not run into each other
+destinations = st.sampled_from(DESTINATIONS)
+instances = st.sampled_from([f"1.{study}.{number}" for study in range(3) for number in range(3)])
+studies = st.sampled_from(["", "1", "2", "2.0"])
+files = st.sampled_from(["", "", "f1", "f2"])
+
+
+@dataclass
+class Plain:
+    """What the model knows of a delivery."""
+
+    number: int
+    destination: str
+    instance: str
+    study: str
+    file: str
+    state: State = State.WAITING
+    attempts: int = 0
+    due: int = 0
+    changed: int = 0
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Each rule does one thing to the outbox and to a list of deliveries, in plain words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="outbox"))
+        self.writer = OutboxWriter(self.directory)
+        self.known: dict[int, Plain] = {}
+        self.ranks: dict[tuple[str, str], int] = {}
+        self.paused: set[str] = set()
+        self.now = 1000
+        self.last_number = 0
+
+    def teardown(self) -> None:
+        self.writer.close()
+        shutil.rmtree(self.directory)
+
+    # --- the model ---
+    def of_target(self, destination: str, instance: str) -> list[Plain]:
+        return [
+            each
+            for each in self.known.values()
+            if (each.destination, each.instance) == (destination, instance)
+            and each.state is not State.DELIVERED
+        ]
+
+    def is_blocked(self, plain: Plain) -> bool:
+        rivals = self.of_target(plain.destination, plain.instance)
+        return any(rival.state is State.SENDING for rival in rivals if rival is not plain)
+
+    def in_line(self, destination: str) -> list[Plain]:
+        """What may be leased, in the order in which it should be."""
+        waiting = [
+            each
+            for each in self.known.values()
+            if each.destination == destination
+            and each.state is State.WAITING
+            and not self.is_blocked(each)
+        ]
+        return sorted(waiting, key=lambda each: (self.ranks[destination, each.study], each.number))
+
+    def settle(self) -> None:
+        """Give ranks to studies that begin to wait, take them from those that do not any more."""
+        for destination in DESTINATIONS:
+            waiting: dict[str, list[int]] = {}
+            for each in self.known.values():
+                if each.destination != destination or each.state is not State.WAITING:
+                    continue
+                if not self.is_blocked(each):
+                    waiting.setdefault(each.study, []).append(each.number)
+            for study in ["", "1", "2", "2.0"]:
+                if study not in waiting:
+                    self.ranks.pop((destination, study), None)
+                elif (destination, study) not in self.ranks:
+                    assert len(waiting[study]) == 1, "settle() follows each single change"
+                    self.ranks[destination, study] = waiting[study][0]
+
+    def change(self, plain: Plain, state: State) -> None:
+        plain.state = state
+        plain.changed = self.now
+        self.settle()
+
+    def give_back(self, plain: Plain, state: State) -> None:
+        newer = [x for x in self.of_target(plain.destination, plain.instance) if x is not plain]
+        if newer:
+            del self.known[plain.number]
+            self.settle()
+        else:
+            self.change(plain, state)
+
+    def some(self, data: st.DataObject) -> list[int]:
+        """Numbers that may or may not be good ones, each once."""
+        numbers = st.integers(0, self.last_number + 1)
+        return data.draw(st.lists(numbers, max_size=4, unique=True))
+
+    # --- what happens ---
+    @rule(destination=destinations, instance=instances, study=studies, file=files)
+    def enqueue(self, destination: str, instance: str, study: str, file: str) -> None:
+        asked = NewDelivery(destination, instance, "1.2", study, "1", "1.2", 1, "rule", file)
+        number = self.writer.commit(lambda outbox: outbox.enqueue(asked, self.now))
+        opened = [
+            each
+            for each in self.of_target(destination, instance)
+            if each.state is not State.SENDING
+        ]
+        assert len(opened) <= 1
+        held = any(each.state is State.HELD for each in opened)
+        if opened and opened[0].study == study:
+            assert number == opened[0].number
+            opened[0].file = file
+            if not held:
+                opened[0].attempts = 0
+                opened[0].due = self.now
+                self.change(opened[0], State.WAITING)
+            return
+        assert number > self.last_number
+        self.last_number = number
+        if opened:
+            del self.known[opened[0].number]
+            self.settle()
+        fresh = Plain(number, destination, instance, study, file, due=self.now)
+        self.known[number] = fresh
+        self.change(fresh, State.HELD if held else State.WAITING)
+
+    @rule(destination=destinations, count=st.integers(0, 3), later=st.sampled_from([0, 0, 10, 50]))
+    def lease(self, destination: str, count: int, later: int) -> None:
+        self.now += later
+        leased = self.writer.commit(lambda outbox: outbox.lease(destination, count, self.now))
+        expected: list[Plain] = []
+        if destination not in self.paused:
+            due = sorted(
+                (each.due, each.number)
+                for each in self.known.values()
+                if each.destination == destination
+                and each.state is State.RETRYING
+                and each.due <= self.now
+            )
+            for _, number in due[:count]:
+                self.change(self.known[number], State.WAITING)
+            expected = self.in_line(destination)[:count]
+        assert [each.number for each in leased] == [each.number for each in expected]
+        for each in expected:
+            self.change(each, State.SENDING)
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), status=st.sampled_from([0, 0xB000]))
+    def deliver(self, data: st.DataObject, status: int) -> None:
+        number = data.draw(st.sampled_from(sorted(self.known)))
+        plain = self.known[number]
+        done = self.writer.commit(lambda outbox: outbox.delivered(number, self.now, status, "w"))
+        assert done == (plain.state is State.SENDING)
+        if done:
+            plain.attempts += 1
+            plain.file = ""
+            self.change(plain, State.DELIVERED)
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), pause=st.sampled_from([None, 0, 10, 50]))
+    def fail(self, data: st.DataObject, pause: int | None) -> None:
+        number = data.draw(st.sampled_from(sorted(self.known)))
+        plain = self.known[number]
+        due = None if pause is None else self.now + pause
+        done = self.writer.commit(
+            lambda outbox: outbox.attempt_failed(number, self.now, "reason", 0xA700, due)
+        )
+        assert done == (plain.state is State.SENDING)
+        if done:
+            plain.attempts += 1
+            plain.due = self.now if due is None else due
+            self.give_back(plain, State.FAILED if due is None else State.RETRYING)
+
+    @rule()
+    def sender_starts(self) -> None:
+        sending = [each for each in self.known.values() if each.state is State.SENDING]
+        assert self.writer.commit(Outbox.return_leases) == len(sending)
+        for each in sorted(sending, key=lambda each: (each.destination, each.number)):
+            self.give_back(each, State.WAITING)
+
+    @rule()
+    def reopen(self) -> None:
+        self.writer.close()
+        self.writer = OutboxWriter(self.directory)
+
+    @rule(data=st.data(), order=st.sampled_from(["hold", "release", "retry", "discard"]))
+    def order(self, data: st.DataObject, order: str) -> None:
+        numbers = self.some(data)
+        changed = self.writer.commit(lambda outbox: getattr(outbox, order)(numbers, self.now))
+        fitting = {
+            "hold": (State.WAITING, State.RETRYING),
+            "release": (State.HELD,),
+            "retry": (State.FAILED, State.RETRYING),
+            "discard": (*set(State) - {State.SENDING},),
+        }[order]
+        expected = [n for n in numbers if n in self.known and self.known[n].state in fitting]
+        assert [each.number for each in changed] == expected
+        for number in expected:
+            plain = self.known[number]
+            if order == "discard":
+                del self.known[number]
+                self.settle()
+                continue
+            if order == "retry":
+                plain.attempts = 0
+                plain.due = self.now
+            self.change(plain, State.HELD if order == "hold" else State.WAITING)
+
+    @rule(destination=destinations, paused=st.booleans())
+    def pause(self, destination: str, paused: bool) -> None:
+        self.writer.commit(lambda outbox: outbox.pause(destination, paused))
+        self.paused = self.paused | {destination} if paused else self.paused - {destination}
+
+    @rule(ago=st.integers(0, 60))
+    def prune(self, ago: int) -> None:
+        before = self.now - ago
+        old = [
+            number
+            for number, each in self.known.items()
+            if each.state is State.DELIVERED and each.changed < before
+        ]
+        assert self.writer.commit(lambda outbox: outbox.prune_delivered(before)) == len(old)
+        for number in old:
+            del self.known[number]
+
+    # --- what always holds ---
+    @invariant()
+    def the_outbox_is_as_the_model_says(self) -> None:
+        with self.writer.view() as outbox:
+            found = list(outbox.deliveries())
+            assert [each.number for each in found] == sorted(self.known)
+            for each in found:
+                plain = self.known[each.number]
+                assert each.state is plain.state
+                assert (each.destination, each.sop_instance_uid, each.study_uid, each.file) == (
+                    plain.destination,
+                    plain.instance,
+                    plain.study,
+                    plain.file,
+                )
+                assert (each.attempts, each.due_ns) == (plain.attempts, plain.due)
+            assert outbox.paused() == self.paused
+            counted = Counter((each.destination, each.state) for each in self.known.values())
+            assert outbox.counts() == dict(counted)
+            for destination in DESTINATIONS:
+                self.check_due(outbox, destination)
+                for state in State:
+                    listed = [each.number for each in outbox.deliveries(state, destination)]
+                    assert listed == sorted(
+                        number
+                        for number, each in self.known.items()
+                        if (each.state, each.destination) == (state, destination)
+                    )
+            for name in ("f1", "f2"):
+                assert outbox.names_file(name) == any(
+                    each.file == name for each in self.known.values()
+                )
+
+    def check_due(self, outbox: Outbox, destination: str) -> None:
+        retrying = [
+            each.due
+            for each in self.known.values()
+            if (each.state, each.destination) == (State.RETRYING, destination)
+        ]
+        expected = None if destination in self.paused else min(retrying, default=None)
+        assert outbox.next_due_ns(destination) == expected
+        line = self.in_line(destination)
+        first = outbox.first_in_line(destination)
+        assert (first.number if first else None) == (line[0].number if line else None)
+
+    @invariant()
+    def the_tables_agree(self) -> None:
+        with self.writer.view() as outbox:
+            check_tables(outbox)
+            for each in outbox.deliveries(State.WAITING):
+                assert (each.place == BLOCKED) == self.is_blocked(self.known[each.number])
+
+
+TestOutboxMachine = OutboxMachine.TestCase
+TestOutboxMachine.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

@@ -1,0 +1,389 @@
+"""One prefetch against an archive made of dictionaries: only what was asked for, only what lacks,
+and what is promised is compared with what came."""
+
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from engine.dictionary import attributes
+from engine.dictionary.query_level import QueryLevel
+from engine.dimse import identifiers
+from engine.limits import image_moves_max
+from engine.prefetch.plan import AskFailure, plan_moves, plan_second_moves, status_failure
+from engine.prefetch.records import Ask, Progress, StudyProgress
+from engine.prefetch.retrieval import Moved, Retrieval
+
+STUDY, SERIES = attributes.STUDY_INSTANCE_UID, attributes.SERIES_INSTANCE_UID
+IMAGE = identifiers.SOP_INSTANCE_UID
+Answers = list[dict[int, str]]
+
+
+@dataclass
+class Series:
+    """A series at the archive."""
+
+    modality: str
+    images: list[str]
+
+
+@dataclass
+class Study:
+    """A study at the archive."""
+
+    patient_id: str
+    date: str
+    series: dict[str, Series]
+
+
+@dataclass
+class Shelf:
+    """An archive, an index, and a record of what was asked."""
+
+    studies: dict[str, Study]
+    index: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)  # moved by its own words, and never arriving
+    strays: Answers = field(default_factory=list)  # answered to every query
+    moves: list[tuple[QueryLevel, str]] = field(default_factory=list)
+    finds: list[dict[int, str]] = field(default_factory=list)
+    knows_modalities: bool = True
+    takes: str = "all"  # studies, whatever modalities are asked for; or "list", "text", "first"
+    on_move: Callable[[QueryLevel, str], None] = lambda level, uid: None
+    records: int = 0
+    passed_on: list[tuple[str, set[str]]] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+    before: set[str] = field(default_factory=set)  # in the index when the job began
+
+    def __post_init__(self) -> None:
+        self.before = set(self.index)
+
+    def _fits(self, modalities: str, wanted: str) -> bool:
+        """Archives read a list as one, as one long text, or as its first value."""
+        if self.takes == "all" or not wanted:
+            return True
+        values = {"list": wanted.split("\\"), "text": [wanted], "first": [wanted.split("\\")[0]]}
+        return not set(values[self.takes]).isdisjoint(modalities.split("\\"))
+
+    def find(self, level: QueryLevel, keys: Mapping[int, str]) -> Answers:
+        self.finds.append(dict(keys))
+        answers: Answers = []
+        for uid, study in self.studies.items():
+            modalities = "\\".join(sorted({it.modality for it in study.series.values()}))
+            answer = {STUDY: uid, attributes.PATIENT_ID: study.patient_id}
+            answer |= {attributes.STUDY_DATE: study.date}
+            if self.knows_modalities:
+                answer[identifiers.MODALITIES_IN_STUDY] = modalities
+            is_asked = study.patient_id == keys.get(attributes.PATIENT_ID)
+            is_asked &= self._fits(modalities, keys.get(identifiers.MODALITIES_IN_STUDY, ""))
+            if level is QueryLevel.STUDY and is_asked:
+                answers.append(answer)
+            if uid != keys.get(STUDY):
+                continue
+            for series_uid, series in study.series.items():
+                if level is QueryLevel.SERIES:
+                    answers.append({SERIES: series_uid, attributes.MODALITY: series.modality})
+                elif level is QueryLevel.IMAGE and series_uid == keys[SERIES]:
+                    answers += ({IMAGE: image} for image in series.images)
+        return answers + self.strays
+
+    def move(self, level: QueryLevel, keys: Mapping[int, str]) -> Moved:
+        uid = keys[{QueryLevel.STUDY: STUDY, QueryLevel.SERIES: SERIES}.get(level, IMAGE)]
+        self.moves.append((level, uid))
+        self.on_move(level, uid)
+        study = self.studies[keys[STUDY]]
+        moved = [
+            image
+            for series_uid, series in study.series.items()
+            for image in series.images
+            if series_uid == keys.get(SERIES, series_uid) and image == keys.get(IMAGE, image)
+        ]
+        self.index |= set(moved) - self.lost
+        return Moved(len(moved), 0, 0)
+
+    def here(self, uids: Collection[str]) -> set[str]:
+        return self.index & set(uids)
+
+    arrived = here
+
+    def expect(self, study: StudyProgress) -> None:
+        self.expected.append(study.study_uid)
+
+    def pass_on(self, study: StudyProgress, uids: Collection[str]) -> None:
+        self.passed_on.append((study.study_uid, set(uids)))
+
+    def unasked(self, promised: Container[str]) -> Iterator[str]:
+        return (uid for uid in sorted(self.index - self.before) if uid not in promised)
+
+    def record(self) -> None:
+        self.records += 1
+
+    show = record
+
+
+def study(patient: str, date: str, number: int, *modalities: str, images: int = 3) -> Study:
+    series = {
+        f"2.{number}.{position}": Series(
+            modality, [f"3.{number}.{position}.{image}" for image in range(images)]
+        )
+        for position, modality in enumerate(modalities)
+    }
+    return Study(patient, date, series)
+
+
+def ask(**changes: object) -> Ask:
+    fields: dict[str, object] = {
+        "archive": "archive",
+        "level": "study",
+        "patient_id": "4711",
+        "character_set": "",
+        "study_date": "20200101-20240601",
+        "modalities": ("CT",),
+        "series_modalities": (),
+        "at_most": 5,
+        "trigger_study_uid": "1.0",
+    }
+    return Ask(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def fetched(shelf: Shelf, question: Ask, progress: Progress | None = None) -> Progress:
+    progress = progress or Progress()
+    Retrieval(question, progress, shelf).run()
+    return progress
+
+
+def shelf() -> Shelf:
+    return Shelf(
+        {
+            "1.0": study("4711", "20240601", 0, "CT"),  # the trigger itself
+            "1.1": study("4711", "20230101", 1, "CT", "SR"),
+            "1.2": study("4711", "20210101", 2, "CT"),
+            "1.3": study("4711", "20150101", 3, "CT"),  # too old
+            "1.4": study("4711", "20220101", 4, "MR"),
+        }
+    )
+
+
+def test_exactly_the_related_studies_are_moved_the_latest_first() -> None:
+    archive = shelf()
+    progress = fetched(archive, ask())
+    assert archive.moves == [(QueryLevel.STUDY, "1.1"), (QueryLevel.STUDY, "1.2")]
+    assert [(it.study_uid, it.promised, it.here, it.moved) for it in progress.studies] == [
+        ("1.1", 6, 0, 6),
+        ("1.2", 3, 0, 3),
+    ]
+    assert not progress.missing
+    assert progress.completed == 9
+
+
+def test_what_was_answered_beyond_the_question_is_dropped_and_counted() -> None:
+    archive = shelf()
+    progress = fetched(archive, ask())
+    assert progress.ignored == 2, "an archive that heeds neither dates nor modalities"
+    assert {"another day", "another modality"} == {it.split(": ")[1] for it in progress.notes}
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        {STUDY: "9.9", attributes.PATIENT_ID: "4712", attributes.STUDY_DATE: "20230101"},
+        {STUDY: "9.9", attributes.STUDY_DATE: "20230101"},
+        {STUDY: "9.9", attributes.PATIENT_ID: "4711"},
+        {STUDY: "../9", attributes.PATIENT_ID: "4711", attributes.STUDY_DATE: "20230101"},
+        {STUDY: "1" * 65, attributes.PATIENT_ID: "4711", attributes.STUDY_DATE: "20230101"},
+        {},
+    ],
+)
+def test_never_another_patients_studies_nor_any_that_was_not_asked(stray: dict[int, str]) -> None:
+    archive = Shelf({}, strays=[stray])
+    progress = fetched(archive, ask())
+    assert not archive.moves
+    assert progress.ignored == 1
+
+
+def test_an_answer_that_cannot_hold_the_patient_id_is_no_proof_and_is_told() -> None:
+    archive = Shelf(
+        {}, strays=[{STUDY: "9.9", attributes.PATIENT_ID: "7", attributes.STUDY_DATE: "20230101"}]
+    )
+    archive.find = lambda level, keys: archive.strays  # type: ignore[method-assign]
+    progress = fetched(archive, ask(patient_id="患者7"))
+    assert not archive.moves
+    assert "character set" in progress.notes[0]
+
+
+def test_the_latest_studies_count_against_the_bound() -> None:
+    archive = shelf()
+    fetched(archive, ask(at_most=1))
+    assert archive.moves == [(QueryLevel.STUDY, "1.1")]
+
+
+def test_an_archive_that_does_not_know_modalities_in_study_is_asked_for_the_series() -> None:
+    archive = shelf()
+    archive.knows_modalities = False
+    progress = fetched(archive, ask())
+    assert archive.moves == [(QueryLevel.STUDY, "1.1"), (QueryLevel.STUDY, "1.2")]
+    assert [it.study_uid for it in progress.studies] == ["1.1", "1.2"]
+
+
+@pytest.mark.parametrize("takes", ["all", "list", "text", "first"])
+def test_several_modalities_whatever_the_archive_makes_of_a_list(takes: str) -> None:
+    archive = shelf()
+    archive.studies["1.5"] = study("4711", "20200601", 5, "US")
+    archive.takes = takes
+    progress = fetched(archive, ask(modalities=("CT", "MR")))
+    assert [it.study_uid for it in progress.studies] == ["1.1", "1.4", "1.2"]
+    first, second = (keys.get(identifiers.MODALITIES_IN_STUDY) for keys in archive.finds[:2])
+    assert first == "CT\\MR"
+    asked_twice = takes in ("text", "first")
+    assert (second == "") == asked_twice
+    assert progress.ignored == (2 if takes == "all" else 1), "what was not asked for, and only that"
+    assert any("list of modalities" in note for note in progress.notes) == asked_twice
+
+
+def test_a_modality_that_no_study_has_is_looked_for_in_all_of_them() -> None:
+    archive = shelf()
+    archive.takes = "list"
+    progress = fetched(archive, ask(modalities=("CT", "NM")))
+    assert [it.study_uid for it in progress.studies] == ["1.1", "1.2"]
+    assert [keys[identifiers.MODALITIES_IN_STUDY] for keys in archive.finds[:2]] == ["CT\\NM", ""]
+    assert not any("list of modalities" in note for note in progress.notes)
+
+
+def test_only_series_of_the_wanted_modalities_are_moved() -> None:
+    archive = shelf()
+    progress = fetched(archive, ask(series_modalities=("CT",)))
+    assert archive.moves == [(QueryLevel.SERIES, "2.1.0"), (QueryLevel.STUDY, "1.2")]
+    assert progress.total("promised") == 6
+
+
+def test_a_study_that_is_here_is_not_moved() -> None:
+    archive = shelf()
+    archive.index = {
+        f"3.{number}.{series}.{i}" for number in (1, 2) for series in (0, 1) for i in (0, 1, 2)
+    }
+    progress = fetched(archive, ask())
+    assert not archive.moves
+    assert (progress.total("here"), progress.total("moved")) == (9, 0)
+
+
+def test_of_a_study_that_is_partly_here_the_lacking_series_are_moved() -> None:
+    archive = shelf()
+    archive.index = {"3.1.0.0", "3.1.0.1", "3.1.0.2", "3.2.0.0"}
+    progress = fetched(archive, ask())
+    assert archive.moves == [(QueryLevel.SERIES, "2.1.1"), (QueryLevel.SERIES, "2.2.0")]
+    assert (progress.total("here"), progress.total("moved")) == (4, 5)
+
+
+def test_on_image_level_each_lacking_image_is_asked_for() -> None:
+    archive = shelf()
+    archive.index = {"3.2.0.0"}
+    fetched(archive, ask(level="image", at_most=2))
+    assert [uid for _, uid in archive.moves][-2:] == ["3.2.0.1", "3.2.0.2"]
+    assert {level for level, _ in archive.moves} == {QueryLevel.IMAGE}
+
+
+def test_what_is_missing_is_asked_for_once_more_and_then_named() -> None:
+    archive = shelf()
+    archive.lost = {"3.1.0.1", "3.2.0.2"}
+
+    def heals(level: QueryLevel, uid: str) -> None:
+        if uid == "3.2.0.2":
+            archive.lost.discard(uid)
+
+    archive.on_move = heals
+    progress = fetched(archive, ask())
+    assert archive.moves == [
+        (QueryLevel.STUDY, "1.1"),
+        (QueryLevel.IMAGE, "3.1.0.1"),
+        (QueryLevel.STUDY, "1.2"),
+        (QueryLevel.IMAGE, "3.2.0.2"),
+    ]
+    assert progress.missing == ["3.1.0.1"]
+    assert progress.total("missing") == 1
+    assert any("counted 6 as moved, of those promised 5 came" in it for it in progress.notes)
+
+
+def test_many_missing_images_are_asked_for_by_their_series() -> None:
+    images = [f"3.{i}" for i in range(image_moves_max + 1)]
+    moves = plan_second_moves("1.1", {"2.1": images, "2.2": ["3.x", "3.y"]}, {"3.x"})
+    assert [move.level for move in moves] == [QueryLevel.SERIES, QueryLevel.IMAGE]
+    assert moves[1].keys == {STUDY: "1.1", SERIES: "2.2", IMAGE: "3.y"}
+    assert not plan_moves(QueryLevel.STUDY, "1.1", {"2.1": ["3.1"]}, {"3.1"}, whole=True)
+
+
+def test_what_a_failed_attempt_moved_is_not_taken_for_what_was_here_before() -> None:
+    archive = shelf()
+
+    def breaks(level: QueryLevel, uid: str) -> None:
+        if uid == "1.2":
+            raise AskFailure("the peer closed the connection")
+
+    archive.on_move = breaks
+    progress = Progress()
+    with pytest.raises(AskFailure, match="closed"):
+        fetched(archive, ask(), progress)
+    archive.on_move = lambda level, uid: None
+    archive.moves.clear()
+    fetched(archive, ask(), progress)
+    assert archive.moves == [(QueryLevel.STUDY, "1.2")]
+    assert (progress.total("here"), progress.total("moved")) == (0, 9)
+
+
+def test_a_failure_status_of_one_study_leaves_the_others_to_be_moved() -> None:
+    archive = shelf()
+
+    def refuses(level: QueryLevel, uid: str) -> None:
+        if uid == "1.1":
+            raise status_failure("C-MOVE", level, 0xA702, "")
+
+    archive.on_move = refuses
+    progress = Progress()
+    with pytest.raises(AskFailure, match="A702 out of resources"):
+        fetched(archive, ask(), progress)
+    assert [uid for _, uid in archive.moves] == ["1.1", "1.2"]
+    assert [it.moved for it in progress.studies] == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("status", "permanent", "ends"),
+    [
+        (0xA700, False, False),
+        (0xA801, True, True),
+        (0xA900, True, False),
+        (0xC000, False, False),
+        (0x0110, False, False),
+    ],
+)
+def test_what_a_status_of_a_retrieval_means(status: int, permanent: bool, ends: bool) -> None:
+    failure = status_failure("C-MOVE", QueryLevel.SERIES, status, "no luck")
+    assert (failure.permanent, failure.ends) == (permanent, ends)
+    assert f"{status:04X}" in failure.text
+    assert "no luck" not in failure.text, "what an archive says may name a patient"
+    assert "(no luck)" in str(failure)
+    assert ("PrefetchAP" in failure.text) == (status == 0xA801)
+
+
+def test_an_image_in_two_series_is_one_instance() -> None:
+    archive = shelf()
+    archive.studies["1.2"].series["2.2.9"] = Series("CT", ["3.2.0.0"])
+    progress = fetched(archive, ask())
+    assert progress.studies[1].promised == 3
+    assert progress.studies[1].missing == 0
+
+
+def test_the_first_question_has_the_keys_of_the_table() -> None:
+    archive = shelf()
+    fetched(archive, ask())
+    assert archive.finds[0] == {
+        attributes.STUDY_DATE: "20200101-20240601",
+        identifiers.MODALITIES_IN_STUDY: "CT",
+        attributes.PATIENT_ID: "4711",
+        STUDY: "",
+    }
+    assert archive.finds[1] == {
+        STUDY: "1.1",
+        SERIES: "",
+        attributes.MODALITY: "",
+        identifiers.SERIES_DATE: "",
+        identifiers.SERIES_TIME: "",
+    }
+    assert archive.finds[2] == {STUDY: "1.1", SERIES: "2.1.0", IMAGE: ""}

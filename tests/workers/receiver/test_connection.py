@@ -1,0 +1,109 @@
+"""A connection that was paused goes on by itself: it may hold bytes that no new byte will wake."""
+
+import asyncio
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from engine import limits
+from engine.upper_layer.negotiation import AcceptorPolicy
+from native import _core
+from tests.material import wire
+from tests.rigs.receptions import ReceptionBox
+from workers.receiver.connection import Connection
+from workers.receiver.receiver import Receiver
+from workers.receiver.transport import Transport
+
+
+class Counters:
+    def add(self, *_: object) -> None: ...
+
+
+class SlowTransport(Transport):
+    """Takes nothing of what is sent until it is told to."""
+
+    taking = False
+
+    def send(self, data: bytes | bytearray) -> int:
+        return super().send(data) if self.taking else 0
+
+
+def receiver(loop: asyncio.AbstractEventLoop, box: ReceptionBox, lines: list[str]) -> Receiver:
+    """What a connection needs of one, around a real reception."""
+    connections: dict[int, Connection] = {}
+
+    def turn() -> None:
+        _, _, notices, _ = box.reception.turn()
+        for kind, key, what in notices:
+            assert kind == _core.NOTICE_RECEIVED
+            connections[key].take_received(what)
+
+    loop.add_reader(box.reception.descriptor, turn)
+    parts: dict[str, Any] = {
+        "loop": loop,
+        "policy": AcceptorPolicy("SCP_AE", (), (), (), {}),
+        "spec": SimpleNamespace(application_timeout_s=5, idle_timeout_s=300),
+        "has_room": lambda: True,
+        "counters": Counters(),
+        "spool": box.spools.spool,
+        "reception": box.reception,
+        "connections": connections,
+        "child": SimpleNamespace(
+            log=SimpleNamespace(note=lambda _level, event, _fields: lines.append(event))
+        ),
+        "leave": lambda _: None,
+    }
+    return cast(Receiver, SimpleNamespace(**parts))
+
+
+def test_what_was_read_before_a_pause_is_seen_to_behind_it(tmp_path: Path) -> None:
+    """The peer's last word lies in the socket already when the answer ahead of it goes out."""
+    lines: list[str] = []
+
+    async def scene(box: ReceptionBox) -> list[bool]:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        around = receiver(loop, box, lines)
+        transport = SlowTransport(ours)
+        connection = Connection(around, transport, "192.0.2.1", "1-1")
+        cast(Any, around).connections[connection.key] = connection
+        connection.queue(b"answer")
+        theirs.sendall(wire.pdu(wire.RELEASE_RQ, b"\0" * 4))
+        await asyncio.sleep(0.05)
+        before = bool(lines)
+        transport.taking = True
+        await asyncio.sleep(0.05)
+        seen = [before, bool(lines), theirs.recv(6) == b"answer"]
+        connection.close()
+        theirs.close()
+        loop.remove_reader(box.reception.descriptor)
+        return seen
+
+    box = ReceptionBox(tmp_path)
+    assert asyncio.run(scene(box)) == [False, True, True]
+    box.close()
+
+
+def test_a_peer_that_takes_no_answer_is_given_up_in_time(tmp_path: Path) -> None:
+    """Its own time limit counts, not the one for idle peers."""
+
+    async def scene(box: ReceptionBox) -> float | None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        loop = asyncio.get_running_loop()
+        connection = Connection(receiver(loop, box, []), SlowTransport(ours), "192.0.2.1", "1-1")
+        connection._timer = loop.call_later(1000, lambda: None)
+        connection.queue(b"answer")
+        when = connection._timer.when() - loop.time()
+        connection.close()
+        theirs.close()
+        loop.remove_reader(box.reception.descriptor)
+        return when
+
+    box = ReceptionBox(tmp_path)
+    left = asyncio.run(scene(box))
+    assert left is not None
+    assert left <= limits.send_timeout_s
+    box.close()

@@ -1,0 +1,155 @@
+"""`scai edit`: corrects patient, study and series information, and shows what was corrected.
+
+The correction is kept beside what was received; what is shown, found and sent carries it, the
+stored file stays as it came. Works while the service runs and when it does not.
+"""
+
+import getpass
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from engine.dictionary.attributes import Attribute
+from engine.errors import OperatorError
+from engine.index import corrections
+from engine.index.corrections import Edit, Target
+from engine.index.edit import Edited, IndexEditor, history, open_index_editor, standing
+from engine.index.freshness import catch_up
+from tools.face.options import config_option, load
+from tools.face.terminal import Exit, confirmed, is_text, moment, one_line, printable
+
+
+@click.command(name="edit")
+@config_option
+@click.option("--patient", metavar="ID", help="A patient, by the Patient ID received.")
+@click.option("--issuer", metavar="TEXT", default="", help="Issuer of that Patient ID.")
+@click.option("--study", metavar="UID", help="One study.")
+@click.option("--series", metavar="UID", help="One series.")
+@click.option("--withdraw", multiple=True, metavar="KEYWORD", help="Back to what was received.")
+@click.option("--who", metavar="NAME", help="Who corrects; without it, the user logged in.")
+@click.option("--history", "show_history", is_flag=True, help="Show who changed what, and when.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.argument("assignments", nargs=-1, metavar="[KEYWORD=VALUE]...")
+def command(
+    config_path: Path | None,
+    patient: str | None,
+    issuer: str,
+    study: str | None,
+    series: str | None,
+    withdraw: tuple[str, ...],
+    who: str | None,
+    show_history: bool,
+    yes: bool,
+    assignments: tuple[str, ...],
+) -> int:
+    """Correct patient, study or series information: what is shown and sent carries it.
+
+    \b
+    scai edit --study 1.2.3 PatientName='Doe^Jane' StudyDescription='Head'
+    scai edit --patient 4711 PatientBirthDate=19700101
+    scai edit --study 1.2.3 --withdraw StudyDescription
+    scai edit --study 1.2.3 --history
+    """
+    data_directory = load(config_path).config.data_path
+    if who is not None and not is_text(who):
+        raise OperatorError("is no UTF-8 text", "--who")
+    target = _target(patient, issuer, study, series)
+    with closing(open_index_editor(data_directory)) as editor:
+        catch_up(data_directory)
+        if show_history:
+            return _show_history(editor, target)
+        if target is None:
+            raise OperatorError("say what to correct: --patient, --study or --series")
+        changes = _changes(target, assignments, withdraw)
+        if not changes:
+            return _show_standing(editor, target)
+        if not yes and not _confirmed(target, changes):
+            click.echo("nothing was changed", err=True)
+            return Exit.NEGATIVE
+        edited = editor.edit(target, changes, who or _user(), time.time_ns())
+    _report(edited, target)
+    return Exit.OK
+
+
+def _target(
+    patient: str | None, issuer: str, study: str | None, series: str | None
+) -> Target | None:
+    given = [name for name in (patient, study, series) if name is not None]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise OperatorError("one of --patient, --study and --series at a time")
+    if patient is not None:
+        return Target("patient", patient, issuer)
+    return Target("study", study) if study is not None else Target("series", str(series))
+
+
+def _changes(
+    target: Target, assignments: Iterable[str], withdraw: Iterable[str]
+) -> dict[Attribute, str | None]:
+    changes: dict[Attribute, str | None] = {}
+    for assignment in assignments:
+        keyword, equals, value = assignment.partition("=")
+        if not equals:
+            raise OperatorError(f"{assignment!r} should be KEYWORD=VALUE")
+        if not is_text(assignment):
+            raise OperatorError(f"{assignment!r} is no UTF-8 text")
+        attribute = corrections.attribute_to_edit(target.whose, keyword)
+        changes[attribute] = corrections.check_value(attribute, value)
+    for keyword in withdraw:
+        changes[corrections.attribute_to_edit(target.whose, keyword)] = None
+    return changes
+
+
+def _confirmed(target: Target, changes: dict[Attribute, str | None]) -> bool:
+    for attribute, text in changes.items():
+        after = "as received" if text is None else repr(text)
+        click.echo(printable(f"{attribute.keyword}: {after}"))
+    return confirmed(f"Correct {target.whose} {target.identifier}?")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise OperatorError("nobody is known to be logged in: say --who NAME") from error
+
+
+def _report(edited: Edited, target: Target) -> None:
+    what = "series" if target.whose == "series" else "study" if edited.touched == 1 else "studies"
+    for edit in edited.edits:
+        click.echo(_line(edit))
+    if not edited.edits:
+        click.echo("nothing to change: it is so already")
+    else:
+        click.echo(f"corrected; {edited.touched} {what} shown and sent so from now on")
+
+
+def _line(edit: Edit) -> str:
+    after = "as received" if edit.new is None else repr(edit.new)
+    return printable(f"{edit.keyword}: {edit.old!r} -> {after}")
+
+
+def _show_standing(editor: IndexEditor, target: Target) -> int:
+    with editor.reader().view() as view:
+        values = standing(view, target)
+    for keyword, text in sorted(values.items()):
+        click.echo(printable(f"{keyword} = {text!r}"))
+    if not values:
+        click.echo(f"no correction stands for this {target.whose}", err=True)
+    return Exit.OK if values else Exit.NEGATIVE
+
+
+def _show_history(editor: IndexEditor, target: Target | None) -> int:
+    with editor.reader().view() as view:
+        edits = list(history(view, target))
+    for edit in edits:
+        when = moment(edit.when_ns, "seconds")
+        head = one_line(f"{when}  {edit.who}  {edit.whose} {edit.identifier}  ")
+        click.echo(f"{head}{_line(edit)}")
+    if not edits:
+        click.echo("nothing was corrected", err=True)
+    return Exit.OK if edits else Exit.NEGATIVE

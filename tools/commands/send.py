@@ -1,0 +1,215 @@
+"""`scai send`: files, or what is stored here, to remote AEs, and watch how it goes.
+
+Files are looked at, copied into the outbox and queued; the service sends them. So the command may
+be interrupted at any time: what is queued is sent all the same, or shown by `scai queue`.
+"""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import click
+
+from engine.config.loading import Config, Remote
+from engine.errors import OperatorError
+from engine.index.freshness import catch_up
+from engine.outbox.records import Delivery, State
+from engine.outbox.writer import OutboxWriter
+from tools.commands.send_queueing import Problem, Queueing, Wanted
+from tools.face.options import config_option, load
+from tools.face.terminal import Exit, printable
+from workers.supervision.status import ask_status
+
+_look_s: Final = 0.2
+_ask_s: Final = 3.0  # between questions whether anybody sends; only two noes in a row are believed
+_shown_max: Final = 20  # of what failed, line by line; the rest is counted
+_UNDER_WAY: Final = (State.WAITING, State.SENDING, State.RETRYING)
+
+
+@click.command(name="send")
+@config_option
+@click.option("--to", "names", multiple=True, required=True, metavar="NAME", help="A remote AE.")
+@click.option("--study", "studies", multiple=True, metavar="UID", help="A stored study.")
+@click.option("--series", multiple=True, metavar="UID", help="A stored series.")
+@click.option("--instance", "instances", multiple=True, metavar="UID", help="A stored instance.")
+@click.option("--wait/--no-wait", default=True, help="Watch until all is delivered or failed.")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+def command(
+    config_path: Path | None,
+    names: tuple[str, ...],
+    studies: tuple[str, ...],
+    series: tuple[str, ...],
+    instances: tuple[str, ...],
+    wait: bool,
+    paths: tuple[Path, ...],
+) -> int:
+    """Send files, directories of files, or what is stored here, to remote AEs by name.
+
+    Exit code 1 when something cannot be sent, has failed, or was watched and stopped being sent.
+    """
+    config = load(config_path).config
+    if not (paths or studies or series or instances):
+        raise click.UsageError("name files or directories, or --study, --series, --instance")
+    remotes = _remotes(config, names)
+    wanted = Wanted(remotes, paths, studies, series, instances)
+    if not config.data_path.is_dir():
+        raise OperatorError(
+            "there is no data directory yet: start the service once", str(config.data_path)
+        )
+    if not catch_up(config.data_path):
+        click.echo("the index is behind: what was received last may be missing", err=True)
+    with closing(OutboxWriter(config.data_path)) as writer:
+        queueing = _queue(writer, config, wanted)
+        _tell_problems(queueing.problems)
+        numbers = list(dict.fromkeys(queueing.numbers))
+        if not numbers:
+            click.echo("nothing is queued", err=True)
+            return Exit.NEGATIVE
+        hindrance = _hindrance(config, writer, remotes)
+        if not wait or hindrance:
+            click.echo(f"{_counted(len(numbers))} queued{hindrance and ': ' + hindrance}")
+            return Exit.NEGATIVE if queueing.problems else Exit.OK
+        watched = _watch(writer, numbers, lambda: _hindrance(config, writer, remotes))
+        delivered = _summarize(watched, len(numbers), len(queueing.problems))
+    return Exit.OK if delivered and not queueing.problems else Exit.NEGATIVE
+
+
+def _remotes(config: Config, names: Sequence[str]) -> list[Remote]:
+    by_name = {remote.name: remote for remote in config.remotes}
+    for name in names:
+        if name not in by_name:
+            known = ", ".join(by_name) or "none is configured"
+            raise OperatorError(f"is no remote AE's name; there are: {known}", f"--to {name}")
+    return [by_name[name] for name in dict.fromkeys(names)]
+
+
+def _counted(count: int) -> str:
+    return "1 delivery" if count == 1 else f"{count} deliveries"
+
+
+def _queue(writer: OutboxWriter, config: Config, wanted: Wanted) -> Queueing:
+    from rich.progress import Progress
+
+    with Progress(disable=not sys.stderr.isatty(), transient=True) as progress:
+        bar = progress.add_task("copying", total=None)
+        queueing = Queueing(
+            writer,
+            config.data_path,
+            lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+        try:
+            queueing.run(wanted)
+        except OSError as error:
+            raise OperatorError(
+                f"cannot be copied into {config.data_path}: {error.strerror}; "
+                f"{_counted(len(queueing.numbers))} queued before"
+            ) from error
+        except KeyboardInterrupt:
+            click.echo(f"interrupted; {_counted(len(queueing.numbers))} queued so far", err=True)
+            raise
+    return queueing
+
+
+def _tell_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        click.echo(printable(f"{problem.what}: cannot be sent: {problem.reason}"), err=True)
+
+
+def _hindrance(config: Config, writer: OutboxWriter, remotes: Sequence[Remote]) -> str:
+    """Why it makes no sense to wait; "" where it does."""
+    status = ask_status(config.data_path)
+    if status is None:
+        return "no service runs on this data; they go out when it does"
+    if not any(process.role == "sender" for process in status.processes):
+        return "the service that runs knows no remote AE; reload it"
+    with writer.view() as outbox:
+        paused = outbox.paused()
+    waiting = [remote.name for remote in remotes if remote.paused or remote.name in paused]
+    if waiting:
+        return f"{', '.join(waiting)} is paused; they wait until it is resumed"
+    return ""
+
+
+class Watched(NamedTuple):
+    """What became of deliveries that were watched, and why the rest was not waited for."""
+
+    ended: list[Delivery]
+    under_way: list[int]
+    hindrance: str
+
+
+def _watch(writer: OutboxWriter, numbers: Sequence[int], hindered: Callable[[], str]) -> Watched:
+    """Until none is under way any more, or nobody sends them; a restart is waited for."""
+    from rich.progress import Progress
+
+    under_way = list(numbers)
+    ended: list[Delivery] = []
+    hindrance = before = ""
+    asked = time.monotonic()
+    try:
+        with Progress(disable=not sys.stderr.isatty(), transient=True) as progress:
+            bar = progress.add_task("sending", total=len(numbers))
+            while under_way and not (hindrance and before):
+                under_way, more = _look(writer, under_way)
+                ended += more
+                progress.update(bar, completed=len(numbers) - len(under_way))
+                if under_way:
+                    time.sleep(_look_s)
+                if under_way and time.monotonic() - asked >= _ask_s:
+                    before, hindrance = hindrance, hindered()
+                    asked = time.monotonic()
+    except KeyboardInterrupt:
+        click.echo(
+            f"{_counted(len(under_way))} still queued: they go on without this command; "
+            "`scai queue` shows them",
+            err=True,
+        )
+        raise
+    return Watched(ended, under_way, hindrance)
+
+
+def _look(writer: OutboxWriter, numbers: Sequence[int]) -> tuple[list[int], list[Delivery]]:
+    """(those under way, those that ended). One that is gone was replaced, or taken out by hand."""
+    under_way, ended = [], []
+    with writer.view() as outbox:
+        for number in numbers:
+            delivery = outbox.delivery(number)
+            if delivery is not None and delivery.state in _UNDER_WAY:
+                under_way.append(number)
+            elif delivery is not None:
+                ended.append(delivery)
+    return under_way, ended
+
+
+def _summarize(watched: Watched, total: int, unsendable: int) -> bool:
+    """Say it; whether all were delivered."""
+    ended, under_way = watched.ended, watched.under_way
+    by_state = Counter(delivery.state for delivery in ended)
+    warnings = [one for one in ended if one.state is State.DELIVERED and one.warning]
+    failed = [one for one in ended if one.state is State.FAILED]
+    for delivery in (warnings + failed)[:_shown_max]:
+        word = "failed" if delivery.state is State.FAILED else "warning"
+        line = f"{delivery.sop_instance_uid} to {delivery.destination}: {word}: {delivery.reason}"
+        click.echo(printable(line), err=True)
+    if len(warnings) + len(failed) > _shown_max:
+        click.echo(f"... and more: `scai queue` shows all {len(failed)} that failed", err=True)
+    delivered = by_state[State.DELIVERED]
+    parts = [f"{delivered} of {total} delivered"]
+    if warnings:
+        parts.append(f"{len(warnings)} of them with a warning")
+    if failed:
+        parts.append(f"{len(failed)} failed; `scai queue retry` sends them again")
+    if by_state[State.HELD]:
+        parts.append(f"{by_state[State.HELD]} held")
+    if total > len(ended) + len(under_way):
+        parts.append(f"{total - len(ended) - len(under_way)} replaced or discarded")
+    if unsendable:
+        parts.append(f"{unsendable} cannot be sent")
+    if under_way:
+        parts.append(f"{len(under_way)} still queued: {watched.hindrance}")
+    click.echo(printable(", ".join(parts)))
+    return delivered == total

@@ -1,0 +1,194 @@
+"""What `scai send` sends: files looked at and copied, stored instances looked up, all queued."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from engine.config.loading import Remote
+from engine.errors import LocalError, OperatorError
+from engine.index.environment import View
+from engine.index.records import Instance
+from engine.limits import outbox_portion_max
+from engine.outbox.files import (
+    Examined,
+    copy_in,
+    examine,
+    fresh_name,
+    make_outbox,
+    sync_copies,
+)
+from engine.outbox.records import NewDelivery
+from engine.outbox.spool import remove_finished
+from engine.outbox.writer import OutboxWriter
+from engine.outgoing.outgoing import CannotSend, proposals
+from engine.settings.send import USER
+
+_DIRECTORY_FILE: Final = "DICOMDIR"
+
+
+class Problem(NamedTuple):
+    """What will not be sent, and why."""
+
+    what: str
+    reason: str
+
+
+class Wanted(NamedTuple):
+    """What the command line asks for."""
+
+    remotes: Sequence[Remote]
+    paths: Sequence[Path]
+    studies: Sequence[str]
+    series: Sequence[str]
+    instances: Sequence[str]
+
+
+class Queueing:
+    """Queues what is wanted. `numbers` and `problems` grow as it goes on; `step` is called with
+    (done, all) files."""
+
+    def __init__(
+        self, writer: OutboxWriter, data_directory: Path, step: Callable[[int, int], None]
+    ) -> None:
+        self.numbers: list[int] = []
+        self.problems: list[Problem] = []
+        self._writer = writer
+        self._data_directory = data_directory
+        self._step = step
+
+    def run(self, wanted: Wanted) -> None:
+        """All of it. OSError: a copy could not be made; what came before is queued."""
+        self._queue_files(wanted)
+        stored = [*self._stored(wanted)]
+        for start in range(0, len(stored), outbox_portion_max):
+            self._commit(stored[start : start + outbox_portion_max])
+
+    # --- files -----------------------------------------------------------------------------------
+    def _queue_files(self, wanted: Wanted) -> None:
+        paths = list(_walk(wanted.paths, self.problems))
+        good: list[tuple[Path, Examined]] = []
+        wider = [remote.transfer_syntaxes for remote in wanted.remotes]
+        for path in paths:
+            try:
+                good.append((path, examine(path, wider)))
+            except CannotSend as error:
+                self.problems.append(Problem(str(path), error.reason))
+            except LocalError as error:
+                self.problems.append(Problem(str(path), error.comment))
+        if good:
+            make_outbox(self._data_directory)
+        for start in range(0, len(good), outbox_portion_max):
+            self._queue_portion(wanted, good[start : start + outbox_portion_max], start, len(good))
+
+    def _queue_portion(
+        self, wanted: Wanted, portion: list[tuple[Path, Examined]], before: int, total: int
+    ) -> None:
+        """One transaction; on any error nothing of it is left."""
+        names: list[str] = []
+        deliveries: list[NewDelivery] = []
+        try:
+            for path, examined in portion:
+                name = fresh_name()
+                copy_in(path, self._data_directory, name)
+                names.append(name)
+                deliveries += [
+                    examined.delivery(remote.name, USER, name) for remote in wanted.remotes
+                ]
+                self._step(before + len(names), total)
+            sync_copies(self._data_directory)
+            self._commit(deliveries)
+        except BaseException:
+            remove_finished(self._writer, self._data_directory, names)
+            raise
+
+    # --- stored instances ------------------------------------------------------------------------
+    def _stored(self, wanted: Wanted) -> Iterator[NewDelivery]:
+        """OperatorError: a UID that nothing is stored under."""
+        with self._writer.view() as view:
+            found = [*_instances(view, wanted)]
+        for study_uid, series_uid, instance in found:
+            for remote in wanted.remotes:
+                try:
+                    proposals(
+                        instance.sop_class_uid,
+                        instance.transfer_syntax_uid,
+                        remote.transfer_syntaxes,
+                    )
+                except CannotSend as error:
+                    what = f"{instance.sop_instance_uid} to {remote.name}"
+                    self.problems.append(Problem(what, error.reason))
+                    continue
+                yield NewDelivery(
+                    remote.name,
+                    instance.sop_instance_uid,
+                    instance.sop_class_uid,
+                    study_uid,
+                    series_uid,
+                    instance.transfer_syntax_uid,
+                    instance.file_bytes,
+                    USER,
+                )
+
+    def _commit(self, deliveries: Sequence[NewDelivery]) -> None:
+        now_ns = time.time_ns()
+        numbers = self._writer.commit(
+            lambda outbox: [outbox.enqueue(one, now_ns) for one in deliveries]
+        )
+        self._writer.sync()
+        self.numbers += numbers
+
+
+def _walk(paths: Sequence[Path], problems: list[Problem]) -> Iterator[Path]:
+    """The files that are named, and all below the directories that are."""
+    for path in paths:
+        if not path.is_dir():
+            if path.exists():
+                yield path
+            else:
+                problems.append(Problem(str(path), "no such file or directory"))
+            continue
+        found = False
+        for directory, names, files in os.walk(path):
+            names.sort()
+            for name in sorted(files):
+                if name != _DIRECTORY_FILE:
+                    found = True
+                    yield Path(directory, name)
+        if not found:
+            problems.append(Problem(str(path), "the directory holds no file"))
+
+
+def _instances(view: View, wanted: Wanted) -> Iterator[tuple[str, str, Instance]]:
+    """(study, series, instance) of all that is asked for by UID."""
+    for uid in wanted.studies:
+        study = view.study_number(uid)
+        if study is None:
+            raise OperatorError("no study of this UID is stored here", uid)
+        for number, series in view.series_of(study):
+            for instance in view.instances_of(number):
+                yield uid, series.uid, instance
+    for uid in wanted.series:
+        numbers = view.series_numbers_by_uid(uid)
+        if not numbers:
+            raise OperatorError("no series of this UID is stored here", uid)
+        for number in numbers:
+            for instance in view.instances_of(number):
+                yield _study_of(view, number), uid, instance
+    for uid in wanted.instances:
+        found = view.instance(uid)
+        if found is None:
+            raise OperatorError("no instance of this UID is stored here", uid)
+        number, instance = found
+        series_record = view.series(number)
+        assert series_record is not None, "an instance's series is in the index"
+        yield _study_of(view, number), series_record.uid, instance
+
+
+def _study_of(view: View, series_number: int) -> str:
+    series = view.series(series_number)
+    assert series is not None, "what has instances is in the index"
+    study = view.study(series.study)
+    assert study is not None, "a series' study is in the index"
+    return study.uid

@@ -1,0 +1,301 @@
+"""`scai status`: processes, cores and why, associations, rates, queue, disk of the service.
+
+The supervisor says what it knows over its socket; numbers come from the shared counters, rates from
+two looks a second apart. Exit code 1 when no service runs on this data.
+"""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from engine.config.loading import ConfigurationError, data_variable
+from engine.errors import OperatorError
+from engine.telemetry.counters import CounterSegment, journal_lag, open_counters
+from engine.telemetry.metrics import Counter, Gauge
+from tools.face.options import config_option, load
+from tools.face.terminal import Exit, printable
+from workers.frame.placement import as_ranges
+from workers.supervision.status import ProcessStatus, Status, ask_status
+
+_interval_s: Final = 1.0
+_rated: Final = (Counter.STORED_INSTANCES, Counter.STORED_BYTES, Counter.RECEIVED_BYTES)
+_totals: Final = {
+    "accepted": (Counter.ASSOCIATIONS_ACCEPTED,),
+    "rejected": tuple(item for item in Counter if item.name.startswith("ASSOCIATIONS_REJECTED")),
+    "stored_instances": (Counter.STORED_INSTANCES,),
+    "stored_bytes": (Counter.STORED_BYTES,),
+    "store_failures": (Counter.STORE_FAILURE,),
+}
+# What is wrong with these leaves the data directory unknown.
+_PLACING: Final = ("data_directory", f"${data_variable}")
+_index_gauges: Final = (
+    Gauge.PATIENTS,
+    Gauge.STUDIES,
+    Gauge.SERIES,
+    Gauge.INSTANCES,
+    Gauge.INDEX_FAULT,
+    Gauge.DISK_LOW,
+)
+_outbox_gauges: Final = (
+    Gauge.OUTBOX_WAITING,
+    Gauge.OUTBOX_SENDING,
+    Gauge.OUTBOX_RETRYING,
+    Gauge.OUTBOX_HELD,
+    Gauge.OUTBOX_FAILED,
+    Gauge.OUTBOX_DELIVERED,
+    Gauge.OUTBOX_FAULT,
+)
+_prefetch_gauges: Final = (
+    Gauge.PREFETCH_WAITING,
+    Gauge.PREFETCH_RUNNING,
+    Gauge.PREFETCH_RETRYING,
+    Gauge.PREFETCH_FAILED,
+    Gauge.PREFETCH_INCOMPLETE,
+    Gauge.PREFETCH_DONE,
+)
+
+
+class Numbers(msgspec.Struct, frozen=True, kw_only=True):
+    """What the counters say of one receiver."""
+
+    name: str
+    accepted: int
+    rejected: int
+    stored_instances: int
+    stored_bytes: int
+    store_failures: int
+    instances_per_s: float
+    stored_bytes_per_s: float
+    received_bytes_per_s: float
+    journal_lag: int
+    last_received: float  # Unix seconds; 0: never
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. `--json` prints the fields of `service` beside the others."""
+
+    service: Status
+    receivers: list[Numbers]
+    index: dict[str, int]
+    disk_free_bytes: int
+    outbox: dict[str, int]  # empty: no remote AE is configured
+    prefetch: dict[str, int]  # jobs by state; empty: no prefetch rule is
+
+
+@click.command()
+@config_option
+@click.option(
+    "--data-directory",
+    "data_directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The service's data, when there is no configuration file that says it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of tables.")
+def command(config_path: Path | None, data_directory: Path | None, as_json: bool) -> int:
+    """Show processes, associations, rates and disk of the running service.
+
+    It is told also when the configuration file is no longer good, with a warning.
+    """
+    data = _data_path(config_path) if data_directory is None else data_directory.absolute()
+    status = ask_status(data)
+    segment = open_counters(data)
+    if status is None or segment is None:
+        click.echo(printable(f"no service runs on {data}"), err=True)
+        return Exit.NEGATIVE
+    report = _report(status, segment, data)
+    if as_json:
+        fields = msgspec.to_builtins(report)
+        click.echo(msgspec.json.encode({**fields.pop("service"), **fields}).decode())
+    else:
+        _print(report)
+    return Exit.OK
+
+
+def _data_path(config_path: Path | None) -> Path:
+    """Where the service's data is. What runs has read the file before it was spoilt, so nothing
+    else in it matters here."""
+    try:
+        return load(config_path).config.data_path
+    except ConfigurationError as error:
+        if any(problem.path in _PLACING for problem in error.problems):
+            raise
+        text = f"warning: {error}\nwhat runs goes on with the settings it has"
+        click.echo(printable(text), err=True)
+        return error.config.data_path.absolute()
+    except OperatorError as error:
+        text = f"{error.text}; mend it, or name its data: --data-directory DIR"
+        raise OperatorError(text, error.where) from error
+
+
+def _report(status: Status, segment: CounterSegment, data: Path) -> Report:
+    receivers = [process for process in status.processes if process.role == "receiver"]
+    before = {process.name: _sample(segment, process) for process in receivers}
+    start = time.monotonic()
+    time.sleep(_interval_s)
+    elapsed = time.monotonic() - start
+    index = next(process for process in status.processes if process.role == "indexer")
+    block = segment.block(index.counters_block)
+    return Report(
+        service=status,
+        receivers=[
+            _numbers(segment, process, before[process.name], elapsed) for process in receivers
+        ],
+        index={gauge.name.lower(): block.get(gauge) for gauge in _index_gauges},
+        disk_free_bytes=shutil.disk_usage(data).free,
+        outbox=_outbox(status, segment),
+        prefetch=_prefetch(status, segment),
+    )
+
+
+def _outbox(status: Status, segment: CounterSegment) -> dict[str, int]:
+    sender = next((one for one in status.processes if one.role == "sender"), None)
+    if sender is None:
+        return {}
+    block = segment.block(sender.counters_block)
+    found = {
+        gauge.name.lower().removeprefix("outbox_"): block.get(gauge) for gauge in _outbox_gauges
+    }
+    return found | {"associations": sender.associations}
+
+
+def _prefetch(status: Status, segment: CounterSegment) -> dict[str, int]:
+    retriever = next((one for one in status.processes if one.role == "retriever"), None)
+    if retriever is None:
+        return {}
+    block = segment.block(retriever.counters_block)
+    return {
+        gauge.name.lower().removeprefix("prefetch_"): block.get(gauge) for gauge in _prefetch_gauges
+    }
+
+
+def _sample(segment: CounterSegment, process: ProcessStatus) -> list[int]:
+    block = segment.block(process.counters_block)
+    return [block.get(item) for item in _rated]
+
+
+def _numbers(
+    segment: CounterSegment, process: ProcessStatus, before: list[int], elapsed: float
+) -> Numbers:
+    block = segment.block(process.counters_block)
+    after = _sample(segment, process)
+    rates = [(new - old) / elapsed for new, old in zip(after, before, strict=True)]
+    totals = {name: sum(map(block.get, items)) for name, items in _totals.items()}
+    return Numbers(
+        name=process.name,
+        instances_per_s=rates[0],
+        stored_bytes_per_s=rates[1],
+        received_bytes_per_s=rates[2],
+        journal_lag=journal_lag(segment, segment.head(process.counters_block)),
+        last_received=block.get(Gauge.LAST_RECEIVED) / 1e9,
+        **totals,
+    )
+
+
+def _print(report: Report) -> None:
+    console = Console()
+    service = report.service
+    console.print(
+        Text(
+            printable(
+                f"scai {service.version}, {service.state} for {_span(service.uptime_s)}, pid "
+                f"{service.pid}, durability {service.durability}, data in "
+                f"{service.data_directory}, configuration "
+                f"{service.configuration or 'by default'}"
+            )
+        )
+    )
+    console.print(_processes(service))
+    console.print(_receivers(report))
+    index = report.index
+    console.print(
+        f"index: {index['patients']} patients, {index['studies']} studies, {index['series']} "
+        f"series, {index['instances']} instances; disk: {_size(report.disk_free_bytes)} free"
+    )
+    if report.outbox:
+        outbox = {name: count for name, count in report.outbox.items() if name != "fault"}
+        console.print(f"outbox: {_states(outbox) or 'empty'}")
+        if fault := report.outbox["fault"]:
+            console.print(f"the outbox cannot be written: error {fault}", style="bold")
+    if report.prefetch:
+        console.print(f"prefetches: {_states(report.prefetch) or 'none'}")
+    if index["index_fault"]:
+        console.print(f"the index cannot be written: error {index['index_fault']}", style="bold")
+    if index["disk_low"]:
+        console.print("the disk is nearly full: new instances are refused", style="bold")
+
+
+def _states(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _processes(service: Status) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("process", "state", "pid", "cores", "up", "restarts"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("last fault", overflow="fold")
+    table.add_column("why there", overflow="fold")
+    for process in service.processes:
+        table.add_row(
+            *(
+                Text(printable(text))
+                for text in (
+                    process.name,
+                    process.state,
+                    str(process.pid or "-"),
+                    as_ranges(process.cores),
+                    _span(process.uptime_s),
+                    str(process.restarts),
+                    process.last_fault or "-",
+                    process.placement,
+                )
+            )
+        )
+    return table
+
+
+def _receivers(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("AE", "port", "open", "rejected", "instances", "failed", "now", "queue", "last"):
+        table.add_column(
+            name, no_wrap=name not in ("instances", "now", "last"), min_width=len(name)
+        )
+    by_name = {numbers.name: numbers for numbers in report.receivers}
+    for process in report.service.processes:
+        numbers = by_name.get(process.name)
+        if numbers is None:
+            continue
+        ago = time.time() - numbers.last_received
+        table.add_row(
+            Text(printable(process.ae_title)),
+            str(process.port),
+            f"{process.associations} of {process.association_limit}",
+            str(numbers.rejected),
+            f"{numbers.stored_instances} ({_size(numbers.stored_bytes)})",
+            str(numbers.store_failures),
+            f"{numbers.instances_per_s:.1f}/s {_size(numbers.stored_bytes_per_s)}/s",
+            str(numbers.journal_lag),
+            f"{_span(ago)} ago" if numbers.last_received else "never",
+        )
+    return table
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def _size(count: float) -> str:
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} B"

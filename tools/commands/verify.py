@@ -1,0 +1,187 @@
+"""`scai verify`: whether the index and the files agree, and what it takes that they do.
+
+The check is made as a reader, so the service may run meanwhile. Repairs are the indexer's work: it
+is asked for them; when no service runs they are carried out here, under the same lock.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from engine.errors import OperatorError
+from engine.files.tree import StoreTree
+from engine.index.environment import IndexReader, NoIndexError, open_index_reader
+from engine.index.freshness import catch_up
+from engine.index.writer import IndexWriter, WriterBusyError
+from engine.intake.intake import Intake, journals_on_disk
+from engine.verify.findings import REMEDIES, Finding, Kind, Report
+from engine.verify.repair import Action, Outcome, apply_actions, await_result, leave_request
+from engine.verify.verify import Verifier
+from native import _core
+from tools.face.options import config_option, load
+from tools.face.terminal import Exit, one_line, printable
+
+if TYPE_CHECKING:
+    from engine.pixels.check import Checked
+
+_shown_max: Final = 20  # of each kind; --all shows every one
+_actions_per_request: Final = 500
+_request_wait_s: Final = 60.0
+
+
+@click.command(name="verify")
+@config_option
+@click.option("--content", is_flag=True, help="Read every file and compare its checksum.")
+@click.option("--pixels", is_flag=True, help="Decode every JPEG Lossless image.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
+@click.option("--all", "show_all", is_flag=True, help="Name every difference.")
+def command(
+    config_path: Path | None, content: bool, pixels: bool, repair: bool, show_all: bool
+) -> int:
+    """Check that files and index agree. The service may go on meanwhile.
+
+    Exit code 0: they agree; 1: there were differences, repaired or not.
+    """
+    data_directory = load(config_path).config.data_path
+    with _Writer(data_directory, repair) as writer:
+        try:
+            reader = writer.reader()
+        except NoIndexError:
+            click.echo("nothing was stored yet")
+            return Exit.OK
+        with closing(reader):
+            if not catch_up(data_directory):
+                click.echo("the index is behind; what came last is not checked", err=True)
+            report = _check(data_directory, reader, content, pixels)
+            _print_report(report, pixels, show_all)
+            if not report.findings:
+                click.echo("index and files agree")
+                return Exit.OK
+            if repair:
+                _print_outcomes(report.findings, writer)
+            else:
+                click.echo("nothing was changed; scai verify --repair carries the remedies out")
+    return Exit.NEGATIVE
+
+
+def _check(data_directory: Path, reader: IndexReader, content: bool, pixels: bool) -> Report:
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("checking")
+
+        def show(report: Report) -> None:
+            progress.update(
+                task,
+                description=f"{report.instances} instances, {report.files} files, "
+                f"{report.studies} studies",
+            )
+
+        return Verifier(data_directory, reader, content, show, _image_checks(pixels)).run()
+
+
+def _image_checks(wanted: bool) -> Mapping[str, Callable[[int], "Checked"]]:
+    if not wanted:
+        return {}
+    from engine.pixels.check import IMAGE_CHECKS
+
+    return IMAGE_CHECKS
+
+
+class _Writer:
+    """Who carries repairs out: this process, if no service holds the index, or the indexer."""
+
+    def __init__(self, data_directory: Path, wanted: bool) -> None:
+        self._data_directory = data_directory
+        self._wanted = wanted
+        self._own: IndexWriter | None = None
+        self._tree = StoreTree(data_directory)
+
+    def __enter__(self) -> "_Writer":
+        if self._wanted and self._data_directory.is_dir():  # otherwise there is nothing to repair
+            try:
+                self._own = IndexWriter(self._data_directory)
+                self._take_in_journals(self._own)
+            except WriterBusyError:
+                self._own = None  # the service runs: it is asked
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._own is not None:
+            self._own.close()
+
+    def reader(self) -> IndexReader:
+        if self._own is not None:
+            return self._own.reader()
+        return open_index_reader(self._data_directory)
+
+    def _take_in_journals(self, writer: IndexWriter) -> None:
+        """What a killed service left in its journals comes first: those are no differences."""
+        intake = Intake(self._data_directory, writer)
+        directory = self._data_directory / "journal"
+        ends = {
+            name: _core.journal_last_sequence(str(directory / name))
+            for name in journals_on_disk(self._data_directory)
+        }
+        behind = True
+        while behind:
+            step = intake.step(ends)
+            behind = step.behind
+            for missing in step.missing:
+                uid = printable(missing.sop_instance_uid)
+                click.echo(f"acknowledged, but its bytes are nowhere: {uid}", err=True)
+        intake.checkpoint()
+
+    def apply(self, actions: Sequence[Action]) -> list[Outcome]:
+        if self._own is not None:
+            return apply_actions(self._own, self._tree, actions)
+        outcomes: list[Outcome] = []
+        for start in range(0, len(actions), _actions_per_request):
+            portion = actions[start : start + _actions_per_request]
+            request = leave_request(self._data_directory, portion)
+            outcomes += await_result(request, _request_wait_s)
+        return outcomes
+
+
+def _print_report(report: Report, pixels: bool, show_all: bool) -> None:
+    click.echo(f"instances in the index  {report.instances}")
+    click.echo(f"files in the tree       {report.files}")
+    click.echo(f"studies                 {report.studies}")
+    if report.checked_bytes:
+        click.echo(f"bytes compared          {report.checked_bytes}")
+    if pixels:
+        click.echo(f"images checked          {report.images}")
+        click.echo(f"frames checked          {report.frames - report.frames_unchecked}")
+        click.echo(f"frames not checked      {report.frames_unchecked}")
+    counts = Counter(finding.kind for finding in report.findings)
+    for kind in Kind:
+        if not counts[kind]:
+            continue
+        click.echo(f"\n{counts[kind]} x {kind.value} (remedy: {REMEDIES[kind]})")
+        shown = [finding for finding in report.findings if finding.kind is kind]
+        for finding in shown if show_all else shown[:_shown_max]:
+            what = finding.path or finding.study_uid
+            text = f": {finding.text}" if finding.text else ""
+            click.echo("  " + one_line(f"{what}{text}"))
+        if len(shown) > _shown_max and not show_all:
+            click.echo(f"  ... and {len(shown) - _shown_max} more (--all)")
+
+
+def _print_outcomes(findings: Sequence[Finding], writer: _Writer) -> None:
+    pairs = [(finding, finding.action) for finding in findings]
+    actions = [action for _, action in pairs if action is not None]
+    outcomes = writer.apply(actions)
+    if len(outcomes) != len(actions):
+        raise OperatorError("the indexer could not read the request: " + outcomes[0].text)
+    repaired = sum(outcome.done for outcome in outcomes)
+    click.echo(f"\nrepaired {repaired}, left {len(findings) - repaired}")
+    for action, outcome in zip(actions, outcomes, strict=True):
+        if not outcome.done:
+            what = action.path or action.study_uid
+            click.echo("  left: " + one_line(f"{what}: {outcome.text}"))

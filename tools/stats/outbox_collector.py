@@ -1,0 +1,64 @@
+"""Prometheus' view of the outbox: deliveries of each destination by state, and how long they wait.
+
+Read from the index at each scrape, since the shared counters have no room for names that the
+configuration chooses. Labels are names of remote AEs, never anything that a peer chose. Where the
+index cannot be read there are no samples; the sender and the indexer say why.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from engine.index.environment import INDEX_FAULTS, IndexReader, open_index_reader
+from engine.outbox.records import State
+from engine.outbox.view import OutboxView
+from engine.telemetry.metrics import DESTINATION_AGE_ROW, DESTINATION_ROW
+from tools.stats.collector import PREFIX
+
+
+class OutboxCollector(Collector):
+    """Reads the outbox at each scrape."""
+
+    def __init__(self, data_directory: Path) -> None:
+        self._data_directory = data_directory
+        self._reader: IndexReader | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        counts: dict[tuple[str, State], int] = {}
+        queued_ns: dict[str, int] = {}
+        try:
+            if self._reader is None:
+                self._reader = open_index_reader(self._data_directory)
+            with self._reader.view() as view:
+                outbox = OutboxView.within(view)
+                counts = outbox.counts()
+                for name in {name for name, _ in counts}:
+                    first = outbox.first_in_line(name)
+                    queued_ns[name] = 0 if first is None else first.queued_ns
+        except INDEX_FAULTS:
+            self.close()  # nothing was stored yet, or what there is cannot be read just now
+        deliveries = GaugeMetricFamily(
+            PREFIX + DESTINATION_ROW.family, DESTINATION_ROW.text, labels=("destination", "state")
+        )
+        ages = GaugeMetricFamily(
+            PREFIX + DESTINATION_AGE_ROW.family, DESTINATION_AGE_ROW.text, labels=("destination",)
+        )
+        for name, began_ns in sorted(queued_ns.items()):
+            for state in State:
+                count = counts.get((name, state), 0)
+                deliveries.add_metric([name, state.name.lower()], count)
+            age_s = (time.time_ns() - began_ns) / 1e9 if began_ns else 0.0
+            ages.add_metric([name], max(0.0, age_s))
+        yield deliveries
+        yield ages
+
+    def close(self) -> None:
+        """Let go of the index; the next scrape opens it anew."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            with suppress(*INDEX_FAULTS):
+                reader.close()

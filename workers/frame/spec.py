@@ -1,0 +1,198 @@
+"""What a process is told: one frozen struct, sent once as one message over its letterbox.
+
+The supervisor makes them, `workers/frame/child.py` reads them. Everything a worker needs is in its
+spec; it reads neither configuration nor environment. Descriptors named here are inherited under the
+same number. A reload sends a whole new spec; the fields named in `CHANGEABLE` may differ in it, any
+other difference makes the supervisor replace the process.
+"""
+
+from typing import Final
+
+import msgspec
+
+from engine.settings.entities import Remote
+from engine.settings.prefetch import Prefetch
+from engine.settings.send import Rule
+
+MODULES: Final = {
+    "receiver": "workers.receiver.receiver",
+    "indexer": "workers.indexer",
+    "sender": "workers.sender.sender",
+    "retriever": "workers.retriever.retriever",
+    "stats": "tools.stats.stats",
+}
+
+
+class ContextSpec(msgspec.Struct, frozen=True):
+    """One presentation context: an abstract syntax and what is taken for it."""
+
+    abstract_syntax: str
+    transfer_syntaxes: tuple[str, ...]
+
+
+class JournalSpec(msgspec.Struct, frozen=True):
+    """A journal the indexer reads, and the counters block its writer publishes positions in."""
+
+    name: str
+    directory: str
+    counters_block: int
+
+
+class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What every process is told."""
+
+    name: str  # of the process; in logs, metrics and the names of its directories
+    role: str
+    module: str  # its `async def run(child)` is the process's work
+    cores: tuple[int, ...]  # empty: wherever the kernel likes
+    counters_descriptor: int
+    counters_block: int
+    counters_blocks: dict[str, int]  # of all processes, by name
+    data_directory: str
+    log_level: str
+    version: str
+
+
+class ReceiverSpec(ProcessSpec, frozen=True, kw_only=True, tag="receiver"):
+    """One storage AE on one port."""
+
+    listen_descriptors: tuple[int, ...]  # IPv4 and IPv6 of one port
+    port: int
+    ring_descriptor: int  # a memfd of ring_slots * ring_bytes
+    ring_slots: int  # the association limit and the spare ones
+    ring_bytes: int
+    doorbell_descriptor: int  # an eventfd: written when records became durable
+    indexer_block: int  # whose INDEX_FAULT and DISK_LOW are heeded
+    journal_directory: str
+    incoming_directory: str
+    durability: str  # "sync" or "os"
+    reserve_bytes: int
+    ae_title: str
+    called_ae_titles: tuple[str, ...]
+    calling_ae_titles: tuple[str, ...]
+    allowed_hosts: tuple[str, ...]
+    contexts: tuple[ContextSpec, ...]
+    association_limit: int
+    application_timeout_s: float  # ARTIM: how long the association request may take
+    idle_timeout_s: float
+    log_instances: bool  # a line for each stored instance
+    tls_descriptor: int = -1  # a memfd with what TLS is made of (tls_handover.py); -1: plain
+    tls_digest: str = ""  # of its content: a new one says that it is to be read again
+    extra_tags: tuple[int, ...] = ()  # cut out for rules, besides what the index keeps
+
+
+class IndexerSpec(ProcessSpec, frozen=True, kw_only=True, tag="indexer"):
+    """The one process that writes the index."""
+
+    doorbell_descriptor: int
+    durability: str
+    reserve_bytes: int
+    journals: tuple[JournalSpec, ...]
+    rules: tuple[Rule, ...] = ()
+    prefetch: tuple[Prefetch, ...] = ()
+    extra_tags: tuple[int, ...] = ()  # as the receivers are told
+
+
+class SenderSpec(ProcessSpec, frozen=True, kw_only=True, tag="sender"):
+    """STORAGE-SCU: the process that delivers what stands in the outbox."""
+
+    calling_ae_title: str
+    application_timeout_s: float  # of each step of an association
+    retry_count: int
+    retry_pause_s: int
+    delivered_days: int
+    remotes: tuple[Remote, ...]
+    log_instances: bool  # a line for each instance that was sent
+    tls_descriptor: int = -1  # as the receivers'; -1: no remote AE is spoken to over TLS
+    tls_digest: str = ""
+
+
+class RetrieverSpec(ProcessSpec, frozen=True, kw_only=True, tag="retriever"):
+    """QUERY-RETRIEVE-SCU: the process that has prior studies moved here."""
+
+    calling_ae_title: str
+    destination_ae_title: str  # PrefetchAP's
+    receiving_block: int  # whose numbers tell what arrives there
+    application_timeout_s: float  # of each step of an association
+    query_timeout_s: float
+    retrieve_timeout_s: float
+    retry_count: int
+    retry_pause_s: int
+    history_days: int
+    remotes: tuple[Remote, ...]
+    tls_descriptor: int = -1  # as the sender's
+    tls_digest: str = ""
+
+
+class StatsSpec(ProcessSpec, frozen=True, kw_only=True, tag="stats"):
+    """The HTTP endpoint of metrics and health; reads counters, owns nothing."""
+
+    listen_descriptors: tuple[int, ...]
+    address: str
+    port: int
+
+
+AnySpec = ReceiverSpec | IndexerSpec | SenderSpec | RetrieverSpec | StatsSpec
+
+_common: Final = {"log_level", "counters_blocks", "version"}
+CHANGEABLE: Final[dict[str, frozenset[str]]] = {
+    "receiver": frozenset(
+        _common
+        | {
+            "reserve_bytes",
+            "ae_title",
+            "called_ae_titles",
+            "calling_ae_titles",
+            "allowed_hosts",
+            "contexts",
+            "application_timeout_s",
+            "idle_timeout_s",
+            "log_instances",
+            "tls_digest",
+        }
+    ),
+    "indexer": frozenset(
+        _common | {"journals", "reserve_bytes", "rules", "prefetch", "extra_tags"}
+    ),
+    "sender": frozenset(
+        _common
+        | {
+            "calling_ae_title",
+            "application_timeout_s",
+            "retry_count",
+            "retry_pause_s",
+            "delivered_days",
+            "remotes",
+            "log_instances",
+            "tls_digest",
+        }
+    ),
+    "retriever": frozenset(
+        _common
+        | {
+            "calling_ae_title",
+            "destination_ae_title",
+            "application_timeout_s",
+            "query_timeout_s",
+            "retrieve_timeout_s",
+            "retry_count",
+            "retry_pause_s",
+            "history_days",
+            "remotes",
+            "tls_digest",
+        }
+    ),
+    "stats": frozenset(_common),
+}
+
+
+def may_change_to(old: AnySpec, new: AnySpec) -> bool:
+    """Whether a running process can take the new spec without being replaced."""
+    if type(old) is not type(new):
+        return False
+    changeable = CHANGEABLE[old.role]
+    return all(
+        getattr(old, field) == getattr(new, field)
+        for field in old.__struct_fields__
+        if field not in changeable
+    )

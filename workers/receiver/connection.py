@@ -1,0 +1,389 @@
+"""One connection of a storage AE: joins socket, native intake, protocol core and spool.
+
+The core decides, this module carries out: it hands the core what the reception did not settle by
+itself, and applies the effects. It never waits: an unsent response waits for the socket, within a
+time limit, and nothing is read meanwhile. Nothing of a data set passes through here.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from engine import limits
+from engine.association import events
+from engine.association.acceptor import Association
+from engine.association.store_lane import MARK, permit_stores
+from engine.errors import AbortSource, LocalError
+from engine.files.arrival import Arrival, encode_arrival
+from engine.files.part10 import part10_head
+from engine.telemetry.metrics import Counter, Histogram
+from engine.upper_layer.negotiation import AcceptedAssociation
+from engine.upper_layer.table import State
+from native import _core
+from workers.receiver.admission import counter_of
+from workers.receiver.host import Host
+from workers.receiver.transport import Transport
+
+_client_hello: Final = 0x16  # RFC 8446 5.1: the type of TLS's first record, read as a PDU's
+# By the kinds of TlsSession.fault that a session which stood can have.
+_broken: Final = {
+    "integrity": Counter.BROKEN_INTEGRITY,
+    "renegotiation": Counter.BROKEN_RENEGOTIATION,
+    "peer_alert": Counter.BROKEN_PEER_ALERT,
+}
+
+
+class Connection:
+    """From accept() to close(); `slot` is its ring while it has an association."""
+
+    def __init__(self, host: Host, transport: Transport, peer: str, number: str) -> None:
+        now = host.loop.time()
+        self.peer = peer
+        self.slot: int | None = None
+        self.accepted: AcceptedAssociation | None = None
+        self.opened = now
+        self.closed = False
+        self._host = host
+        self._transport = transport
+        self._descriptor = transport.descriptor
+        self._number = number
+        self._intake = _core.Intake(
+            limits.associate_bytes_max,
+            limits.command_bytes_max,
+            limits.pdu_bytes_tolerated,
+            limits.pdu_bytes_advertised,
+        )
+        self._association = Association(
+            host.policy,
+            peer,
+            host.spec.application_timeout_s,
+            host.spec.idle_timeout_s,
+            host.has_room,
+            now,
+        )
+        self._unsent = bytearray()
+        self._unsent_since = 0.0
+        self._deaf = False  # what still comes is read and dropped until the peer closes
+        self._oversized_counted = 0
+        self._request: events.StoreRequest | None = None
+        self._refusal: LocalError | None = None
+        self._caught_up = False
+        self._store_began = 0.0
+        self._dataset_ended = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._abort_counter: Counter | None = None  # for an abort of ours that is nobody's fault
+        self._inlet = _core.Inlet(host.reception, self._intake, transport.source)
+        self.key = self._inlet.key
+        self._handle(events.TransportOpened())
+
+    # --- from the reception
+
+    def take_received(self, code: int) -> None:
+        """Reading has come to something that is not regular: `_core.RECEIVED_EVENT` or an end."""
+        while code == _core.RECEIVED_EVENT:
+            self._take_event()
+            if self.closed or self._deaf or self._unsent:
+                return
+            code = self._inlet.receive()
+        if code == _core.RECEIVED_BROKEN:
+            self._note_broken()
+        elif code != _core.RECEIVED_END:
+            return
+        self._catch_up()
+        self._handle(events.TransportClosed())
+
+    def _note_broken(self) -> None:
+        """PS3.15 B.9 to B.11: the connection is dropped, and both sides indicate an A-P-ABORT. Ours
+        is this line; its provider reason is the kind of the fault. No A-ABORT can be sent."""
+        kind, text = self._transport.fault
+        self._host.counters.add(_broken.get(kind, Counter.BROKEN_PROTOCOL))
+        source = int(AbortSource.SERVICE_PROVIDER)
+        self.note("error", "tls_broken", {"source": source, "provider_reason": kind, "text": text})
+
+    def _take_event(self) -> None:
+        event = self._intake.next_event()
+        if event is None:
+            return
+        self._catch_up()
+        kind, number, rest = event
+        if kind == _core.EVENT_COMMAND:
+            self._store_began = time.perf_counter()
+            self._handle(events.CommandReceived(number, rest))  # type: ignore[arg-type]
+        elif kind == _core.EVENT_DATASET:
+            self._note_oversized()
+            self._dataset_ended = time.perf_counter()
+            self._handle(events.DatasetReceived(number, rest))  # type: ignore[arg-type]
+            if self._refusal is not None and not self.closed:
+                refusal, self._refusal = self._refusal, None
+                self._finish_store(refusal.status, refusal.comment, 0)
+        elif kind == _core.EVENT_PDU:
+            if number == _client_hello and self.accepted is None:
+                self._host.counters.add(Counter.TLS_ON_PLAIN)
+            self._handle(events.PduReceived(number, rest))  # type: ignore[arg-type]
+        else:
+            self._handle(events.StreamFault(number, rest))  # type: ignore[arg-type]
+
+    def _note_oversized(self) -> None:
+        oversized = self._intake.pdata_pdus_oversized - self._oversized_counted
+        if oversized:
+            if not self._oversized_counted:
+                self.note("warning", "pdu_longer_than_advertised", {})
+            self._oversized_counted += oversized
+            self._host.counters.add(Counter.PDUS_OVERSIZED, oversized)
+
+    def _drop_input(self) -> None:
+        if self.closed:
+            return
+        code = self._transport.drop_input()
+        if code == _core.RECEIVED_END:
+            self._handle(events.TransportClosed())
+        elif code == _core.RECEIVED_BUDGET:
+            # No event has to come for what is left: it may lie in front of a reset, of which the
+            # loop tells only once.
+            self._host.loop.call_soon(self._drop_input)
+
+    def _catch_up(self) -> None:
+        """Something is not regular: the core hears of the store it was not asked about."""
+        store = self._intake.reveal_store()
+        if store is None:
+            return
+        context_id, command_set, length, ended = store
+        self._store_began = self._dataset_ended = time.perf_counter()
+        self._caught_up = True
+        self._handle(events.CommandReceived(context_id, command_set))
+        self._caught_up = False
+        if ended:
+            self._handle(events.DatasetReceived(context_id, length))
+
+    def stored(self, file_bytes: int) -> None:
+        """The instance under way is durable: only now the peer is told."""
+        duration = time.perf_counter() - self._dataset_ended
+        self._host.counters.observe(Histogram.COMMIT_DURATION, duration)
+        self._finish_store(0x0000, "", file_bytes)
+
+    def failed(self, error: LocalError) -> None:
+        """Nothing of the instance under way remains."""
+        self._catch_up()
+        self._finish_store(error.status, error.comment, 0)
+
+    def _finish_store(self, status: int, comment: str, file_bytes: int) -> None:
+        request, self._request = self._request, None
+        self._handle(events.StoreFinished(status, comment))
+        host = self._host
+        seconds = time.perf_counter() - self._store_began
+        host.counters.observe(Histogram.STORE_DURATION, seconds)
+        success = status == 0
+        host.counters.add(Counter.STORE_SUCCESS if success else Counter.STORE_FAILURE)
+        if request is not None and (host.spec.log_instances or not success):
+            fields = {
+                "sop_instance_uid": request.sop_instance,
+                "status": f"{status:04X}",
+                "bytes": file_bytes,
+                "seconds": round(seconds, 6),
+            }
+            if success:
+                self.note("info", "instance_stored", fields)
+            else:
+                self.note("error", "instance_refused", {**fields, "reason": comment})
+
+    # --- to and from the core
+
+    def expire_drain(self) -> None:
+        """The time for finishing is over."""
+        self._abort_counter = Counter.ABORTS_SENT_DRAIN
+        self._catch_up()
+        self._handle(events.DrainExpired())
+
+    def note(self, level: str, event: str, fields: Mapping[str, object]) -> None:
+        """A log line that says whose it is."""
+        self._host.child.log.note(level, event, self._told_of(fields))
+
+    def _told_of(self, fields: Mapping[str, object]) -> dict[str, object]:
+        told: dict[str, object] = {"association": self._number, "peer": self.peer}
+        if self.accepted is not None:
+            told["calling_ae"] = self.accepted.calling_ae_title
+            told["called_ae"] = self.accepted.called_ae_title
+        return {**told, **fields}
+
+    def _handle(self, event: events.Input) -> None:
+        if self.closed:
+            return
+        now = self._host.loop.time()
+        for effect in self._association.handle(event, now):
+            self._apply(effect)
+            if self.closed:
+                return
+        if self._association.state is State.Sta13 and not self._deaf:
+            self._stop_listening()
+        self._arm_timer(now)
+
+    def _apply(self, effect: events.Effect) -> None:
+        if isinstance(effect, events.Send):
+            self._send(effect.data)
+        elif isinstance(effect, events.BeginStore):
+            self._begin_store(effect.request)
+        elif isinstance(effect, events.ExpectCommand):
+            self._intake.expect_command()
+        elif isinstance(effect, events.DiscardDataset):
+            self._discard(effect.context_id)
+        elif isinstance(effect, events.Established):
+            self.accepted = effect.accepted
+            self.slot = self._host.establish(self)
+            self._inlet.attach(self.slot)
+            fields = self._told_of({"sop_instance_uid": MARK, "status": "0000"})
+            log = self._host.child.log
+            self._inlet.log_as(*log.pieces("info", "instance_stored", fields, MARK))
+            self._transport.widen()
+            permit_stores(self._intake, effect.accepted, self.peer, self._host.extra_tags)
+        elif isinstance(effect, events.CancelStore):
+            self._host.counters.add(Counter.CANCELLED_INSTANCES)
+        elif isinstance(effect, events.CloseTransport):
+            self.close()
+        elif isinstance(effect, events.Note):
+            counter = counter_of(effect.event, effect.fields)
+            if counter is Counter.ABORTS_SENT_SERVICE and self._abort_counter is not None:
+                counter = self._abort_counter
+            if counter is not None:
+                self._host.counters.add(counter)
+            self.note(effect.level, effect.event, effect.fields)
+
+    def _begin_store(self, request: events.StoreRequest) -> None:
+        self._request = request
+        if self._caught_up:
+            return  # it is under way already
+        self._refusal = self._host.refusal()
+        if self._refusal is not None:
+            self._discard(request.context_id)
+            return
+        assert self.slot is not None
+        head = part10_head(
+            request.sop_class,
+            request.sop_instance,
+            request.transfer_syntax,
+            request.calling_ae_title,
+        )
+        prologue = encode_arrival(
+            Arrival(
+                request.sop_class,
+                request.sop_instance,
+                request.transfer_syntax,
+                request.calling_ae_title,
+                request.called_ae_title,
+                self.peer,
+                self._host.now_ns(),
+                len(head),
+                self._host.extra_tags,
+            )
+        )
+        self._host.spool.begin(self.slot, head, prologue, request.explicit_vr)
+        self._intake.expect_data(request.context_id)
+
+    def _discard(self, context_id: int) -> None:
+        assert self.slot is not None
+        self._host.spool.discard(self.slot)
+        self._intake.expect_data(context_id)
+
+    # --- to the socket
+
+    def _send(self, data: bytes) -> None:
+        if not self._unsent:
+            try:
+                sent = self._transport.send(data)
+            except OSError:
+                # The peer is gone; reading will say so, and the core will be told then.
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self.queue(data)
+
+    def queue(self, data: bytes) -> None:
+        """What the socket does not take now waits for it."""
+        if not self._unsent:
+            self._unsent_since = self._host.loop.time()
+            self._host.loop.add_writer(self._descriptor, self._writable)
+            # Who does not take responses is not asked for requests: this buffer stays small.
+            self._inlet.hold()
+        self._unsent += data
+        self._arm_timer(self._host.loop.time())
+
+    def _writable(self) -> None:
+        try:
+            sent = self._transport.send(self._unsent)
+        except OSError:
+            sent = len(self._unsent)
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._host.loop.remove_writer(self._descriptor)
+            if self._deaf:
+                self._transport.say_end()
+            else:
+                self._inlet.release()
+
+    def _stop_listening(self) -> None:
+        """Sta13: our last word is said; the peer hears the end of the stream behind it."""
+        self._deaf = True
+        self._inlet.hold()
+        self._host.loop.add_reader(self._descriptor, self._drop_input)
+        # The peer's close may be behind bytes already there.
+        self._host.loop.call_soon(self._drop_input)
+        if not self._unsent:
+            self._transport.say_end()
+
+    def crowd_out(self) -> None:
+        """Make room for a newer one."""
+        self.close()
+
+    def close(self) -> None:
+        """Give everything back, at once."""
+        if self.closed:
+            return
+        self.closed = True
+        self._inlet.leave()
+        self._host.loop.remove_reader(self._descriptor)
+        self._host.loop.remove_writer(self._descriptor)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport.close()
+        self._note_oversized()
+        cancels = self._association.cancels_ignored
+        if cancels:
+            self._host.counters.add(Counter.CANCELS_IGNORED, cancels)
+        self._host.leave(self)
+
+    # --- time
+
+    def _arm_timer(self, now: float) -> None:
+        deadline = self._association.deadline
+        if self._unsent:
+            limit = self._unsent_since + limits.send_timeout_s
+            deadline = limit if deadline is None else min(deadline, limit)
+        # One timer at a time: it looks again when it fires, so activity costs nothing.
+        if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._host.loop.call_at(deadline, self._timer_fired)
+
+    def _touch(self, now: float) -> None:
+        """The core hears when bytes last came, which is not told of each."""
+        waits_for_disk = self._inlet.waits_for_room and not self._unsent
+        self._association.touch(now if waits_for_disk else self._inlet.last_activity)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        now = self._host.loop.time()
+        self._touch(now)
+        self._catch_up()
+        if self._unsent and now >= self._unsent_since + limits.send_timeout_s:
+            self.note("warning", "peer_does_not_read", {})
+            self._handle(events.TransportClosed())
+            self.close()
+            return
+        deadline = self._association.deadline
+        if deadline is not None and now >= deadline:
+            self._abort_counter = Counter.ABORTS_SENT_IDLE
+            self._handle(events.TimerExpired())
+        else:
+            self._arm_timer(now)

@@ -1,0 +1,244 @@
+"""One attempt to deliver one instance: its file, an association, a C-STORE, the peer's answer.
+
+Every attempt ends in a `Verdict`; only a fault of ours is an exception. By default each instance
+has an association of its own (section 4.2.4); an association that is reused is tried once more anew
+when it turns out to have ended while nobody used it.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from engine import limits
+from engine.dimse.requests import encode_store_request, status_words
+from engine.errors import LocalError
+from engine.outbox.records import Delivery
+from engine.outgoing.contexts import SENT
+from engine.outgoing.outgoing import (
+    CannotSend,
+    Outgoing,
+    choose,
+    open_outgoing,
+    parts,
+    proposals,
+)
+from engine.sending.verdict import Ending, Verdict, answered, impossible, unanswered
+from engine.upper_layer.failure import FailureKind, ScuFailure
+from engine.upper_layer.pdus import ProposedContext
+from workers.scu.association import Interruption, Peer, ScuAssociation
+from workers.sender.writer import DataSetWriter
+
+
+class Destination(NamedTuple):
+    """A remote AE, and how it is sent to."""
+
+    peer: Peer
+    calling_ae_title: str
+    timeout_s: float
+    transfer_syntaxes: tuple[str, ...]  # beyond the conformance statement's
+    reuses: bool
+
+
+class Errand(NamedTuple):
+    """A delivery that is leased, and where what it sends lies. `problem`: why it cannot be sent."""
+
+    delivery: Delivery
+    path: str
+    corrections: Mapping[int, str]
+    problem: str = ""
+
+
+class Sender:
+    """What one lane sends with: a buffer, and at most one association. One thread's own, but for
+    interrupt()."""
+
+    def __init__(self) -> None:
+        self._writer = DataSetWriter()
+        self._association: ScuAssociation | None = None
+        self._destination: Destination | None = None
+        self._order = Interruption()  # to open no association any more
+        self._is_interrupted = False
+        self._was_established = False  # in this attempt
+        self.associations = 0  # opened so far
+
+    @property
+    def held(self) -> str:
+        """Whom there is an association with; "": nobody."""
+        return "" if self._destination is None else self._destination.peer.name
+
+    @property
+    def sent_bytes(self) -> int:
+        """So far, with all headers of the P-DATA-TF PDUs."""
+        return self._writer.sent_bytes
+
+    def attempt(self, destination: Destination, errand: Errand) -> Verdict:
+        """Send it now, once."""
+        self._was_established = False
+        if errand.problem:
+            return impossible(errand.problem)
+        try:
+            with open_outgoing(errand.path) as outgoing:
+                return self._send(destination, errand, outgoing)
+        except CannotSend as error:
+            return impossible(error.reason)
+        except ScuFailure as failure:
+            return unanswered(failure, self._was_established)
+        except LocalError as error:
+            if isinstance(error.__cause__, OSError):  # the disk's: another day it may be read
+                return Verdict(Ending.REFUSED, reason=error.comment)
+            return impossible(error.comment)
+        except OSError as error:
+            return Verdict(Ending.REFUSED, reason=f"the file cannot be read: {error.strerror}")
+
+    def stop_opening(self) -> None:
+        """From another thread: an association that is being opened is given up, none is opened."""
+        self._order.set()
+
+    def interrupt(self) -> None:
+        """From another thread: what is under way ends at once."""
+        self._is_interrupted = True
+        self._order.set()
+        association = self._association
+        if association is not None:
+            association.interrupt()
+
+    # --- associations --------------------------------------------------------------------------
+    def release(self) -> None:
+        """End an association that was kept."""
+        association, self._association, self._destination = self._association, None, None
+        if association is not None:
+            with contextlib.suppress(ScuFailure):  # what was answered before stands
+                association.release()
+
+    def _send(self, destination: Destination, errand: Errand, outgoing: Outgoing) -> Verdict:
+        offered = proposals(
+            outgoing.sop_class_uid, outgoing.transfer_syntax_uid, destination.transfer_syntaxes
+        )
+        if self._destination is not None:
+            if self._destination == destination and self._may_go_on(outgoing, offered):
+                self._was_established = True
+                try:
+                    return self._store(errand, outgoing, offered)
+                except ScuFailure as failure:
+                    if failure.kind not in (FailureKind.LOST, FailureKind.ABORTED):
+                        raise
+                    # Most likely the peer had ended what was idle; a new one will tell.
+                    self._was_established = False
+            else:
+                self.release()
+        self._open(destination, outgoing.sop_class_uid, offered)
+        verdict = self._store(errand, outgoing, offered)
+        if not destination.reuses:
+            self.release()
+        return verdict
+
+    def _may_go_on(self, outgoing: Outgoing, offered: list[tuple[str, ...]]) -> bool:
+        """Whether the association that is kept lives, and has a context for the instance."""
+        association = self._association
+        assert association is not None
+        if not association.still_open():
+            self._association = self._destination = None
+            return False
+        return any(
+            association.context(outgoing.sop_class_uid, syntax) is not None
+            for syntaxes in offered
+            for syntax in syntaxes
+        )
+
+    def _open(
+        self, destination: Destination, sop_class_uid: str, offered: list[tuple[str, ...]]
+    ) -> None:
+        self._order.check()
+        wanted = [(sop_class_uid, syntaxes) for syntaxes in offered]
+        if destination.reuses:
+            wanted = _with_the_table(wanted, destination.transfer_syntaxes)
+        contexts = [
+            ProposedContext(2 * index + 1, abstract, syntaxes)
+            for index, (abstract, syntaxes) in enumerate(wanted)
+        ]
+        self.associations += 1
+        self._association = ScuAssociation.open(
+            destination.peer,
+            destination.calling_ae_title,
+            contexts,
+            destination.timeout_s,
+            self._order,
+        )
+        self._destination = destination
+        self._was_established = True
+        if self._is_interrupted:  # it came while the association was not there to be interrupted
+            self._association.interrupt()
+
+    # --- one C-STORE ---------------------------------------------------------------------------
+    def _store(self, errand: Errand, outgoing: Outgoing, offered: list[tuple[str, ...]]) -> Verdict:
+        association = self._association
+        assert association is not None
+        try:
+            with _abort_on_error(association):
+                return self._exchange(association, errand, outgoing, offered)
+        except BaseException:
+            self._association = self._destination = None
+            raise
+
+    def _exchange(
+        self,
+        association: ScuAssociation,
+        errand: Errand,
+        outgoing: Outgoing,
+        offered: list[tuple[str, ...]],
+    ) -> Verdict:
+        by_syntax = {
+            syntax: association.context(outgoing.sop_class_uid, syntax)
+            for syntaxes in offered
+            for syntax in syntaxes
+        }
+        accepted = {syntax for syntax, context in by_syntax.items() if context is not None}
+        syntax = choose(outgoing.transfer_syntax_uid, accepted)
+        context_id = by_syntax[syntax]
+        assert context_id is not None
+        message_id = association.next_message_id()
+        command = encode_store_request(
+            message_id, outgoing.sop_class_uid, outgoing.sop_instance_uid
+        )
+        association.announce_data()
+        given = parts(outgoing, syntax, errand.corrections)
+        complete = self._writer.write(association, context_id, command, given, outgoing.descriptor)
+        status, comment = association.receive_stored(message_id, outgoing.sop_instance_uid)
+        return self._judge(association, status, comment, complete)
+
+    def _judge(
+        self, association: ScuAssociation, status: int, comment: str, complete: bool
+    ) -> Verdict:
+        verdict = answered(status, comment)
+        if not complete:
+            # Answered in the middle of the data set: whatever it says, it does not have it all.
+            association.abort()
+            self._association = self._destination = None
+            reason = f"answered before it had the whole data set: {status_words(status)}"
+            return verdict._replace(ending=Ending.REFUSED, reason=reason)
+        return verdict
+
+
+@contextlib.contextmanager
+def _abort_on_error(association: ScuAssociation) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        association.abort()
+        raise
+
+
+_first_contexts: Final = limits.presentation_contexts_max
+
+
+def _with_the_table(
+    wanted: list[tuple[str, tuple[str, ...]]], wider: tuple[str, ...]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """What an association is opened for, and all that it may be used for later (Table 4.2-33), in
+    an order that does not depend on the first instance."""
+    table = [
+        (abstract, (syntax,))
+        for abstract, syntaxes in SENT.items()
+        for syntax in dict.fromkeys((*syntaxes, *wider))
+    ]
+    return [*dict.fromkeys((*wanted, *table))][:_first_contexts]

@@ -1,0 +1,148 @@
+"""The sender's lanes: threads that take what is leased, send it, and report what became of it.
+
+A lane is one association at a time, so five lanes are the five associations of Table 4.2-30. Lanes
+take their work from one `Schedule` under one lock, without the event loop: it only hears that there
+are reports.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from engine import limits
+from engine.sending.schedule import Schedule
+from engine.sending.verdict import Verdict
+from workers.sender.attempt import Destination, Errand, Sender
+
+_patience_s: Final = 1.0  # a lane that waits looks at the clock again
+
+
+class Report(NamedTuple):
+    """An attempt that ended."""
+
+    errand: Errand
+    verdict: Verdict
+    seconds: float
+    sent_bytes: int
+    associations: int  # opened for it
+
+
+class Lanes:
+    """What the lanes share. `reported` is called, in a lane's thread, when reports are there that
+    nobody was told of yet."""
+
+    def __init__(self, reported: Callable[[], None], count: int) -> None:
+        self._changed = threading.Condition()
+        self._schedule: Schedule[Errand] = Schedule(count)
+        self._destinations: Mapping[str, Destination] = {}
+        self._reports: list[Report] = []
+        self._reported = reported
+        self._senders = [Sender() for _ in range(count)]
+        self._kept: Counter[str] = Counter()  # associations of lanes that wait
+        self._closed = False
+
+    # --- the coordinator's side ------------------------------------------------------------------
+    def open_for(self, destinations: Mapping[str, Destination]) -> None:
+        """Only these are sent to from now on."""
+        with self._changed:
+            self._destinations = destinations
+            self._schedule.open_for(destinations)
+            self._changed.notify_all()
+
+    def wanted(self) -> dict[str, int]:
+        """How many more deliveries to lease for each destination."""
+        with self._changed:
+            return self._schedule.wanted(time.monotonic())
+
+    def put(self, leased: Mapping[str, list[Errand]]) -> None:
+        """These may be sent."""
+        with self._changed:
+            for destination, errands in leased.items():
+                self._schedule.put(destination, errands)
+            self._changed.notify_all()
+
+    def collect(self) -> tuple[list[Report], list[Errand]]:
+        """(what ended, what was leased and will not be begun) since the last call."""
+        with self._changed:
+            reports, self._reports = self._reports, []
+            return reports, self._schedule.returned()
+
+    @property
+    def active(self) -> int:
+        """Attempts under way."""
+        with self._changed:
+            return self._schedule.active
+
+    def close(self) -> None:
+        """Nothing more is begun, an association that is not there yet neither; lanes end when
+        their attempts do."""
+        with self._changed:
+            self._closed = True
+            self._schedule.open_for(())
+            self._changed.notify_all()
+        for sender in self._senders:
+            sender.stop_opening()
+
+    def interrupt(self) -> None:
+        """End all attempts now; they count for nothing."""
+        for sender in self._senders:
+            sender.interrupt()
+
+    # --- a lane ----------------------------------------------------------------------------------
+    def run(self, number: int) -> None:
+        """One lane's life, in its thread."""
+        sender = self._senders[number]
+        while True:
+            turn = self._next(sender.held)
+            if turn is not None:
+                self._attempt(sender, *turn)
+                continue
+            sender.release()
+            if self._closed:
+                return
+
+    def _next(self, held: str) -> tuple[Destination, Errand] | None:
+        """The next errand. None: none for so long that an association is kept no longer, or none
+        will come any more."""
+        idle_since = time.monotonic()
+        with self._changed, self._keeping(held):
+            while True:
+                now = time.monotonic()
+                taken = self._schedule.take(now, held, self._kept - Counter({held: 1}))
+                if taken is not None:
+                    return self._destinations[taken[0]], taken[1]
+                if self._closed or (held and now - idle_since > limits.sending_idle_s):
+                    return None
+                next_try = self._schedule.next_try(now)
+                wait_s = _patience_s if next_try is None else next_try - now
+                self._changed.wait(min(max(wait_s, 0.001), _patience_s))
+
+    @contextmanager
+    def _keeping(self, held: str) -> Iterator[None]:
+        """While a lane waits that has an association."""
+        if not held:
+            yield
+            return
+        self._kept[held] += 1
+        try:
+            yield
+        finally:
+            self._kept[held] -= 1
+
+    def _attempt(self, sender: Sender, destination: Destination, errand: Errand) -> None:
+        began, bytes_before, opened = time.monotonic(), sender.sent_bytes, sender.associations
+        verdict = sender.attempt(destination, errand)
+        now = time.monotonic()
+        sent_bytes, opened = sender.sent_bytes - bytes_before, sender.associations - opened
+        with self._changed:
+            name = destination.peer.name
+            counts = self._schedule.ended(name, verdict, now - began, now, self._kept[name])
+            self._reports.append(Report(errand, counts, now - began, sent_bytes, opened))
+            first = len(self._reports) == 1
+            # A lane that waits may be allowed now what it was not.
+            self._changed.notify_all()
+        if first:
+            self._reported()

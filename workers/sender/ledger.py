@@ -1,0 +1,192 @@
+"""The sender's side of the outbox: leases, and what became of them, in as few commits as can be.
+
+Everything here may wait for the disk and runs in one thread beside the event loop. What lanes
+report is kept until a commit has it, however often the disk refuses.
+"""
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from engine.errors import LocalError
+from engine.files.tree import StoreTree
+from engine.index import corrections
+from engine.limits import outbox_portion_max
+from engine.outbox.outbox import Outbox
+from engine.outbox.records import Delivery, State, due_after_failure
+from engine.outbox.spool import remove_finished, spooled_path, sweep
+from engine.outbox.writer import OutboxWriter
+from engine.sending.verdict import Ending
+from workers.sender.attempt import Errand
+from workers.sender.lanes import Report
+
+_day_ns: Final = 86_400_000_000_000
+_NEVER: Final = 2**63
+
+
+class Policy(NamedTuple):
+    """What the configuration says of attempts."""
+
+    retry_count: int
+    retry_pause_s: int
+    delivered_days: int
+
+
+class Settled(NamedTuple):
+    """A report that is in the outbox. `due_ns` None: delivered, or failed for good."""
+
+    report: Report
+    state: State
+    due_ns: int | None
+
+
+class Ledger:
+    """The outbox as the sender needs it. LMDB's errors and the disk's leave as they are."""
+
+    def __init__(self, data_directory: Path) -> None:
+        self._data_directory = data_directory
+        self._writer = OutboxWriter(data_directory)
+        self._tree = StoreTree(data_directory)
+        self._seen = -1
+        self._due_ns: dict[str, int] = {}  # of a destination's first delivery that retries
+        self._reports: list[Report] = []
+        self._returned: list[Errand] = []
+        self._files_ended: set[str] = set()
+        self.counts: dict[tuple[str, State], int] = {}
+        self.paused: frozenset[str] = frozenset()
+        self.returned_at_start = self._writer.commit(Outbox.return_leases)
+
+    def keep(self, reports: Sequence[Report], returned: Sequence[Errand]) -> None:
+        """For the next settle()."""
+        self._reports += reports
+        self._returned += returned
+
+    def look(self) -> bool:
+        """Whether there is anything that was not known before; `counts` and `paused` are as now."""
+        change = self._writer.last_change()
+        if change == self._seen and time.time_ns() < min(self._due_ns.values(), default=_NEVER):
+            return False
+        with self._writer.view() as outbox:
+            self._read(outbox)
+        self._seen = change
+        return True
+
+    def _read(self, outbox: Outbox) -> None:
+        self.counts = outbox.counts()
+        self.paused = frozenset(outbox.paused())
+        names = {name for name, state in self.counts if state is State.RETRYING}
+        due = {name: outbox.next_due_ns(name) for name in names}
+        self._due_ns = {name: due_ns for name, due_ns in due.items() if due_ns is not None}
+
+    def has_work(self, destination: str) -> bool:
+        """Whether leasing for it would give something."""
+        if self.counts.get((destination, State.WAITING), 0):
+            return True
+        return time.time_ns() >= self._due_ns.get(destination, _NEVER)
+
+    # --- one commit ----------------------------------------------------------------------------
+    def settle(
+        self, wanted: Mapping[str, int], policy: Policy
+    ) -> tuple[dict[str, list[Errand]], list[Settled]]:
+        """Write down all that was kept, and lease: (what was leased, what is settled)."""
+        wanted = {name: count for name, count in wanted.items() if self.has_work(name)}
+        if not self._reports and not self._returned and not wanted:
+            return {}, []
+        now_ns = time.time_ns()
+
+        def work(outbox: Outbox) -> tuple[dict[str, list[Errand]], list[Settled]]:
+            settled = [self._write_down(outbox, one, policy, now_ns) for one in self._reports]
+            outbox.return_leases([errand.delivery.number for errand in self._returned])
+            leased = {
+                name: [
+                    self._errand(outbox, delivery) for delivery in outbox.lease(name, count, now_ns)
+                ]
+                for name, count in wanted.items()
+            }
+            self._read(outbox)
+            return leased, settled
+
+        leased, settled = self._writer.commit(work)
+        self._reports, self._returned = [], []
+        self._files_ended |= {
+            one.report.errand.delivery.file for one in settled if one.state is State.DELIVERED
+        }
+        return leased, settled
+
+    def _write_down(self, outbox: Outbox, report: Report, policy: Policy, now_ns: int) -> Settled:
+        delivery, verdict = report.errand.delivery, report.verdict
+        if verdict.ending is Ending.RETURNED:
+            outbox.return_leases([delivery.number])
+            return Settled(report, State.WAITING, None)
+        if verdict.is_delivered:
+            outbox.delivered(delivery.number, now_ns, verdict.status, verdict.reason)
+            return Settled(report, State.DELIVERED, None)
+        due_ns = None
+        if not verdict.is_permanent:
+            due_ns = due_after_failure(
+                delivery, policy.retry_count, now_ns, random.random(), policy.retry_pause_s
+            )
+        outbox.attempt_failed(delivery.number, now_ns, verdict.reason, verdict.status, due_ns)
+        return Settled(report, State.FAILED if due_ns is None else State.RETRYING, due_ns)
+
+    def _errand(self, outbox: Outbox, delivery: Delivery) -> Errand:
+        """Where it lies, and what it is sent with, as it is now."""
+        if delivery.file:
+            try:
+                path = spooled_path(self._data_directory, delivery.file)
+            except LocalError as error:
+                return Errand(delivery, "", {}, error.comment)
+            return Errand(delivery, str(path), self._changes_of_file(outbox, delivery))
+        found = outbox.instance(delivery.sop_instance_uid)
+        if found is None:
+            return Errand(delivery, "", {}, "the instance is not stored here any more")
+        number, instance = found
+        path_in_tree = outbox.path_of(number, instance)
+        series = outbox.series(number)
+        assert series is not None, "an instance's series is in the index"
+        study = outbox.study(series.study)
+        assert study is not None, "a series' study is in the index"
+        changes = corrections.to_be_sent(study, series)
+        return Errand(delivery, self._tree.absolute(path_in_tree), changes)
+
+    def _changes_of_file(self, outbox: Outbox, delivery: Delivery) -> dict[int, str]:
+        """A local application made its result from what was received: it is corrected as well."""
+        number = outbox.study_number(delivery.study_uid)
+        study = None if number is None else outbox.study(number)
+        if study is None:
+            return {}
+        of_series = (
+            outbox.series(one) for one in outbox.series_numbers_by_uid(delivery.series_uid)
+        )
+        series = next((one for one in of_series if one and one.study == number), None)
+        return corrections.to_be_sent(study, series) if series else dict(study.corrections)
+
+    # --- now and then --------------------------------------------------------------------------
+    def tidy(self, policy: Policy) -> int:
+        """Forget old history and finished copies; how many deliveries were forgotten."""
+        files, self._files_ended = self._files_ended, set()
+        remove_finished(self._writer, self._data_directory, files)
+        before_ns = time.time_ns() - policy.delivered_days * _day_ns
+        return self._writer.commit(
+            lambda outbox: outbox.prune_delivered(before_ns, outbox_portion_max)
+        )
+
+    def sweep(self) -> list[str]:
+        """Remove copies that no delivery names; their names."""
+        return sweep(self._writer, self._data_directory, time.time_ns())
+
+    @property
+    def writer(self) -> OutboxWriter:
+        """For whoever queues in this process: the index may be opened only once in one."""
+        return self._writer
+
+    def reopen(self) -> None:
+        """LMDB may be in any state after an error: only opening it anew tells."""
+        self._writer.close()
+        self._writer = OutboxWriter(self._data_directory)
+        self._seen = -1
+
+    def close(self) -> None:
+        self._writer.close()

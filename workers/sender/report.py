@@ -1,0 +1,121 @@
+"""What the sender tells the world: counters, gauges and log lines.
+
+UIDs and names of remote AEs, never patient data: not the names of files in watched folders, and not
+what a peer wrote into its responses.
+"""
+
+import os
+from typing import Final
+
+from engine import limits
+from engine.outbox.records import State
+from engine.sending.verdict import NO_STATUS, Ending
+from engine.telemetry.metrics import Counter, Gauge, Histogram
+from workers.frame.child import Child
+from workers.frame.spec import SenderSpec
+from workers.sender.folders import Folder, Turn
+from workers.sender.ledger import Ledger, Settled
+
+_OUTCOMES: Final = {
+    Ending.DELIVERED: Counter.SENT_SUCCESS,
+    Ending.WARNING: Counter.SENT_WARNING,
+    Ending.REFUSED: Counter.SENT_REFUSED,
+    Ending.BROKEN: Counter.SENT_BROKEN,
+    Ending.IMPOSSIBLE: Counter.SENT_IMPOSSIBLE,
+    Ending.RETURNED: Counter.SENT_RETURNED,
+}
+_STATES: Final = {
+    State.WAITING: Gauge.OUTBOX_WAITING,
+    State.SENDING: Gauge.OUTBOX_SENDING,
+    State.RETRYING: Gauge.OUTBOX_RETRYING,
+    State.FAILED: Gauge.OUTBOX_FAILED,
+    State.HELD: Gauge.OUTBOX_HELD,
+    State.DELIVERED: Gauge.OUTBOX_DELIVERED,
+}
+
+
+class SenderReport:
+    """One sender's."""
+
+    def __init__(self, child: Child[SenderSpec]) -> None:
+        self._child = child
+        self._unknown: set[str] = set()
+        self._folder_faults: dict[str, int] = {}
+        child.counters.set(Gauge.ASSOCIATIONS_LIMIT, limits.associations_sending_max)
+
+    def note(self, settled: Settled) -> None:
+        """Count and log an attempt. A peer's own words stay in the queue: what they hold is its
+        secret."""
+        report, counters, log = settled.report, self._child.counters, self._child.log
+        delivery, verdict = report.errand.delivery, report.verdict
+        counters.add(_OUTCOMES[verdict.ending])
+        counters.add(Counter.SENT_BYTES, report.sent_bytes)
+        counters.add(Counter.SENT_ASSOCIATIONS, report.associations)
+        fields: dict[str, object] = {
+            "destination": delivery.destination,
+            "sop_instance_uid": delivery.sop_instance_uid,
+            "study_uid": delivery.study_uid,
+            "delivery": delivery.number,
+            "seconds": round(report.seconds, 6),
+        }
+        if verdict.status != NO_STATUS:
+            fields["status"] = f"{verdict.status:04X}"
+        if verdict.is_delivered:
+            counters.observe(Histogram.SENT_DURATION, report.seconds)
+            if self._child.spec.log_instances:
+                log.info("instance_sent", bytes=report.sent_bytes, **fields)
+            return
+        fields |= {"outcome": verdict.ending.value, "text": verdict.words}
+        if settled.state is State.FAILED:
+            counters.add(Counter.SENT_GIVEN_UP)
+            log.error("delivery_failed", attempts=delivery.attempts + 1, **fields)
+        elif settled.state is State.RETRYING:
+            log.warning("attempt_failed", attempts=delivery.attempts + 1, **fields)
+
+    def publish(self, ledger: Ledger, active: int) -> None:
+        """The gauges, as of the last look at the outbox."""
+        counters = self._child.counters
+        totals = dict.fromkeys(State, 0)
+        for (_, state), count in ledger.counts.items():
+            totals[state] += count
+        for state, gauge in _STATES.items():
+            counters.set(gauge, totals[state])
+        counters.set(Gauge.ASSOCIATIONS_ACTIVE, active)
+        known = {remote.name for remote in self._child.spec.remotes}
+        unknown = {
+            name
+            for (name, state) in ledger.counts
+            if name not in known and state is not State.DELIVERED
+        }
+        for name in sorted(unknown - self._unknown):
+            self._child.log.warning(
+                "destination_unknown",
+                destination=name,
+                text="deliveries wait for a remote AE that is not configured any more",
+            )
+        self._unknown = unknown
+
+    def folder(self, folder: Folder, turn: Turn) -> None:
+        """A look at a watched folder."""
+        log, counters = self._child.log, self._child.counters
+        if self._folder_faults.pop(folder.destination, 0):
+            log.info("folder_recovered", destination=folder.destination)
+        counters.add(Counter.OUTBOX_COLLECTED, turn.collected)
+        counters.add(Counter.OUTBOX_REJECTED, len(turn.rejected))
+        if turn.collected:
+            log.info("folder_collected", destination=folder.destination, files=turn.collected)
+        for reason in turn.rejected:
+            log.warning("folder_rejected", destination=folder.destination, text=reason)
+
+    def folder_fault(self, folder: Folder, code: int) -> None:
+        """It cannot be looked at, or what lies in it cannot be taken; said once."""
+        if self._folder_faults.get(folder.destination) == code:
+            return
+        self._folder_faults[folder.destination] = code
+        # The error's own words may have the path of a file in it, which may be a patient's name.
+        self._child.log.error(
+            "folder_fault",
+            destination=folder.destination,
+            errno=code,
+            text=f"{folder.path}, or something in it: {os.strerror(code)}",
+        )

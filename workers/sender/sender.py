@@ -1,0 +1,268 @@
+"""The sender: STORAGE-SCU in a process of its own, delivering what stands in the outbox.
+
+Its loop only keeps time. Lanes (`workers/sender/lanes.py`) send, each in a thread; one more thread
+beside the loop keeps the outbox (`workers/sender/ledger.py`). A fault of the disk or the index is
+logged once and tried again: what was sent meanwhile is not forgotten. At the end nothing more is
+begun, what runs may finish within the time, and what does not waits again.
+"""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+from engine import limits
+from engine.index.environment import INDEX_FAULTS, fault_code
+from engine.outbox.writer import OutboxWriter
+from engine.settings.entities import Remote
+from engine.telemetry.metrics import Gauge
+from workers.frame.child import Child
+from workers.frame.spec import SenderSpec
+from workers.frame.tls_handover import read_secured
+from workers.frame.yielding import yield_to_others
+from workers.scu.association import Peer
+from workers.sender.attempt import Destination
+from workers.sender.folders import Folder, FolderWatch
+from workers.sender.lanes import Lanes
+from workers.sender.ledger import Ledger, Policy
+from workers.sender.report import SenderReport
+
+T = TypeVar("T")
+
+_poll_s: Final = limits.sending_poll_ms / 1000
+_pause_s: Final = limits.sending_commit_interval_ms / 1000
+_tidy_s: Final = 10.0
+_sweep_s: Final = 1800.0
+_retry_s: Final = 1.0
+_lanes: Final = limits.associations_sending_max
+# Before the deadline, so that what was interrupted can still be written down.
+_interrupt_early_s: Final = 0.5
+
+
+class SenderRole:
+    """The state of the process. Methods that end in `_now` run in the outbox's thread."""
+
+    def __init__(self, child: Child[SenderSpec]) -> None:
+        self.child = child
+        self._loop = asyncio.get_running_loop()
+        self._report = SenderReport(child)
+        self._reported = asyncio.Event()
+        self._lanes = Lanes(self._ring, _lanes)
+        self._threads = ThreadPoolExecutor(_lanes, thread_name_prefix="scai-send")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="scai-outbox")
+        self._ledger: Ledger | None = None
+        self._fault = 0
+        self._tidied = self._swept = self._loop.time()
+        self._destinations: dict[str, Destination] = {}
+        self._paused: frozenset[str] = frozenset()  # by the user
+        self._folders: list[Folder] = []
+        self._context: ssl.SSLContext | None = None
+        self._tls_digest = ""
+
+    async def run(self) -> None:
+        """Until the draining is over."""
+        self._configure()
+        self.child.reconfigured(lambda _: self._configure())
+        running = [
+            self._loop.run_in_executor(self._threads, self._lanes.run, number)
+            for number in range(_lanes)
+        ]
+        try:
+            while await self._attempt(self._open_now) is None:
+                self.child.ready()  # the fault is published; it is tried again
+                if self.child.draining.is_set():
+                    return
+                await asyncio.sleep(_retry_s)
+            self.child.ready()
+            running.append(self._loop.create_task(self._watch()))
+            while not self.child.draining.is_set():
+                await self._turn()
+                for lane in running:
+                    if lane.done():
+                        lane.result()  # a fault of ours ends us all
+        finally:
+            self._lanes.close()
+            self.child.draining.set()
+            await self._drain()
+            await asyncio.gather(*running)
+            self._threads.shutdown()
+            await self._attempt(self._settle_now)
+            await self._loop.run_in_executor(self._thread, self._close_now)
+            self._thread.shutdown()
+
+    async def _turn(self) -> None:
+        """Write down what ended, lease what is next, and wait until there is either."""
+        self._reported.clear()
+        worked = await self._attempt(self._settle_now)
+        now = self._loop.time()
+        if worked is None:
+            await asyncio.sleep(_retry_s)
+            return
+        if now - self._tidied > _tidy_s:
+            self._tidied = now
+            await self._attempt(self._tidy_now)
+        if now - self._swept > _sweep_s:
+            self._swept = now
+            await self._attempt(self._sweep_now)
+        ledger = self._ledger
+        assert ledger is not None, "it is open before the first turn"
+        if ledger.paused != self._paused:
+            self._reopen()
+        self._report.publish(ledger, self._lanes.active)
+        if worked:
+            await asyncio.sleep(_pause_s)
+            return
+        waits = (self._reported.wait(), self.child.draining.wait())
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        await asyncio.wait(tasks, timeout=_poll_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+    async def _drain(self) -> None:
+        """What runs may finish; then it is cut off, and counts for nothing."""
+        while self._lanes.active:
+            if self._loop.time() >= self.child.drain_deadline - _interrupt_early_s:
+                self._lanes.interrupt()
+                return
+            await self._attempt(self._settle_now)
+            await asyncio.sleep(_poll_s)
+
+    async def _watch(self) -> None:
+        """Look at the watched folders, one after another, in a thread of their own."""
+        with ThreadPoolExecutor(1, thread_name_prefix="scai-folders") as thread:
+            watch = FolderWatch(Path(self.child.spec.data_directory), self._writer)
+            while not self.child.draining.is_set():
+                for folder in filter(watch.is_due, self._folders):
+                    try:
+                        turn = await self._loop.run_in_executor(thread, watch.look, folder)
+                    except INDEX_FAULTS as error:
+                        self._report.folder_fault(folder, fault_code(error))
+                    else:
+                        self._report.folder(folder, turn)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.child.draining.wait(), limits.folder_poll_s)
+
+    def _writer(self) -> OutboxWriter:
+        assert self._ledger is not None, "folders are watched once it is open"
+        return self._ledger.writer
+
+    def _ring(self) -> None:
+        """From a lane's thread."""
+        self._loop.call_soon_threadsafe(self._reported.set)
+
+    # --- configuration -------------------------------------------------------------------------
+    def _configure(self) -> None:
+        spec = self.child.spec
+        if spec.tls_digest != self._tls_digest:
+            self._tls_digest = spec.tls_digest
+            self._context = read_secured(spec.tls_descriptor).client() if spec.tls_digest else None
+        self._destinations = {
+            remote.name: self._destination(remote, spec)
+            for remote in spec.remotes
+            if not remote.paused
+        }
+        self._folders = [
+            Folder(remote.name, Path(remote.outgoing_directory), remote.transfer_syntaxes)
+            for remote in spec.remotes
+            if remote.outgoing_directory
+        ]
+        self._reopen()
+
+    def _destination(self, remote: Remote, spec: SenderSpec) -> Destination:
+        context = self._context if remote.tls else None
+        assert context is not None or not remote.tls, "never without TLS where it is asked for"
+        return Destination(
+            Peer(remote.name, remote.ae_title, remote.host, remote.port, context),
+            spec.calling_ae_title,
+            spec.application_timeout_s,
+            remote.transfer_syntaxes,
+            remote.associations == "reuse",
+        )
+
+    def _reopen(self) -> None:
+        """Send to all that neither the configuration nor the user has paused."""
+        if self._ledger is not None:
+            self._paused = self._ledger.paused
+        self._lanes.open_for(
+            {
+                name: destination
+                for name, destination in self._destinations.items()
+                if name not in self._paused
+            }
+        )
+
+    @property
+    def _policy(self) -> Policy:
+        spec = self.child.spec
+        return Policy(spec.retry_count, spec.retry_pause_s, spec.delivered_days)
+
+    # --- in the thread -------------------------------------------------------------------------
+    async def _attempt(self, work: Callable[[], T]) -> T | None:
+        """Run `work` in the thread. A fault of disk or index: logged once, None is returned."""
+        try:
+            result = await self._loop.run_in_executor(self._thread, work)
+        except INDEX_FAULTS as error:
+            code = fault_code(error)
+            if self._ledger is not None and not isinstance(error, OSError):
+                await self._loop.run_in_executor(self._thread, self._reopen_now)
+            if code != self._fault:
+                self._fault = code
+                self.child.counters.set(Gauge.OUTBOX_FAULT, code)
+                self.child.log.error(
+                    "outbox_fault", errno=code, kind=type(error).__name__, text=str(error)
+                )
+            return None
+        if self._fault:
+            self._fault = 0
+            self.child.counters.set(Gauge.OUTBOX_FAULT, 0)
+            self.child.log.info("outbox_recovered")
+        return result
+
+    def _open_now(self) -> Ledger:
+        self._ledger = Ledger(Path(self.child.spec.data_directory))
+        returned = self._ledger.returned_at_start
+        if returned:
+            self.child.log.info("deliveries_returned", deliveries=returned)
+        return self._ledger
+
+    def _reopen_now(self) -> None:
+        assert self._ledger is not None
+        with suppress(*INDEX_FAULTS):  # the next attempt will say so
+            self._ledger.reopen()
+
+    def _close_now(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
+
+    def _settle_now(self) -> bool:
+        """Whether anything was done."""
+        ledger = self._ledger
+        if ledger is None:
+            return False
+        ledger.look()
+        ledger.keep(*self._lanes.collect())
+        leased, settled = ledger.settle(self._lanes.wanted(), self._policy)
+        self._lanes.put(leased)
+        for one in settled:
+            self._report.note(one)
+        return bool(settled) or any(leased.values())
+
+    def _tidy_now(self) -> int:
+        return 0 if self._ledger is None else self._ledger.tidy(self._policy)
+
+    def _sweep_now(self) -> int:
+        swept = [] if self._ledger is None else self._ledger.sweep()
+        if swept:
+            self.child.log.warning("outbox_swept", files=len(swept))
+        return len(swept)
+
+
+async def run(child: Child[SenderSpec]) -> None:
+    """The role `sender`."""
+    os.umask(0o077)
+    yield_to_others(limits.sender_nice, limits.sender_slice_us)
+    await SenderRole(child).run()
