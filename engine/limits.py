@@ -211,6 +211,8 @@ takeover_s: Final = orphan_finish_s + 2
 listen_backlog: Final = 128  # connections the kernel holds while a worker is being replaced
 letter_bytes_max: Final = 128 * KIB  # one message to or from a worker; below the socket's buffer
 control_request_bytes_max: Final = 4 * KIB  # on the supervisor's status socket
+# A reload reads key stores, whose keys are derived from a password in up to some seconds each.
+reload_answer_s: Final = 60.0
 # One block for each process there ever was under one supervisor; reloads may bring new ports.
 counters_blocks_max: Final = 64
 

@@ -32,6 +32,7 @@ class Entry(NamedTuple):
 
 COMMANDS: Final[dict[str, Entry]] = {
     "run": Entry("tools.commands.run", "Run the gateway in the foreground."),
+    "reload": Entry("tools.commands.reload", "Have the service read its configuration again."),
     "status": Entry("tools.commands.status", "Show processes, associations, rates and disk."),
     "find": Entry("tools.commands.find", "Find studies, series and instances."),
     "echo": Entry("tools.commands.echo", "Verify remote AEs (C-ECHO), and tell what fails."),

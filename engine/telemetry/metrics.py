@@ -193,6 +193,12 @@ class Gauge(IntEnum):
     PREFETCH_DONE = "prefetch_jobs", "", "state=done"
     PREFETCH_FETCHED = "prefetch_studies", "Studies fetched, and those used since.", "state=fetched"
     PREFETCH_USED = "prefetch_studies", "", "state=used"
+    RELOAD_REFUSED = (
+        "reload_refused",
+        "1 from a reload that was refused until the next good one.",
+        "",
+        True,
+    )
     CERTIFICATE_END = (
         "certificate_expiry_timestamp_seconds",
         "When the first certificate of our own chain expires.",

@@ -15,11 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.config.loading import ConfigurationError, data_variable
-from engine.errors import OperatorError
 from engine.telemetry.counters import CounterSegment, journal_lag, open_counters
 from engine.telemetry.metrics import Counter, Gauge
-from tools.face.options import config_option, load
+from tools.face.options import config_option
+from tools.face.service_data import data_of, data_option
 from tools.face.terminal import Exit, printable
 from workers.frame.placement import as_ranges
 from workers.supervision.status import ProcessStatus, Status, ask_status
@@ -33,8 +32,6 @@ _totals: Final = {
     "stored_bytes": (Counter.STORED_BYTES,),
     "store_failures": (Counter.STORE_FAILURE,),
 }
-# What is wrong with these leaves the data directory unknown.
-_PLACING: Final = ("data_directory", f"${data_variable}")
 _index_gauges: Final = (
     Gauge.PATIENTS,
     Gauge.STUDIES,
@@ -91,20 +88,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command()
 @config_option
-@click.option(
-    "--data-directory",
-    "data_directory",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The service's data, when there is no configuration file that says it.",
-)
+@data_option
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of tables.")
 def command(config_path: Path | None, data_directory: Path | None, as_json: bool) -> int:
     """Show processes, associations, rates and disk of the running service.
 
     It is told also when the configuration file is no longer good, with a warning.
     """
-    data = _data_path(config_path) if data_directory is None else data_directory.absolute()
+    data = data_of(config_path, data_directory)
     status = ask_status(data)
     segment = open_counters(data)
     if status is None or segment is None:
@@ -117,22 +108,6 @@ def command(config_path: Path | None, data_directory: Path | None, as_json: bool
     else:
         _print(report)
     return Exit.OK
-
-
-def _data_path(config_path: Path | None) -> Path:
-    """Where the service's data is. What runs has read the file before it was spoilt, so nothing
-    else in it matters here."""
-    try:
-        return load(config_path).config.data_path
-    except ConfigurationError as error:
-        if any(problem.path in _PLACING for problem in error.problems):
-            raise
-        text = f"warning: {error}\nwhat runs goes on with the settings it has"
-        click.echo(printable(text), err=True)
-        return error.config.data_path.absolute()
-    except OperatorError as error:
-        text = f"{error.text}; mend it, or name its data: --data-directory DIR"
-        raise OperatorError(text, error.where) from error
 
 
 def _report(status: Status, segment: CounterSegment, data: Path) -> Report:
@@ -212,6 +187,10 @@ def _print(report: Report) -> None:
             )
         )
     )
+    if service.reload_refused:
+        ago = _span(time.time() - service.reload_refused_at)
+        text = f"the reload {ago} ago was refused, the old settings go on: {service.reload_refused}"
+        console.print(Text(printable(text), style="bold"))
     console.print(_processes(service))
     console.print(_receivers(report))
     index = report.index

@@ -46,7 +46,7 @@ _index_families: Final = (
 )
 _sender_families: Final = ("sent_", "outbox_")
 _retriever_family: Final = "prefetch_"
-_supervisor_family: Final = "certificate_"
+_supervisor_families: Final = ("certificate_", "reload_")
 _association_families: Final = ("associations_active", "associations_limit")
 _shared_families: Final = ("process_state", "log_lines_dropped_total")
 
@@ -56,7 +56,7 @@ def _belongs(row: Row, role: str) -> bool:
         return True
     if row.family in _association_families and role == "sender":
         return True
-    if row.family.startswith(_supervisor_family):
+    if row.family.startswith(_supervisor_families):
         return role == "supervisor"
     if row.family.startswith(_retriever_family):
         return role == "retriever"

@@ -1,4 +1,4 @@
-"""The supervisor's answer to `scai status`: one question, one line of JSON, over a Unix socket.
+"""The supervisor's answers to `scai status` and `scai reload`: a line of JSON over a Unix socket.
 
 The socket lies in the data directory's `run`, for the service's own user only (0600). A question is
 at most a few bytes; who asks nothing in time is hung up on.
@@ -7,9 +7,9 @@ at most a few bytes; who asks nothing in time is hung up on.
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -50,7 +50,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     data_directory: str
     durability: str
     configuration: str  # the file, or "" for defaults
+    reload_refused: str = ""  # why the last reload was, "" if it was not
+    reload_refused_at: float = 0.0  # Unix seconds
     processes: list[ProcessStatus]
+
+
+class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a reload that was asked for."""
+
+    refused: str = ""  # why nothing has changed; "": the new configuration is in use
+    text: str = ""  # otherwise: who listens where from now on
 
 
 def status_of(process: Supervised, counters: CounterSegment, now: float) -> ProcessStatus:
@@ -91,9 +100,15 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StatusServer:
     """Answers on `run/control.sock`."""
 
-    def __init__(self, directory: Path, answer: Callable[[], Status]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        answer: Callable[[], Status],
+        reload: Callable[[], Awaitable[Reloaded]],
+    ) -> None:
         self._directory = directory
         self._answer = answer
+        self._reload = reload
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -124,32 +139,48 @@ class StatusServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             line = await asyncio.wait_for(reader.readline(), _patience_s)
-            writer.write(self._reply(line) + b"\n")
+            writer.write(await self._reply(line) + b"\n")
             await asyncio.wait_for(writer.drain(), _patience_s)
         except (TimeoutError, ValueError, ConnectionError):
             return  # who asks nothing, too much, or has gone gets no answer
         finally:
             writer.close()
 
-    def _reply(self, line: bytes) -> bytes:
+    async def _reply(self, line: bytes) -> bytes:
         try:
             question = msgspec.json.decode(line, type=Question)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             return msgspec.json.encode({"error": str(error)})
-        if question.command != "status":
-            return msgspec.json.encode({"error": "the only command is status"})
-        return msgspec.json.encode(self._answer())
+        if question.command == "status":
+            return msgspec.json.encode(self._answer())
+        if question.command == "reload":
+            return msgspec.json.encode(await self._reload())
+        return msgspec.json.encode({"error": "the commands are status and reload"})
 
 
 def ask_status(data_directory: Path) -> Status | None:
     """What the service on this data says of itself; None when none runs."""
+    return _ask(data_directory, "status", Status, _patience_s)
+
+
+def ask_reload(data_directory: Path) -> Reloaded | None:
+    """Have the service on this data read its configuration again; None when none runs."""
+    return _ask(data_directory, "reload", Reloaded, limits.reload_answer_s)
+
+
+AnswerT = TypeVar("AnswerT", Status, Reloaded)
+
+
+def _ask(
+    data_directory: Path, command: str, kind: type[AnswerT], patience_s: float
+) -> AnswerT | None:
     directory = data_directory / "run"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_patience_s)
+        connection.settimeout(patience_s)
         try:
             with _short(directory) as short:
                 connection.connect(short)
-            connection.sendall(b'{"command":"status"}\n')
+            connection.sendall(msgspec.json.encode(Question(command)) + b"\n")
             with connection.makefile("rb") as stream:
                 line = stream.readline()
         except (FileNotFoundError, NotADirectoryError, ConnectionError):
@@ -162,7 +193,7 @@ def ask_status(data_directory: Path) -> Status | None:
         except TimeoutError as error:
             raise OperatorError("the service does not answer", str(directory)) from error
     try:
-        return msgspec.json.decode(line, type=Status)
+        return msgspec.json.decode(line, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise OperatorError(f"the service answers in another version's words: {error}") from error
 

@@ -39,7 +39,7 @@ from workers.supervision.plan import (
     wanted_places,
 )
 from workers.supervision.process import Supervised
-from workers.supervision.status import Status, StatusServer, status_of
+from workers.supervision.status import Reloaded, Status, StatusServer, status_of
 
 _tick_s: Final = limits.supervisor_tick_ms / 1000
 _at_once_s: Final = 1.0  # after the second signal
@@ -73,6 +73,9 @@ class Supervisor:
         self._leaving: list[Supervised] = []  # no longer configured, still draining
         self._stop_signals = 0
         self._reload_wanted = False
+        self._reload_askers: list[asyncio.Future[Reloaded]] = []
+        self._refused = ""  # why the last reload was, until the next good one
+        self._refused_at = 0.0
         self._next_ping = 0.0
         self._leftovers_end = 0.0  # when workers of a killed predecessor must have ended
         self._resources: Resources
@@ -105,7 +108,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._note_stop)
         loop.add_signal_handler(signal.SIGHUP, self._note_reload)
-        status = StatusServer(run_directory, self.status)
+        status = StatusServer(run_directory, self.status, self._ask_reload)
         await status.start()
         write_run_file(run_directory, self._resources.counters, self._started, self._version)
         try:
@@ -143,6 +146,21 @@ class Supervisor:
 
     def _note_reload(self) -> None:
         self._reload_wanted = True
+
+    async def _ask_reload(self) -> Reloaded:
+        """A command asks for a reload and waits for what becomes of it."""
+        if self._state is ProcessState.DRAINING:
+            return Reloaded(refused="the service is ending")
+        answer: asyncio.Future[Reloaded] = asyncio.get_running_loop().create_future()
+        self._reload_askers.append(answer)
+        self._reload_wanted = True
+        return await answer
+
+    def _answer_reload(self, answer: Reloaded) -> None:
+        askers, self._reload_askers = self._reload_askers, []
+        for asker in askers:
+            if not asker.done():  # its connection may have gone
+                asker.set_result(answer)
 
     # --- the duty cycle --------------------------------------------------------------------------
 
@@ -234,14 +252,24 @@ class Supervisor:
                 raise
         except OperatorError as error:
             self._log.error("reload_refused", text=str(error))
+            self._note_refused(str(error))
             self._notifier.ready("reload refused, going on with the old configuration")
+            self._answer_reload(Reloaded(refused=str(error)))
             return
         self._loaded = loaded
         self._log.set_level(config.log.level)
         self._apply(planned)
         self._resources.listeners.keep_only(set(places))
         self._log.info("reloaded", opened=[f"{address}:{port}" for address, port in sorted(fresh)])
+        self._note_refused("")
         self._notifier.ready(self._describe())
+        self._answer_reload(Reloaded(text=self._describe()))
+
+    def _note_refused(self, why: str) -> None:
+        self._refused = why
+        self._refused_at = time.time() if why else 0.0
+        own = self._resources.counters.block(self._resources.own_block)
+        own.set(Gauge.RELOAD_REFUSED, 1 if why else 0)
 
     def _apply(self, planned: Mapping[str, Planned]) -> None:
         """Start, change or end processes so that those run that are planned."""
@@ -270,6 +298,7 @@ class Supervisor:
         finishes what it sends (both within the one time), then the indexer, which takes in what
         they left, then the rest."""
         self._note_state(ProcessState.DRAINING)
+        self._answer_reload(Reloaded(refused="the service is ending"))
         drain_s = self._config.drain_timeout_s
         self._notifier.stopping(f"draining, at most {drain_s} s")
         self._log.info("service_draining", seconds=drain_s)
@@ -323,6 +352,8 @@ class Supervisor:
             data_directory=self._config.data_directory,
             durability=self._config.durability,
             configuration=str(self._loaded.path or ""),
+            reload_refused=self._refused,
+            reload_refused_at=self._refused_at,
             processes=[
                 status_of(process, self._resources.counters, now) for process in self._everybody()
             ],
