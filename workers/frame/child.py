@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 import uvloop
+from setproctitle import setproctitle
 
 from engine import limits
 from engine.errors import OperatorError
@@ -137,7 +138,7 @@ def run_child(control_descriptor: int) -> int:
     try:
         if spec.cores:
             os.sched_setaffinity(0, spec.cores)
-        _set_title(f"scai: {spec.name}")
+        setproctitle(f"scai: {spec.name}")
         _hold_name(spec)
         role = importlib.import_module(spec.module)
         uvloop.run(_run_role(child, role.run))
@@ -179,11 +180,3 @@ def _hold_name(spec: AnySpec) -> None:
         raise OperatorError("its predecessor has not ended yet", spec.name) from error
     os.ftruncate(descriptor, 0)
     os.write(descriptor, b"%d\n" % os.getpid())
-
-
-def _set_title(title: str) -> None:
-    try:
-        from setproctitle import setproctitle
-    except ImportError:
-        return  # optional: only `ps` looks nicer with it
-    setproctitle(title)

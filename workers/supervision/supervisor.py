@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from setproctitle import setproctitle
+
 from engine import limits
 from engine.config.loading import Config, LoadedConfig
 from engine.errors import OperatorError
@@ -91,6 +93,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Until a signal ends it; 0. OperatorError: it could not start."""
+        setproctitle(f"scai: {SUPERVISOR}")
         make_directories(self._config)
         run_directory = self._run_directory
         lock = lock_data(run_directory)
