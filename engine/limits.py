@@ -34,6 +34,11 @@ ae_title_characters_max: Final = 16  # PS3.5 6.2, VR AE
 # is closed: a port scanner costs itself its place, never a modality.
 connections_pending_max: Final = 256
 
+# Names of refused contexts in one log line: a scanner proposes some twenty at most that we refuse,
+# a hostile peer 128 with 256 syntaxes each.
+refused_contexts_logged_max: Final = 20
+refused_syntaxes_logged_max: Final = 4
+
 # --- associations of our own -------------------------------------------------------------------
 # What is read at a time where we asked: an answer is a few hundred bytes, the results of a query
 # come in rows.

@@ -38,6 +38,7 @@ from engine.upper_layer.negotiation import (
     VERSION_NOT_SUPPORTED,
     AcceptorPolicy,
     negotiate,
+    refused_words,
 )
 from engine.upper_layer.pdus import (
     PDU_EVENTS,
@@ -277,15 +278,16 @@ class Association:
         self._effects.append(Established(accepted))
         self._effects.append(Send(encode_associate_accept(accept)))
         # Nearly always a wrong title in the peer's settings, and all it sees is contexts refused.
-        mistaken = accepted.verification_only and accepted.contexts_refused > 0
+        mistaken = accepted.verification_only and bool(accepted.refused)
         self._note(
             "warning" if mistaken else "info",
             "association_accepted",
             contexts_accepted=len(accepted.contexts),
-            contexts_refused=accepted.contexts_refused,
+            contexts_refused=len(accepted.refused),
             maximum_length=accepted.peer_maximum_length,
             implementation_class=accepted.peer_implementation_class,
             implementation_version=accepted.peer_implementation_version,
+            **({"refused": refused_words(accepted.refused)} if accepted.refused else {}),
             **({"text": self._wrong_title()} if mistaken else {}),
         )
 

@@ -28,11 +28,14 @@ from engine.errors import OperatorError
 from engine.telemetry.metrics import (
     BLOCK_BYTES,
     LAYOUT_VERSION,
+    REFUSED_CLASSES,
+    REFUSED_FIRST_SLOT,
     RESETTING_GAUGES,
     Counter,
     Gauge,
     Histogram,
     ProcessState,
+    refused_number,
     table_digest,
 )
 
@@ -100,6 +103,19 @@ class CounterBlock:
         """(counts of each bucket and of what lies above the last, sum in seconds)."""
         end = histogram + len(histogram.bounds) + 1
         return list(self._slots[histogram:end]), self._slots[end] / 1e9
+
+    def note_refused(self, sop_class_uid: str, now_ns: int) -> None:
+        """A presentation context of this SOP class was refused."""
+        number = refused_number(sop_class_uid)
+        self._slots[REFUSED_FIRST_SLOT + number] += 1
+        self.set(Gauge.LAST_REFUSED, now_ns)
+        self.set(Gauge.LAST_REFUSED_CLASS, number)
+
+    def refused(self) -> dict[str, int]:
+        """SOP classes whose contexts were refused, and how many; always "other": on no list."""
+        end = REFUSED_FIRST_SLOT + len(REFUSED_CLASSES)
+        counts = zip(REFUSED_CLASSES, self._slots[REFUSED_FIRST_SLOT:end], strict=True)
+        return {name: count for name, count in counts if count or name == "other"}
 
     def begin(self, pid: int) -> None:
         """A process takes the block over: what its predecessor counted stays."""

@@ -11,6 +11,8 @@ from enum import IntEnum
 from hashlib import blake2b
 from typing import Final, Self
 
+from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
+
 LAYOUT_VERSION: Final = 1
 
 # The first sixteen slots of a block are its header, written by the supervisor alone.
@@ -160,6 +162,8 @@ class Gauge(IntEnum):
     ASSOCIATIONS_ACTIVE = "associations_active", "Associations accepted and open.", "", True
     ASSOCIATIONS_LIMIT = "associations_limit", "Associations that may be open at once."
     LAST_RECEIVED = "last_received_timestamp_seconds", "When an instance was last acknowledged."
+    LAST_REFUSED = "last_refused_timestamp_seconds", "When a context was last refused."
+    LAST_REFUSED_CLASS = "", "Its number in REFUSED_CLASSES."
     JOURNAL_DURABLE_SEQUENCE = "journal_durable_sequence", "Last durable record of the journal."
     # Ahead of it by sealed files that are acknowledged and get their records in a moment.
     JOURNAL_ACKNOWLEDGED_SEQUENCE = (
@@ -240,6 +244,20 @@ class Histogram(IntEnum):
     )
 
 
+# Refused presentation contexts by SOP class: one slot for each class of the standard's list, and
+# one for all that is on no list, since no label may be what a peer chose.
+REFUSED_CLASSES: Final = ("other", *STORAGE_SOP_CLASSES)
+REFUSED_ROW: Final = Row("contexts_refused_total", "Presentation contexts refused, by SOP class.")
+_last = max(Histogram)
+REFUSED_FIRST_SLOT: Final = _next_line(_last + len(_last.bounds) + 2)
+_REFUSED_NUMBERS: Final = {uid: number for number, uid in enumerate(REFUSED_CLASSES)}
+
+
+def refused_number(sop_class_uid: str) -> int:
+    """The class's place in REFUSED_CLASSES; 0: it is on no list."""
+    return _REFUSED_NUMBERS.get(sop_class_uid, 0)
+
+
 class ProcessState(IntEnum):
     ABSENT = 0
     STARTING = 1
@@ -266,11 +284,11 @@ DERIVED_ROWS: Final = (
     BUILD_ROW,
     DESTINATION_ROW,
     DESTINATION_AGE_ROW,
+    REFUSED_ROW,
 )
 
-_last = max(Histogram)
 # Two cache lines: the processor fetches neighbours in pairs.
-BLOCK_SLOTS: Final = -(-(_last + len(_last.bounds) + 2) // 16) * 16
+BLOCK_SLOTS: Final = -(-(REFUSED_FIRST_SLOT + len(REFUSED_CLASSES)) // 16) * 16
 BLOCK_BYTES: Final = BLOCK_SLOTS * SLOT_BYTES
 RESETTING_GAUGES: Final = tuple(gauge for gauge in Gauge if gauge.row.resets)
 
@@ -279,7 +297,7 @@ def table_digest() -> bytes:
     """Sixteen bytes that differ whenever two builds would read a block differently."""
     rows = [(int(item), item.name, item.row.family) for item in (*Counter, *Gauge, *Histogram)]
     bounds = [item.bounds for item in Histogram]
-    text = repr((LAYOUT_VERSION, HEADER_SLOTS, BLOCK_SLOTS, rows, bounds))
+    text = repr((LAYOUT_VERSION, HEADER_SLOTS, BLOCK_SLOTS, rows, bounds, REFUSED_CLASSES))
     return blake2b(text.encode(), digest_size=16).digest()
 
 

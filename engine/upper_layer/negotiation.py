@@ -8,12 +8,14 @@ come in is told so, and not to try again.
 """
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from engine import limits
 from engine.dictionary import uids
+from engine.dictionary.contexts import syntax_name
+from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
 from engine.errors import RejectedError, Rejection
 from engine.upper_layer.pdus import (
     AnsweredContext,
@@ -62,13 +64,22 @@ class AcceptedContext:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedContext:
+    """A presentation context that was proposed and is not in force. `result`: PS3.8 table 9-18."""
+
+    abstract_syntax: str
+    transfer_syntaxes: tuple[str, ...]  # that were proposed
+    result: int
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptedAssociation:
-    """What was agreed. `peer_maximum_length` 0: no limit."""
+    """What was agreed, and what was refused. `peer_maximum_length` 0: no limit."""
 
     calling_ae_title: str
     called_ae_title: str
     contexts: Mapping[int, AcceptedContext]
-    contexts_refused: int
+    refused: tuple[RefusedContext, ...]
     verification_only: bool  # for the called title
     peer_maximum_length: int
     peer_implementation_class: str
@@ -92,6 +103,7 @@ def negotiate(
     refused_roles = {role.sop_class for role in request.user.roles if not role.scu}
     answers: list[AnsweredContext] = []
     contexts: dict[int, AcceptedContext] = {}
+    refused: list[RefusedContext] = []
     for proposed in request.contexts:
         result, transfer_syntax = _decide(proposed, policy, storage, refused_roles)
         answers.append(AnsweredContext(proposed.context_id, result, transfer_syntax))
@@ -99,18 +111,50 @@ def negotiate(
             contexts[proposed.context_id] = AcceptedContext(
                 proposed.abstract_syntax, transfer_syntax
             )
+        else:
+            refused.append(
+                RefusedContext(proposed.abstract_syntax, proposed.transfer_syntaxes, result)
+            )
     accept = AssociateAccept(request.titles, tuple(answers), _user(request, policy))
     accepted = AcceptedAssociation(
         calling_ae_title=calling,
         called_ae_title=called,
         contexts=contexts,
-        contexts_refused=len(answers) - len(contexts),
+        refused=tuple(refused),
         verification_only=not storage,
         peer_maximum_length=request.user.maximum_length,
         peer_implementation_class=request.user.implementation_class,
         peer_implementation_version=request.user.implementation_version,
     )
     return accept, accepted
+
+
+def refused_words(refused: Sequence[RefusedContext]) -> str:
+    """Refused contexts for the log: by names, few of many, since a peer chose them all."""
+    shown = refused[: limits.refused_contexts_logged_max]
+    words = [_refused_context(context) for context in shown]
+    if len(refused) > len(shown):
+        words.append(f"and {len(refused) - len(shown)} more")
+    return "; ".join(words)
+
+
+def _refused_context(context: RefusedContext) -> str:
+    abstract = _named(context.abstract_syntax)
+    if context.result == USER_REJECTION:
+        return f"{abstract}: not for this title or role"
+    if context.result == ABSTRACT_SYNTAX_NOT_SUPPORTED:
+        return f"{abstract}: not among `contexts`"
+    syntaxes = context.transfer_syntaxes[: limits.refused_syntaxes_logged_max]
+    names = [_named(syntax) for syntax in syntaxes]
+    more = len(context.transfer_syntaxes) - len(syntaxes)
+    names += [f"{more} more"] if more else []
+    return f"{abstract}: not in {', '.join(names)}"
+
+
+def _named(uid: str) -> str:
+    """A UID with its name, where the standard has one; the peer's text otherwise."""
+    name = STORAGE_SOP_CLASSES.get(uid) or syntax_name(uid)
+    return f"{name} ({uid})" if name else uid[: limits.uid_characters_max]
 
 
 def _is_title(text: str) -> bool:

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
 from engine.telemetry.counters import CounterSegment, journal_lag, open_counters
-from engine.telemetry.metrics import Counter, Gauge
+from engine.telemetry.metrics import REFUSED_CLASSES, Counter, Gauge
 from tools.face.options import config_option
 from tools.face.service_data import data_of, data_option
 from tools.face.terminal import Exit, printable
@@ -73,6 +74,8 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     received_bytes_per_s: float
     journal_lag: int
     last_received: float  # Unix seconds; 0: never
+    last_refused: float  # a presentation context; likewise
+    last_refused_sop_class: str  # its UID, "other" if it is none of the standard's storage classes
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +173,8 @@ def _numbers(
         received_bytes_per_s=rates[2],
         journal_lag=journal_lag(segment, segment.head(process.counters_block)),
         last_received=block.get(Gauge.LAST_RECEIVED) / 1e9,
+        last_refused=block.get(Gauge.LAST_REFUSED) / 1e9,
+        last_refused_sop_class=REFUSED_CLASSES[block.get(Gauge.LAST_REFUSED_CLASS)],
         **totals,
     )
 
@@ -193,6 +198,9 @@ def _print(report: Report) -> None:
         console.print(Text(printable(text), style="bold"))
     console.print(_processes(service))
     console.print(_receivers(report))
+    for numbers in report.receivers:
+        if numbers.last_refused:
+            console.print(Text(printable(_refused(numbers))))
     index = report.index
     console.print(
         f"index: {index['patients']} patients, {index['studies']} studies, {index['series']} "
@@ -209,6 +217,17 @@ def _print(report: Report) -> None:
         console.print(f"the index cannot be written: error {index['index_fault']}", style="bold")
     if index["disk_low"]:
         console.print("the disk is nearly full: new instances are refused", style="bold")
+
+
+def _refused(numbers: Numbers) -> str:
+    """What a scanner that sends nothing was told, most likely: look into the log for it."""
+    uid = numbers.last_refused_sop_class
+    name = STORAGE_SOP_CLASSES.get(uid, "a class that is no storage class of the standard")
+    ago = _span(time.time() - numbers.last_refused)
+    return (
+        f"{numbers.name}: a presentation context was refused {ago} ago, of {name}; the log's "
+        "association_accepted says by whom and why"
+    )
 
 
 def _states(counts: dict[str, int]) -> str:

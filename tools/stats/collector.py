@@ -16,10 +16,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
 from engine.telemetry.counters import BlockHead, CounterSegment, journal_lag
 from engine.telemetry.metrics import (
     BUILD_ROW,
     LAG_ROW,
+    REFUSED_ROW,
     RESTARTS_ROW,
     SILENCE_ROW,
     Counter,
@@ -125,6 +127,15 @@ class SegmentCollector(Collector):
             if head.role != "supervisor":
                 restarts.add_metric(_labels(head), head.restarts)
         yield restarts
+        refused = CounterMetricFamily(
+            PREFIX + REFUSED_ROW.family, REFUSED_ROW.text, labels=(*_own, "sop_class")
+        )
+        for head in heads:
+            if head.role == "receiver":
+                for uid, count in self._segment.block(head.index).refused().items():
+                    name = STORAGE_SOP_CLASSES.get(uid, uid)
+                    refused.add_metric([*_labels(head), name], count)
+        yield refused
         silence = GaugeMetricFamily(PREFIX + SILENCE_ROW.family, SILENCE_ROW.text, labels=_own)
         now = time.monotonic_ns()
         for head in present:

@@ -229,6 +229,8 @@ class Connection:
             self._discard(effect.context_id)
         elif isinstance(effect, events.Established):
             self.accepted = effect.accepted
+            for context in effect.accepted.refused:
+                self._host.counters.note_refused(context.abstract_syntax, self._host.now_ns())
             self.slot = self._host.establish(self)
             self._inlet.attach(self.slot)
             fields = self._told_of({"sop_instance_uid": MARK, "status": "0000"})

@@ -37,7 +37,7 @@ def accepted(syntax: str = wire.EXPLICIT, maximum: int = 16378) -> AcceptedAssoc
             1: AcceptedContext(uids.verification, wire.IMPLICIT),
             CONTEXT: AcceptedContext(CT, syntax),
         },
-        contexts_refused=0,
+        refused=(),
         verification_only=False,
         peer_maximum_length=maximum,
         peer_implementation_class="",

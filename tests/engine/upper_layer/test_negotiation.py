@@ -5,10 +5,19 @@ from dataclasses import replace
 
 import pytest
 
+from engine import limits
 from engine.dictionary import uids
 from engine.dictionary.contexts import DEFAULT_CONTEXTS
 from engine.errors import RejectedError
-from engine.upper_layer.negotiation import AcceptedAssociation, AcceptorPolicy, negotiate
+from engine.upper_layer.negotiation import (
+    TRANSFER_SYNTAXES_NOT_SUPPORTED,
+    USER_REJECTION,
+    AcceptedAssociation,
+    AcceptorPolicy,
+    RefusedContext,
+    negotiate,
+    refused_words,
+)
 from engine.upper_layer.pdus import (
     AssociateAccept,
     AssociateRequest,
@@ -95,7 +104,7 @@ def test_the_table_of_contexts() -> None:
         result = accept.contexts[number].result
         assert result == (0 if pair in supported else 4), pair
         assert (2 * number + 1 in accepted.contexts) is (pair in supported)
-    assert accepted.contexts_refused == len(pairs) - len(supported)
+    assert len(accepted.refused) == len(pairs) - len(supported)
 
 
 def test_transfer_syntax_choice() -> None:
@@ -245,3 +254,13 @@ def test_each_context_is_decided_alone() -> None:
     accept, accepted = decide(request(*[(CT_IMAGE, EXPLICIT)] * 3, (CT_IMAGE, BIG_ENDIAN)))
     assert [one.result for one in accept.contexts] == [0, 0, 0, 4]
     assert set(accepted.contexts) == {1, 3, 5}
+
+
+def test_the_log_names_few_of_many_refused_contexts() -> None:
+    many = tuple(f"1.2.{number}" for number in range(200))
+    refused = [RefusedContext("9" * 64, many, TRANSFER_SYNTAXES_NOT_SUPPORTED)] * 128
+    words = refused_words(refused)
+    assert words.endswith("; and 108 more")
+    assert words.count("196 more") == limits.refused_contexts_logged_max
+    assert len(words) < 20 * 120
+    assert "not for this title" in refused_words([RefusedContext("1.2", (), USER_REJECTION)])
