@@ -110,6 +110,12 @@ def _check_contexts(config: Config) -> Iterator[Finding]:
                 f"{table}.contexts",
                 "an empty list accepts nothing; leave it out for the conformance statement's table",
             )
+        if entity.abstract_syntaxes and not entity.transfer_syntaxes:
+            yield Finding(
+                f"{table}.transfer_syntaxes",
+                "must name one transfer syntax or more for `abstract_syntaxes`",
+                (f"{table}.abstract_syntaxes",),
+            )
         seen: dict[str, int] = {}
         for index, context in enumerate(entity.contexts):
             path = f"{table}.contexts[{index}]"

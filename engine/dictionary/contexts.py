@@ -65,16 +65,16 @@ SOP_CLASS_NAMES: Final[dict[str, str]] = {
     verification: "Verification",
 }
 
-_image_syntaxes: Final = (
+IMAGE_SYNTAXES: Final = (
     implicit_vr_little_endian,
     explicit_vr_little_endian,
     _jpeg_lossless_sv1,
 )
 # Tables 4.2-24 and 4.2-65: (abstract syntax, transfer syntaxes).
 DEFAULT_CONTEXTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    ("1.2.840.10008.5.1.4.1.1.2", _image_syntaxes),
-    ("1.2.840.10008.5.1.4.1.1.4", _image_syntaxes),
-    ("1.2.840.10008.5.1.4.1.1.2.1", _image_syntaxes),
+    ("1.2.840.10008.5.1.4.1.1.2", IMAGE_SYNTAXES),
+    ("1.2.840.10008.5.1.4.1.1.4", IMAGE_SYNTAXES),
+    ("1.2.840.10008.5.1.4.1.1.2.1", IMAGE_SYNTAXES),
     ("1.2.840.10008.5.1.4.1.1.7", (implicit_vr_little_endian,)),
     (verification, (implicit_vr_little_endian,)),
 )

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from engine.dictionary.contexts import DEFAULT_CONTEXTS
+from engine.dictionary.contexts import DEFAULT_CONTEXTS, IMAGE_SYNTAXES
+from engine.dictionary.sop_class_names import sop_classes_named
 from engine.settings.values import Network
 
 SECRET = "secret"
@@ -120,6 +121,39 @@ class StorageAe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "4.2-24, 4.2-65",
         ),
     ] = field(default_factory=default_contexts)
+    abstract_syntaxes: Annotated[
+        tuple[str, ...],
+        setting(
+            "Storage SOP classes that are accepted besides those of `contexts`: by UID, by the "
+            'standard\'s name (`"MR Image Storage"`), by modality (`"US"`), or many at once '
+            '(`"all-images"`, `"all-storage"`). Each is accepted in `transfer_syntaxes`.',
+            "sop_classes",
+        ),
+    ] = ()
+    transfer_syntaxes: Annotated[
+        tuple[str, ...],
+        setting(
+            "UIDs of the transfer syntaxes that `abstract_syntaxes` are accepted in.",
+            "transfer_syntax",
+        ),
+    ] = IMAGE_SYNTAXES
+
+    def accepted(self) -> tuple[Context, ...]:
+        """`contexts`, and behind them what `abstract_syntaxes` adds."""
+        listed = {context.abstract_syntax for context in self.contexts}
+        added = dict.fromkeys(
+            uid
+            for name in self.abstract_syntaxes
+            for uid in sop_classes_named(name)
+            if uid not in listed
+        )
+        return (
+            *self.contexts,
+            *(
+                Context(abstract_syntax=uid, transfer_syntaxes=self.transfer_syntaxes)
+                for uid in added
+            ),
+        )
 
     def allowed_networks(self) -> tuple[Network, ...]:
         """`allowed_hosts` parsed; empty: every host is let in."""

@@ -16,6 +16,8 @@ from engine.dictionary.contexts import (
     TRANSFER_SYNTAX_NAMES,
     TRANSFER_SYNTAXES_REFUSED,
 )
+from engine.dictionary.sop_class_names import sop_classes_named
+from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
 from engine.dictionary.suggestion import suggestion
 from engine.dictionary.uids import verification
 from engine.limits import ae_title_characters_max, uid_characters_max
@@ -66,9 +68,18 @@ def check_uid(value: str) -> str:
 def check_abstract_syntax(value: str) -> str:
     """A storage SOP class, a private one too, or Verification."""
     check_uid(value)
-    standard = value.startswith("1.2.840.10008.") and value != verification
+    if value in STORAGE_SOP_CLASSES or value == verification:
+        return value
+    standard = value.startswith("1.2.840.10008.")
     if standard and (not value.startswith(STORAGE_PREFIXES) or value in STORAGE_EXCEPTIONS):
         raise ValueError("is neither a storage SOP class nor Verification (1.2.840.10008.1.1)")
+    return value
+
+
+def check_sop_classes(value: str) -> str:
+    """One or more storage SOP classes: a UID, a name of the standard, a modality, or a group."""
+    for uid in sop_classes_named(value):
+        check_abstract_syntax(uid)
     return value
 
 
@@ -180,6 +191,10 @@ KINDS: Final[dict[str, Kind]] = {
     "ae_title": Kind("an AE title (1 to 16 characters)", check_ae_title),
     "abstract_syntax": Kind(
         "the UID of a storage SOP class or of Verification", check_abstract_syntax
+    ),
+    "sop_classes": Kind(
+        'a storage SOP class by UID or name, a modality, "all-images" or "all-storage"',
+        check_sop_classes,
     ),
     "transfer_syntax": Kind("the UID of a transfer syntax", check_transfer_syntax),
     "address": Kind('an IPv4 or IPv6 address, or "" for all', check_address),

@@ -128,7 +128,7 @@ def _entity_text(entity: StorageEntity) -> str:
     associations = "association" if entity.associations_max == 1 else "associations"
     return (
         f"{settings.address or 'all interfaces'}, {entity.associations_max} {associations}, "
-        f"{len(settings.contexts)} SOP classes, "
+        f"{len(settings.accepted())} SOP classes, "
         f"lets in {'only ' + ', '.join(limits) if limits else 'everyone'}"
     )
 

@@ -274,7 +274,7 @@ def _receiver(
         allowed_hosts=settings.allowed_hosts,
         contexts=tuple(
             ContextSpec(context.abstract_syntax, context.transfer_syntaxes)
-            for context in settings.contexts
+            for context in settings.accepted()
         ),
         association_limit=entity.associations_max,
         application_timeout_s=config.application_timeout_s,
