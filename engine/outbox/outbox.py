@@ -16,7 +16,7 @@ from engine.limits import outbox_portion_max
 from engine.outbox import records
 from engine.outbox.records import BLOCKED, NUMBER, PAIR, Delivery, NewDelivery, State
 from engine.outbox.view import OutboxView
-from engine.prefetch.jobs import PrefetchJobs
+from engine.prefetch.hit_rate import HitRate
 from engine.settings.send import FOLDER, USER
 
 
@@ -108,7 +108,7 @@ class Outbox(OutboxView):
         self._end_lease(delivery)
         # What rules send, of prefetching too, would have gone out whether anybody needed it or not.
         if delivery.origin in (USER, FOLDER):
-            PrefetchJobs.within(self).note_used(delivery.study_uid, now_ns)
+            HitRate.within(self).note_used(delivery.study_uid, now_ns)
         return True
 
     def attempt_failed(

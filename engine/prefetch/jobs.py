@@ -2,17 +2,19 @@
 
 The indexer makes jobs, in the same transaction as the instance that triggered them; the retriever
 takes them one at a time, in the order in which they became due, and writes down how far each has
-come. Nothing here reads a clock, opens a table or commits.
+come. Nothing here reads a clock, opens a table or commits. What the hit rate counts stands apart,
+in `engine/prefetch/hit_rate.py`.
 """
 
 from collections.abc import Container, Iterator
-from typing import Final, NamedTuple, Self, cast
+from typing import Final, NamedTuple, cast
 
 from engine.index import records as index_records
-from engine.index.environment import View
 from engine.limits import prefetch_interruptions_max
 from engine.prefetch import records
-from engine.prefetch.records import ENDED, Ask, Fetched, Job, State, Totals
+from engine.prefetch.hit_rate import HitRate
+from engine.prefetch.records import ENDED, Ask, Job, State
+from engine.prefetch.tables import PrefetchTables
 
 _second_ns: Final = 1_000_000_000
 # Deferring a job is a write; a study that arrives at full speed defers it once a second.
@@ -34,13 +36,8 @@ class Trigger(NamedTuple):
     refusal: str = ""
 
 
-class PrefetchJobs(View):
+class PrefetchJobs(PrefetchTables):
     """The jobs, and the index, as one transaction sees them; a write transaction to change jobs."""
-
-    @classmethod
-    def within(cls, view: View) -> Self:
-        """The jobs in the transaction of a view of the index, or of a batch of changes to it."""
-        return cls(view._transaction, view._tables)
 
     # --- making ---
     def trigger(self, trigger: Trigger, now_ns: int) -> int | None:
@@ -102,13 +99,6 @@ class PrefetchJobs(View):
             self._change(job, State.FAILED, job.due_ns, now_ns)
         return reclaimed
 
-    def under_way(self) -> int | None:
-        """The job that the retriever works on, or worked on when it died."""
-        for key, _ in self.keys_with_prefix("prefetch_due", records.NUMBER.pack(0)):
-            number: int = records.DUE.unpack(key)[1]
-            return number
-        return None
-
     def begin(self, now_ns: int, without: Container[str] = ()) -> Job | None:
         """Take the job that became due first, of archives not named in `without`."""
         cursor = self._transaction.cursor(db=self._tables["prefetch_due"])
@@ -140,7 +130,7 @@ class PrefetchJobs(View):
         """Write down how far a job that is under way has come."""
         job.changed_ns = now_ns
         self._put("prefetch_jobs", records.NUMBER.pack(job.number), records.encode(job))
-        self._note_fetched(job, now_ns)
+        HitRate.within(self).note_fetched(job, now_ns)
 
     def end(self, job: Job, state: State, now_ns: int, reason: str = "") -> None:
         """The job has ended; what it brought is counted for the hit rate."""
@@ -148,11 +138,9 @@ class PrefetchJobs(View):
         job.reason = reason
         job.progress.step = ""
         self._change(job, state, job.due_ns, now_ns)
-        self._note_fetched(job, now_ns)
-        for study in job.progress.studies:
-            fetched = self._fetched(study.study_uid)
-            if fetched is not None and fetched.job == job.number and not fetched.fetched_ns:
-                self._delete("prefetch_studies", index_records.uid_key(study.study_uid))
+        hit_rate = HitRate.within(self)
+        hit_rate.note_fetched(job, now_ns)
+        hit_rate.note_ended(job)
 
     def retry(self, job: Job, due_ns: int, now_ns: int, reason: str) -> None:
         """The attempt failed; another one is due."""
@@ -168,55 +156,7 @@ class PrefetchJobs(View):
         job.progress.step = ""
         self._change(job, State.WAITING, job.due_ns, now_ns)
 
-    # --- the hit rate ---
-    def _note_fetched(self, job: Job, now_ns: int) -> None:
-        """What the job has brought so far."""
-        for study in job.progress.studies:
-            known = self._fetched(study.study_uid)
-            if study.moved <= 0 or (known is not None and known.fetched_ns):
-                continue
-            used_ns = 0 if known is None else known.used_ns
-            self._put_fetched(study.study_uid, Fetched(job.number, study.moved, now_ns, used_ns))
-            self._add(records.FETCHED_TOTAL, 1)
-            self._add(records.USED_TOTAL, 1 if used_ns else 0)
-
-    def note_used(self, study_uid: str, now_ns: int) -> bool:
-        """A study was sent or opened. True: it came by a prefetch, or is just coming, and had not
-        been used before. The latter is counted once something of it came."""
-        fetched = self._fetched(study_uid) or self._being_fetched(study_uid)
-        if fetched is None or fetched.used_ns:
-            return False
-        used = Fetched(fetched.job, fetched.instances, fetched.fetched_ns, now_ns)
-        self._put_fetched(study_uid, used)
-        self._add(records.USED_TOTAL, 1 if fetched.fetched_ns else 0)
-        return True
-
-    def _fetched(self, study_uid: str) -> Fetched | None:
-        stored = self._get("prefetch_studies", index_records.uid_key(study_uid))
-        return None if stored is None else records.decode_fetched(stored)
-
-    def _put_fetched(self, study_uid: str, fetched: Fetched) -> None:
-        key = index_records.uid_key(study_uid)
-        self._put("prefetch_studies", key, records.encode(fetched))
-
-    def _being_fetched(self, study_uid: str) -> Fetched | None:
-        """Of a study that the job under way has asked for."""
-        number = self.under_way()
-        job = None if number is None else self.job(number)
-        if job is None:
-            return None
-        coming = (study.study_uid for study in job.progress.studies if study.missing)
-        return Fetched(job.number, 0, 0) if study_uid in coming else None
-
-    def totals(self) -> Totals:
-        """The hit rate's two numbers, of all time."""
-        return Totals(self._total(records.FETCHED_TOTAL), self._total(records.USED_TOTAL))
-
     # --- looking ---
-    def job(self, number: int) -> Job | None:
-        value = self._get("prefetch_jobs", records.NUMBER.pack(number))
-        return None if value is None else records.decode_job(value)
-
     def jobs(self, before: int | None = None) -> Iterator[Job]:
         """All jobs, the latest first; only those numbered below `before`."""
         if "prefetch_jobs" not in self._tables:  # an index of an earlier release
@@ -256,11 +196,9 @@ class PrefetchJobs(View):
         key = records.trigger_key(job.rule, job.ask.trigger_study_uid)
         if self._get("prefetch_triggers", key) == number:
             self._delete("prefetch_triggers", key)
+        HitRate.within(self).forget(job)
         for study in job.progress.studies:
             of_study = index_records.uid_key(study.study_uid)
-            stored = self._get("prefetch_studies", of_study)
-            if stored is not None and records.decode_fetched(stored).job == job.number:
-                self._delete("prefetch_studies", of_study)
             stored = self._get("prefetch_passing", of_study)
             if stored is not None and records.decode_passing(stored).job == job.number:
                 self._delete("prefetch_passing", of_study)
@@ -285,19 +223,6 @@ class PrefetchJobs(View):
 
     def _count(self, state: State, change: int) -> None:
         self._add(records.state_key(state), change)
-
-    def _add(self, key: bytes, change: int) -> None:
-        self._put("prefetch_totals", key, records.NUMBER.pack(self._total(key) + change))
-
-    def _total(self, key: bytes) -> int:
-        value = self._get("prefetch_totals", key)
-        return 0 if value is None else records.NUMBER.unpack(value)[0]
-
-    def _put(self, table: str, key: bytes, value: bytes) -> None:
-        self._transaction.put(key, value, db=self._tables[table])
-
-    def _delete(self, table: str, key: bytes) -> None:
-        self._transaction.delete(key, db=self._tables[table])
 
 
 def _turn_of(job: Job) -> bytes | None:

@@ -397,7 +397,7 @@ def test_the_exit_codes_are_those_of_the_readme() -> None:
     for code in Exit:
         assert f"\n| {code.value} | " in text
     for module in [*COMMANDS.values()]:
-        assert f"`{module.module.removeprefix('tools.')}.py`" in text
+        assert f"`{module.module.removeprefix('tools.').replace('.', '/')}.py`" in text
 
 
 def test_printable() -> None:

@@ -7,6 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from engine.prefetch.hit_rate import HitRate
 from engine.prefetch.jobs import Trigger
 from engine.prefetch.records import Ask, State, StudyProgress
 from engine.prefetch.store import PrefetchStore
@@ -36,7 +37,7 @@ def filled(directory: Path) -> None:
     done.progress.studies = [StudyProgress("1.7", "20230101", 9, 4, 3, 2)]
     done.progress.missing = ["3.1", "3.2"]
     store.commit(lambda jobs: jobs.end(done, State.INCOMPLETE, 3 * SECOND, "2 did not arrive"))
-    store.commit(lambda jobs: jobs.note_used("1.7", 4 * SECOND))
+    store.commit(lambda jobs: HitRate.within(jobs).note_used("1.7", 4 * SECOND))
     failed = store.commit(lambda jobs: jobs.begin(2 * SECOND))
     assert failed is not None
     store.commit(lambda jobs: jobs.end(failed, State.FAILED, 3 * SECOND, "A700 \x1b]0;x\x07"))

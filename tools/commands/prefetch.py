@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 
 from engine.index.environment import NoIndexError
+from engine.prefetch.hit_rate import HitRate
 from engine.prefetch.jobs import PrefetchJobs
 from engine.prefetch.records import Ask, Job, State
 from engine.prefetch.store import PrefetchStore
@@ -127,7 +128,7 @@ def _chosen(jobs: PrefetchJobs, state_name: str | None, limit: int) -> Iterator[
 
 def _summary(jobs: PrefetchJobs) -> str:
     counts = [f"{count} {state.name.lower()}" for state, count in jobs.counts().items() if count]
-    totals = jobs.totals()
+    totals = HitRate.within(jobs).totals()
     used = f" ({100 * totals.used / totals.fetched:.0f} %)" if totals.fetched else ""
     return (
         f"{', '.join(counts) or 'no jobs'}; of {totals.fetched} studies fetched "

@@ -18,6 +18,7 @@ from typing import Final
 from engine import limits
 from engine.index.environment import INDEX_FAULTS, fault_code
 from engine.outbox.records import retry_due_ns
+from engine.prefetch.hit_rate import HitRate
 from engine.prefetch.plan import AskFailure
 from engine.prefetch.records import Job, State
 from engine.prefetch.retrieval import Retrieval
@@ -263,7 +264,7 @@ class Retriever:
         with store.view() as jobs:
             for state, count in jobs.counts().items():
                 self.counters.set(_GAUGES[state], count)
-            totals = jobs.totals()
+            totals = HitRate.within(jobs).totals()
         self.counters.set(Gauge.PREFETCH_FETCHED, totals.fetched)
         self.counters.set(Gauge.PREFETCH_USED, totals.used)
 

@@ -9,8 +9,9 @@ import pytest
 from engine.limits import prefetch_interruptions_max
 from engine.outbox.outbox import Outbox
 from engine.outbox.records import NewDelivery
+from engine.prefetch.hit_rate import HitRate
 from engine.prefetch.jobs import PrefetchJobs, Trigger
-from engine.prefetch.records import Ask, Job, State, StudyProgress
+from engine.prefetch.records import Ask, Job, State, StudyProgress, Totals
 from engine.prefetch.store import PrefetchStore
 
 T = TypeVar("T")
@@ -53,6 +54,10 @@ def begun(store: PrefetchStore, now_s: float, without: tuple[str, ...] = ()) -> 
 def looked(store: PrefetchStore, look: Callable[[PrefetchJobs], T]) -> T:
     with store.view() as jobs:
         return look(jobs)
+
+
+def hit_rate(store: PrefetchStore) -> Totals:
+    return looked(store, lambda jobs: HitRate.within(jobs).totals())
 
 
 def test_one_study_is_one_job_that_waits_until_the_study_is_quiet(store: PrefetchStore) -> None:
@@ -184,23 +189,27 @@ def test_the_hit_rate_counts_each_fetched_study_once(store: PrefetchStore) -> No
         StudyProgress("1.8", "20200101", 10, 10),
     ]
     store.commit(lambda jobs: jobs.end(job, State.DONE, 210 * SECOND))
-    totals = looked(store, PrefetchJobs.totals)
+    totals = hit_rate(store)
     assert (totals.fetched, totals.used) == (1, 0)
-    assert [store.commit(lambda jobs: jobs.note_used("1.7", 300)) for _ in range(2)] == [
+    assert [
+        store.commit(lambda jobs: HitRate.within(jobs).note_used("1.7", 300)) for _ in range(2)
+    ] == [
         True,
         False,
     ]
-    assert not store.commit(lambda jobs: jobs.note_used("1.8", 300)), "it was here before"
-    totals = looked(store, PrefetchJobs.totals)
+    assert not store.commit(lambda jobs: HitRate.within(jobs).note_used("1.8", 300)), (
+        "it was here before"
+    )
+    totals = hit_rate(store)
     assert (totals.fetched, totals.used) == (1, 1)
 
 
 def test_what_is_used_before_its_job_ends_counts(store: PrefetchStore) -> None:
     def used(study: str) -> bool:
-        return store.commit(lambda jobs: jobs.note_used(study, 300 * SECOND))
+        return store.commit(lambda jobs: HitRate.within(jobs).note_used(study, 300 * SECOND))
 
     def total() -> tuple[int, int]:
-        totals = looked(store, PrefetchJobs.totals)
+        totals = hit_rate(store)
         return totals.fetched, totals.used
 
     made(store, trigger("1.1"), 100)
@@ -252,7 +261,7 @@ def test_a_study_that_somebody_sends_has_been_used(
         assert outbox.delivered(lease.number, 301 * SECOND)
 
     store.commit(sent)
-    assert looked(store, PrefetchJobs.totals).used == used
+    assert hit_rate(store).used == used
 
 
 def test_old_jobs_are_forgotten_and_those_that_wait_are_not(store: PrefetchStore) -> None:
