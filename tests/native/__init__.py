@@ -1,1 +1,1 @@
-"""The native layer under sanitizers: fuzz targets, stress programs, and what runs them."""
+"""The native layer through its Python face, and its build."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Configurations read and refused: every problem at once, with its line."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Attributes, elements, matching: values as text, compared as PS3.4 has it."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Command sets, identifiers and response templates: legal, odd and hostile."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""File heads and the tree of stored files."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The index: batches, corrections, queries, and reading one's own writes."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""From journals into tree, index, outbox and jobs, without a process."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Deliveries: their states one by one, and against a model of the whole outbox."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Frames found, checked and decoded; what is broken is told."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Jobs, rules and retrievals of prefetching, against a scripted archive."""

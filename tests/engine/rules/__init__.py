@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Conditions, patterns and routing."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The sender's schedule and verdicts, by given moments."""

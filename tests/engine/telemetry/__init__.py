@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Counters in shared memory, the table of metrics, log lines."""

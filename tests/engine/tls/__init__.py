@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Stores, chains, profiles and client contexts, held against OpenSSL."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""PDUs, negotiation and table 9-10."""

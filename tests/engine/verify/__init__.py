@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The check of index and files, and its repairs."""

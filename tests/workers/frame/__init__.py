@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The letterbox, the placement on cores, giving way."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The indexer's process loop over a real journal, index and counters."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""A receiver's connections over real sockets: order, ends, and back-pressure."""

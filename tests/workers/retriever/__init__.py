@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The retriever's loop against scripted archives."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Associations that we open, with peers that fail in every way."""

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Lanes, ledger, writer and watched folders of the sender."""

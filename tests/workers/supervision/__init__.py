@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The supervisor: replacements, reloads, ends, the watch of the certificate."""
