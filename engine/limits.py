@@ -19,6 +19,8 @@ pdu_bytes_tolerated: Final = 131072
 pdu_bytes_useful_min: Final = 8
 associations_storage_max: Final = 5  # Tables 4.2-4 and 4.2-20, per AE title and port
 associations_prefetch_max: Final = 1  # Tables 4.2-52 and 4.2-61
+# By choice: a thread and a ring for each, so 64 are 256 MiB of rings. Tried with 50.
+associations_most: Final = 64
 associations_echo_max: Final = 1  # Table 4.2-11
 operations_outstanding_max: Final = 1  # answered 1/1 wherever a peer proposes a window
 

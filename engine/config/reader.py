@@ -26,11 +26,6 @@ _shown_characters_max: Final = 80
 # Words in an unknown key, and what of the statement's is "not configurable" there.
 _fixed: Final = (
     ("pdu", f"the PDU size, {limits.pdu_bytes_advertised} bytes"),
-    (
-        "association",
-        f"the number of associations, {limits.associations_storage_max} "
-        f"({limits.associations_prefetch_max} on PrefetchAP)",
-    ),
     ("outstanding", f"the number of outstanding operations, {limits.operations_outstanding_max}"),
     ("async", f"the number of outstanding operations, {limits.operations_outstanding_max}"),
     ("implementation", "the implementation's identity"),

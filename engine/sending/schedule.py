@@ -80,7 +80,7 @@ class Schedule(Generic[T]):
         """Only these are sent to from now on."""
         self._open = frozenset(destinations)
         for name in self._open:
-            self._standings.setdefault(name, _Standing())
+            self._standings.setdefault(name, _Standing(lanes_max=self._lanes))
         for name in [*self._standings]:
             if name in self._open:
                 continue

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from engine import limits
 from engine.dictionary.contexts import DEFAULT_CONTEXTS, IMAGE_SYNTAXES
 from engine.dictionary.sop_class_names import sop_classes_named
 from engine.settings.values import Network
@@ -105,6 +106,17 @@ class StorageAe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "network",
         ),
     ] = ()
+    associations: Annotated[
+        int,
+        setting(
+            "How many associations may be open at once. The conformance statement has five, and "
+            "one for `prefetch_scp`; more are a choice of the operator, and a ring of memory each.",
+            "",
+            "4.2-4, 4.2-20, 4.2-52, 4.2-61",
+            least=1,
+            most=limits.associations_most,
+        ),
+    ] = limits.associations_storage_max
     core: Annotated[
         Core,
         setting(
@@ -209,9 +221,8 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class StorageEntity(Struct, frozen=True, kw_only=True):
-    """A storage AE that is enabled: its settings, and what is fixed about it."""
+    """A storage AE that is enabled: its settings, and how it is called."""
 
     name: str  # unique: AE title and port, as people name it
     table: str  # where its settings stand: "storage_scp", "prefetch_scp"
     settings: StorageAe
-    associations_max: int

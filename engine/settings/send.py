@@ -37,6 +37,17 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Send(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The queue of deliveries to remote AEs."""
 
+    associations: Annotated[
+        int,
+        setting(
+            "How many associations may be open at once, to all remote AEs together. The "
+            "conformance statement has five; more are a choice of the operator.",
+            "",
+            "4.2-30",
+            least=1,
+            most=limits.associations_most,
+        ),
+    ] = limits.associations_sending_max
     delivered_days: Annotated[
         int,
         setting(

@@ -142,7 +142,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefetch_scp: Annotated[
         StorageAe,
         setting("ECHO-SCP and STORAGE-SCP for C-MOVE: where retrieved prior studies arrive."),
-    ] = StorageAe(ae_title="PrefetchAP", port=3840)
+    ] = StorageAe(ae_title="PrefetchAP", port=3840, associations=limits.associations_prefetch_max)
     secured_scp: Annotated[
         StorageAe,
         setting(
@@ -203,17 +203,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def storage_aes(self) -> list[StorageEntity]:
         """The storage AEs that are enabled."""
         kinds = (
-            ("storage_scp", self.storage_scp, limits.associations_storage_max),
-            ("prefetch_scp", self.prefetch_scp, limits.associations_prefetch_max),
-            ("secured_scp", self.secured_scp, limits.associations_storage_max),
+            ("storage_scp", self.storage_scp),
+            ("prefetch_scp", self.prefetch_scp),
+            ("secured_scp", self.secured_scp),
         )
         return [
             StorageEntity(
                 name=f"{settings.ae_title}:{settings.port}",
                 table=table,
                 settings=settings,
-                associations_max=most,
             )
-            for table, settings, most in kinds
+            for table, settings in kinds
             if settings.enabled
         ]

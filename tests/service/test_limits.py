@@ -82,6 +82,25 @@ def test_the_sixth_is_rejected_and_five_store_undisturbed(gateway: Gateway) -> N
     assert rejected > 0
 
 
+def test_fifty_associations_by_choice(start_gateway: Callable[..., Gateway]) -> None:
+    gateway = start_gateway({"storage_scp": {"associations": 50}, "ring_mib": 1})
+    senders = [
+        Sender(gateway.address, range(at, 200, 50), make, deadline=60, per_association=1000)
+        for at in range(50)
+    ]
+    with ExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(associated(gateway.address))
+        with Peer(gateway.address) as peer:
+            assert peer.associate().rejection == LIMIT_EXCEEDED
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(60)
+    stored = [uid for sender in senders for uid in sender.acknowledged]
+    assert len(set(stored)) == 200
+
+
 def test_prefetch_takes_one(gateway: Gateway, stack: ExitStack) -> None:
     first = stack.enter_context(associated(gateway.prefetch_address))
     for _ in range(3):

@@ -125,9 +125,9 @@ def _entity_text(entity: StorageEntity) -> str:
         )
         if listed
     ]
-    associations = "association" if entity.associations_max == 1 else "associations"
+    associations = "association" if settings.associations == 1 else "associations"
     return (
-        f"{settings.address or 'all interfaces'}, {entity.associations_max} {associations}, "
+        f"{settings.address or 'all interfaces'}, {settings.associations} {associations}, "
         f"{len(settings.accepted())} SOP classes, "
         f"lets in {'only ' + ', '.join(limits) if limits else 'everyone'}"
     )

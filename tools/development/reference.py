@@ -153,10 +153,6 @@ def _fixed() -> str:
             "| what | value | statement |",
             "|---|---|---|",
             f"| maximum PDU, received and sent | {limits.pdu_bytes_advertised} | 4.2-3, 4.2-19 |",
-            f"| associations at once, storage AE | {limits.associations_storage_max} "
-            "| 4.2-4, 4.2-20 |",
-            f"| associations at once, PrefetchAP | {limits.associations_prefetch_max} "
-            "| 4.2-52, 4.2-61 |",
             f"| outstanding operations | {limits.operations_outstanding_max} | 4.2-21 |",
             f"| implementation class UID, version name | `{uids.implementation_class}`, "
             f"`{uids.implementation_version}` | 4.2-6, 4.2-22 |",

@@ -101,6 +101,7 @@ class SenderSpec(ProcessSpec, frozen=True, kw_only=True, tag="sender"):
     retry_count: int
     retry_pause_s: int
     delivered_days: int
+    associations: int  # open at once, to all remote AEs together
     remotes: tuple[Remote, ...]
     log_instances: bool  # a line for each instance that was sent
     tls_descriptor: int = -1  # as the receivers'; -1: no remote AE is spoken to over TLS

@@ -7,7 +7,6 @@ what a peer wrote into its responses.
 import os
 from typing import Final
 
-from engine import limits
 from engine.outbox.records import State
 from engine.sending.verdict import NO_STATUS, Ending
 from engine.telemetry.metrics import Counter, Gauge, Histogram
@@ -41,7 +40,7 @@ class SenderReport:
         self._child = child
         self._unknown: set[str] = set()
         self._folder_faults: dict[str, int] = {}
-        child.counters.set(Gauge.ASSOCIATIONS_LIMIT, limits.associations_sending_max)
+        child.counters.set(Gauge.ASSOCIATIONS_LIMIT, child.spec.associations)
 
     def note(self, settled: Settled) -> None:
         """Count and log an attempt. A peer's own words stay in the queue: what they hold is its

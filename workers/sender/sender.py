@@ -38,7 +38,6 @@ _pause_s: Final = limits.sending_commit_interval_ms / 1000
 _tidy_s: Final = 10.0
 _sweep_s: Final = 1800.0
 _retry_s: Final = 1.0
-_lanes: Final = limits.associations_sending_max
 # Before the deadline, so that what was interrupted can still be written down.
 _interrupt_early_s: Final = 0.5
 
@@ -51,8 +50,8 @@ class SenderRole:
         self._loop = asyncio.get_running_loop()
         self._report = SenderReport(child)
         self._reported = asyncio.Event()
-        self._lanes = Lanes(self._ring, _lanes)
-        self._threads = ThreadPoolExecutor(_lanes, thread_name_prefix="scai-send")
+        self._lanes = Lanes(self._ring, child.spec.associations)
+        self._threads = ThreadPoolExecutor(child.spec.associations, thread_name_prefix="scai-send")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scai-outbox")
         self._ledger: Ledger | None = None
         self._fault = 0
@@ -69,7 +68,7 @@ class SenderRole:
         self.child.reconfigured(lambda _: self._configure())
         running = [
             self._loop.run_in_executor(self._threads, self._lanes.run, number)
-            for number in range(_lanes)
+            for number in range(self.child.spec.associations)
         ]
         try:
             while await self._attempt(self._open_now) is None:

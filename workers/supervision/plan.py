@@ -109,7 +109,7 @@ def seat_everybody(config: Config) -> list[Assignment]:
     """Which process sits where on this machine."""
     entities = config.storage_aes()
     seats = [
-        Seat(entity.table, "receiver", entity.associations_max, _wish(entity.settings.core))
+        Seat(entity.table, "receiver", entity.settings.associations, _wish(entity.settings.core))
         for entity in entities
     ]
     seats.append(Seat(INDEXER, "indexer", 0, _wish(config.index.core)))
@@ -218,6 +218,7 @@ def _sender(fields: dict[str, object], config: Config, resources: Resources) -> 
         retry_count=config.retry_count,
         retry_pause_s=config.send.retry_pause_s,
         delivered_days=config.send.delivered_days,
+        associations=config.send.associations,
         remotes=config.remotes,
         log_instances=config.log.instances,
         tls_descriptor=resources.handover.descriptor if secured else -1,
@@ -250,7 +251,7 @@ def _receiver(
     fields: dict[str, object], entity: StorageEntity, config: Config, resources: Resources
 ) -> ReceiverSpec:
     settings = entity.settings
-    slots = entity.associations_max + limits.ring_slots_spare
+    slots = settings.associations + limits.ring_slots_spare
     blocks = fields["counters_blocks"]
     assert isinstance(blocks, dict)
     return ReceiverSpec(
@@ -276,7 +277,7 @@ def _receiver(
             ContextSpec(context.abstract_syntax, context.transfer_syntaxes)
             for context in settings.accepted()
         ),
-        association_limit=entity.associations_max,
+        association_limit=settings.associations,
         application_timeout_s=config.application_timeout_s,
         idle_timeout_s=config.idle_timeout_s,
         log_instances=config.log.instances,

@@ -90,7 +90,7 @@ def status_of(process: Supervised, counters: CounterSegment, now: float) -> Proc
 def _association_limit(spec: AnySpec) -> int:
     if isinstance(spec, ReceiverSpec):
         return spec.association_limit
-    return limits.associations_sending_max if isinstance(spec, SenderSpec) else 0
+    return spec.associations if isinstance(spec, SenderSpec) else 0
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

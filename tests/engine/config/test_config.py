@@ -43,7 +43,7 @@ def test_defaults_are_the_statements() -> None:
 
 def test_storage_aes_are_those_enabled_with_the_statements_limits() -> None:
     both = parse_config("").config.storage_aes()
-    assert [(e.name, e.table, e.associations_max) for e in both] == [
+    assert [(e.name, e.table, e.settings.associations) for e in both] == [
         ("SCP_AE:104", "storage_scp", 5),
         ("PrefetchAP:3840", "prefetch_scp", 1),
     ]
@@ -258,7 +258,7 @@ _unknown = [
     ("[storage_scp]\nring_mib = 1", "belongs to the top of the file, before the first [table]"),
     ("[storage_scp]\nallow_remote = true", "it belongs to [stats]"),
     ("max_pdu = 16384", "the conformance statement fixes the PDU size, 16378 bytes"),
-    ("[storage_scp]\nmaximum_associations = 9", "fixes the number of associations, 5 (1 on"),
+    ("[storage_scp]\nassociation = 9", "unknown setting; did you mean associations?"),
     ("[storage_scp]\nasync_window = 2", "fixes the number of outstanding operations, 1"),
     ('implementation_class_uid = "1.2"', "fixes the implementation's identity"),
     ("zzzz = 1", "known here: data_directory, durability"),

@@ -51,6 +51,13 @@ def test_one_alone_has_all_lanes_and_leaves_one_to_a_newcomer() -> None:
     assert take_all(schedule) == {"idle": 1}, "it need not wait for the busy one"
 
 
+def test_one_alone_has_as_many_lanes_as_the_operator_chose() -> None:
+    schedule: Schedule[int] = Schedule(50)
+    schedule.open_for(["only"])
+    schedule.put("only", range(60))
+    assert take_all(schedule) == {"only": 50}
+
+
 def test_two_that_are_busy_leave_a_lane_to_a_third() -> None:
     schedule = filled("slow", "hung")
     schedule.open_for(["slow", "hung", "quick"])
