@@ -63,7 +63,7 @@ def place(
             text = f"not pinned: processor {only} is the only one"
             placed[seat.name] = Assignment(seat.name, (), text)
     elif waiting:
-        taken = {number for assignment in placed.values() for number in assignment.cores}
+        taken = [assignment for assignment in placed.values() if assignment.cores]
         placed |= _share_out(usable, waiting, taken)
     return [placed[seat.name] for seat in seats]
 
@@ -80,7 +80,7 @@ def _as_wished(seat: Seat, allowed: Collection[int]) -> Assignment:
 
 
 def _share_out(
-    usable: list[Processor], waiting: list[Seat], taken: set[int]
+    usable: list[Processor], waiting: list[Seat], wished: list[Assignment]
 ) -> dict[str, Assignment]:
     """Whole physical cores of one node, the busiest receiver first, the indexer after them."""
     by_node: dict[int, dict[tuple[int, int], list[int]]] = defaultdict(lambda: defaultdict(list))
@@ -88,6 +88,7 @@ def _share_out(
         by_node[processor.node][processor.package, processor.core].append(processor.number)
     node = min(by_node, key=lambda number: (-len(by_node[number]), number))
     cores = sorted(tuple(sorted(siblings)) for siblings in by_node[node].values())
+    taken = {number for assignment in wished for number in assignment.cores}
     free = [core for core in cores if not taken & set(core)] or cores
     where = f" of NUMA node {node}" if len(by_node) > 1 else ""
     spare = ""
@@ -98,25 +99,38 @@ def _share_out(
     placed = {}
     if len(free) >= len(order):
         for seat, core in zip(order, free, strict=False):
-            text = f"a physical core{where} of its own{spare}"
+            text = _alone_or_with(core, wished, f"a physical core{where} of its own{spare}")
             placed[seat.name] = Assignment(seat.name, core, text)
         return placed
     # The last core is the one that is shared, by the indexer and the least busy.
     alone = len(free) - 1
     for position, seat in enumerate(order):
         if position < alone:
-            core, text = (
-                free[position],
-                f"a physical core{where} of its own: the busiest come first",
-            )
+            core = free[position]
+            own = f"a physical core{where} of its own: the busiest come first"
+            text = _alone_or_with(core, wished, own)
         else:
             core = free[alone]
-            others = ", ".join(other.name for other in order[alone:] if other is not seat)
+            names = [other.name for other in order[alone:] if other is not seat]
+            others = ", ".join([*names, *_sitting(core, wished)])
             text = (
                 f"shared with {others}: {len(order)} processes, {len(free)} physical cores{where}"
             )
         placed[seat.name] = Assignment(seat.name, core, text)
     return placed
+
+
+def _alone_or_with(core: tuple[int, ...], wished: list[Assignment], alone: str) -> str:
+    """What is said of a core: others may sit there because the configuration wants it so."""
+    others = _sitting(core, wished)
+    if not others:
+        return alone
+    return f"shared with {', '.join(others)}, which the configuration puts there: no core is left"
+
+
+def _sitting(core: tuple[int, ...], wished: list[Assignment]) -> list[str]:
+    """Who sits on a core by the operator's wish."""
+    return [one.name for one in wished if set(one.cores) & set(core)]
 
 
 def as_ranges(numbers: Collection[int]) -> str:

@@ -78,6 +78,26 @@ def test_a_wish_is_granted_and_kept_clear_of() -> None:
     assert 2 not in others
 
 
+@pytest.mark.parametrize("cores", [2, 3, 4])
+@pytest.mark.parametrize("wishes", [(0, 1), (0, 0), (1, None), (0, 1, 0)])
+def test_nobody_is_told_of_a_core_of_its_own_that_another_sits_on(
+    cores: int, wishes: tuple[int | None, ...]
+) -> None:
+    seats = [Seat(f"r{at}", "receiver", 5, wish=wish) for at, wish in enumerate(wishes)]
+    seats += [Seat("prefetch_scp", "receiver", 1), Seat("indexer", "indexer")]
+    placed = by_name(machine(1, cores, 1), seats)
+    for one in placed.values():
+        beside = {
+            other.name
+            for other in placed.values()
+            if other is not one and set(other.cores) & set(one.cores)
+        }
+        if "of its own" in one.reason:
+            assert not beside, one
+        elif "shared with" in one.reason:
+            assert all(name in one.reason for name in beside), one
+
+
 def test_an_impossible_wish_is_refused_in_words() -> None:
     with pytest.raises(OperatorError, match=r"core 9 .* it may use 0-3"):
         by_name(machine(1, 4, 1), [Seat("storage_scp", "receiver", 5, wish=9)])
