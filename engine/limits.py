@@ -217,6 +217,13 @@ index_drain_s: Final = 15  # receivers have ended: the indexer may take in the r
 takeover_s: Final = orphan_finish_s + 2
 listen_backlog: Final = 128  # connections the kernel holds while a worker is being replaced
 letter_bytes_max: Final = 128 * KIB  # one message to or from a worker; below the socket's buffer
+# Of the HTTP endpoint. A scraper and a watchdog need one connection each; more are somebody's
+# mistake, and the oldest makes room for the newest. A header comes in one packet, an answer of
+# some 100 kB is read in one go: five and ten seconds are for networks that are ill.
+stats_connections_max: Final = 32
+stats_header_s: Final = 5.0
+stats_request_s: Final = 10.0
+stats_header_bytes_max: Final = 16 * KIB
 control_request_bytes_max: Final = 4 * KIB  # on the supervisor's status socket
 # A reload reads key stores, whose keys are derived from a password in up to some seconds each.
 reload_answer_s: Final = 60.0

@@ -28,13 +28,12 @@ from engine.telemetry.counters import BlockHead, CounterSegment
 from engine.telemetry.metrics import Gauge, ProcessState
 from tools.stats.collector import SegmentCollector
 from tools.stats.outbox_collector import OutboxCollector
+from tools.stats.protocol import TimedProtocol
 from workers.frame.child import Child
 from workers.frame.spec import StatsSpec
 
-_requests_max: Final = 32  # at once; a scraper needs one
 # Without them instances are taken all the same.
 _not_receiving: Final = ("sender", "retriever")
-_header_bytes_max: Final = 16 * limits.KIB
 
 
 def health(segment: CounterSegment) -> tuple[bool, list[str], dict[str, str]]:
@@ -131,8 +130,8 @@ async def run(child: Child[StatsSpec]) -> None:
             access_log=False,
             lifespan="off",
             ws="none",
-            limit_concurrency=_requests_max,
-            h11_max_incomplete_event_size=_header_bytes_max,
+            http=TimedProtocol,
+            h11_max_incomplete_event_size=limits.stats_header_bytes_max,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=1,
             server_header=False,

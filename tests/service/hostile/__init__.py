@@ -1,0 +1,1 @@
+"""What somebody who means harm may try against the running service, and what must come of it."""
