@@ -211,6 +211,7 @@ restart_backoff_ms_step: Final = 250  # the second replacement waits this long, 
 # replaced at once, only one that dies while it starts is slowed down.
 restart_forgiven_s: Final = 2
 orphan_finish_s: Final = 2  # the supervisor is gone: associations may finish for this long
+fault_finish_s: Final = 2  # a fault of ours in the event loop: the role's own end has this long
 index_drain_s: Final = 15  # receivers have ended: the indexer may take in the rest of the journals
 # A new supervisor waits this long for the ports that workers of a killed one still hold.
 # Then they hang, never saw its end, and are killed.

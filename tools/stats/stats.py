@@ -144,6 +144,7 @@ async def run(child: Child[StatsSpec]) -> None:
         server.should_exit = True
 
     ending = asyncio.create_task(end_when_draining())
+    child.faults.watch(ending)
     child.ready()
     try:
         await server.serve(sockets=sockets)

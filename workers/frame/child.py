@@ -15,9 +15,7 @@ import importlib
 import os
 import signal
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
@@ -30,6 +28,7 @@ from engine.telemetry.counters import CounterBlock, CounterSegment
 from engine.telemetry.logs import Log
 from engine.telemetry.metrics import Counter, Gauge, ProcessState
 from workers.frame.control import Begin, Change, Drain, Failed, Gone, Letterbox, Ready
+from workers.frame.fault import FaultError, FaultWatch, trace_of
 from workers.frame.spec import AnySpec
 
 EXIT_DRAINED: Final = 0
@@ -52,6 +51,7 @@ class Child(Generic[SpecT]):
         self.draining = asyncio.Event()
         self.orphaned = False
         self.drain_deadline = float("inf")  # by the loop's clock
+        self.faults = FaultWatch(self.log, "worker_fault", self._bound_fault)
         self._letterbox = letterbox
         self._callbacks: list[Callable[[SpecT], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -73,6 +73,16 @@ class Child(Generic[SpecT]):
         self.drain_deadline = min(self.drain_deadline, self._loop.time() + seconds)
         self.counters.set(Gauge.STATE, ProcessState.DRAINING)
         self.draining.set()
+
+    def _bound_fault(self) -> None:
+        """A fault of ours: what the role still does at its end has little time, and no more."""
+        assert self._loop is not None
+        self.drain(limits.fault_finish_s)
+        self._loop.call_later(limits.fault_finish_s, self._end_now)
+
+    def _end_now(self) -> None:
+        self.log.close()
+        os._exit(EXIT_INTERNAL)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Heartbeat, letterbox, signals and log go with this loop."""
@@ -146,14 +156,12 @@ def run_child(control_descriptor: int) -> int:
         child.log.error("worker_failed", text=str(error))
         letterbox.send(Failed(str(error)[: limits.log_text_characters_max]))
         return EXIT_BOOT
+    except FaultError as error:
+        letterbox.send(Failed(str(error)))
+        return EXIT_INTERNAL
     except Exception as error:  # noqa: BLE001  # the process boundary
-        # Values of exceptions may hold what a peer sent; the trace holds only our own lines.
-        trace = " < ".join(
-            f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}"
-            for frame in reversed(traceback.extract_tb(sys.exc_info()[2])[-12:])
-        )
-        child.log.error("worker_fault", kind=type(error).__name__, trace=trace)
-        letterbox.send(Failed(f"{type(error).__name__} in {trace}"))
+        child.faults.log(error)
+        letterbox.send(Failed(f"{type(error).__name__} in {trace_of(error)}"))
         return EXIT_INTERNAL
     finally:
         child.log.close()
@@ -165,7 +173,7 @@ async def _run_role(child: Child[AnySpec], run: Callable[[Child[AnySpec]], objec
     work = run(child)
     assert asyncio.iscoroutine(work), "a role's run() is a coroutine function"
     try:
-        await work
+        await child.faults.guard(work)
     finally:
         child.log.detach()
 

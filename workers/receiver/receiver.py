@@ -30,6 +30,21 @@ from workers.receiver.transport import Transport
 
 _accepts_per_turn: Final = 64
 _accept_pause_s: Final = 0.1  # when the process has no descriptor left
+_exhausted: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# accept(2) also tells what went wrong with a connection before it was taken; EPERM is a firewall's.
+_lost_before_accept: Final = (
+    errno.ECONNABORTED,
+    errno.EPERM,
+    errno.EPROTO,
+    errno.ENOPROTOOPT,
+    errno.EOPNOTSUPP,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENONET,
+    errno.ETIMEDOUT,
+)
 
 # What the peer's operator reads in the Error Comment, for the errors of a disk.
 _disk_comments: Final = {
@@ -142,11 +157,11 @@ class Receiver:
                 connection, address = listener.accept()
             except BlockingIOError:
                 return
-            except ConnectionAbortedError:
-                continue
             except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    raise
+                if error.errno in _lost_before_accept:
+                    continue
+                if error.errno not in _exhausted:
+                    raise  # a fault of ours
                 self.child.log.error("cannot_accept", text=os.strerror(error.errno))
                 self.loop.remove_reader(listener.fileno())
                 self.loop.call_later(_accept_pause_s, self._listen_again, listener)

@@ -72,6 +72,7 @@ class Retriever:
         """Until the draining begins, and what is under way has been cancelled."""
         loop = asyncio.get_running_loop()
         watch = loop.create_task(self._watch())
+        self.child.faults.watch(watch)
         self.child.ready()
         try:
             while not self._stop.is_set():

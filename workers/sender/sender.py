@@ -70,6 +70,8 @@ class SenderRole:
             self._loop.run_in_executor(self._threads, self._lanes.run, number)
             for number in range(self.child.spec.associations)
         ]
+        for lane in running:
+            self.child.faults.watch(lane)
         try:
             while await self._attempt(self._open_now) is None:
                 self.child.ready()  # the fault is published; it is tried again
@@ -77,15 +79,15 @@ class SenderRole:
                     return
                 await asyncio.sleep(_retry_s)
             self.child.ready()
-            running.append(self._loop.create_task(self._watch()))
+            watching = self._loop.create_task(self._watch())
+            self.child.faults.watch(watching)
+            running.append(watching)
             while not self.child.draining.is_set():
                 await self._turn()
-                for lane in running:
-                    if lane.done():
-                        lane.result()  # a fault of ours ends us all
         finally:
             self._lanes.close()
-            self.child.draining.set()
+            if not self.child.draining.is_set():  # a fault of ours ends us all
+                self.child.drain(limits.fault_finish_s)
             await self._drain()
             await asyncio.gather(*running)
             self._threads.shutdown()

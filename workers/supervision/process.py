@@ -155,7 +155,9 @@ class Supervised:
                     self._note_state(ProcessState.WAITING)
                     await asyncio.sleep(delay_s)
         except asyncio.CancelledError:
-            assert self.ending, "only end() interrupts the wait for a replacement"
+            # By end(), in the wait for a replacement; or a fault of ours ends the whole loop, and
+            # the process is left to see the end of its letterbox.
+            self.ending = True
         finally:
             self._note_state(ProcessState.ABSENT)
 

@@ -22,6 +22,7 @@ from engine.config.loading import Config, LoadedConfig
 from engine.errors import OperatorError
 from engine.telemetry.logs import Log
 from engine.telemetry.metrics import Gauge, ProcessState
+from workers.frame.fault import FaultWatch
 from workers.frame.spec import MODULES, ReceiverSpec, StatsSpec
 from workers.supervision.certificate import CertificateWatch
 from workers.supervision.data import (
@@ -92,7 +93,11 @@ class Supervisor:
         return self._loaded.config
 
     async def run(self) -> int:
-        """Until a signal ends it; 0. OperatorError: it could not start."""
+        """Until a signal ends it; 0. OperatorError: it could not start. FaultError: a fault of ours
+        in a callback of the loop."""
+        return await FaultWatch(self._log, "supervisor_fault").guard(self._serve())
+
+    async def _serve(self) -> int:
         setproctitle(f"scai: {SUPERVISOR}")
         make_directories(self._config)
         run_directory = self._run_directory
