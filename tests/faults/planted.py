@@ -13,8 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tests.rigs.gateway import ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
 PATIENT = "HIDDEN^PATIENT"
 _METHOD, _MARK = "SCAI_TEST_FAULTY_METHOD", "SCAI_TEST_FAULT"
 
