@@ -13,7 +13,7 @@
     sop_uids    SOPInstanceUID                           key in `instances`
     words       kind, normal form, NUL, u32 of the study empty
     removals    path in the tree                         empty
-    corrections whose (engine/index_corrections.py)      {tag: text}
+    corrections whose (engine/index/corrections.py)      {tag: text}
     edits       u64 of the time in ns, u32               Edit
 
 The tables of the outbox, `deliveries` and those after it, are told in engine/outbox/records.py,

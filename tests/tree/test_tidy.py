@@ -329,3 +329,61 @@ def test_python_is_kept_out_of_the_native_files() -> None:
 )
 def test_the_banned_names_are_whole_words(name: str, banned: bool) -> None:
     assert bool(BANNED_NAMES.search(name)) is banned
+
+
+_TEXTS: Final = (*CODE, ".c", ".md", ".txt")
+_PATH: Final = re.compile(
+    r"(?<![\w./<>-])((?:engine|workers|native|tools|tests|benchmarks|docs|ops)/[\w./-]*\w"
+    r"\.(?:py|pyi|cpp|hpp|c|h|md|toml|service))\b"
+)
+_BARE: Final = re.compile(r'(?<![\w./*<>{}"-])(\w+\.(?:py|pyi|cpp|hpp))\b')
+_MODULE: Final = re.compile(
+    r"(?<![\w./-])((?:engine|workers|tools|tests|benchmarks)(?:\.[a-z]\w*)+)"
+)
+_LINK: Final = re.compile(r"\]\(([^)#\s:]*)(?:#([^)\s]+))?\)")
+
+
+def test_what_a_text_points_to_is_there() -> None:
+    """Files move; what names them is text that no compiler reads."""
+    files = set(tree())
+    bare = {name.rsplit("/", 1)[-1] for name in files}
+    lost = []
+    for name in named(*_TEXTS):
+        for number, line in enumerate(text_of(name).splitlines(), 1):
+            lost += [
+                f"{name}:{number}: {said}"
+                for said in (
+                    *(path for path in _PATH.findall(line) if not {path, f"tests/{path}"} & files),
+                    *(path for path in _BARE.findall(line) if path not in bare),
+                    *(module for module in _MODULE.findall(line) if not _is_module(module, files)),
+                )
+            ]
+    assert not lost, "\n".join(lost)
+
+
+def _is_module(said: str, files: set[str]) -> bool:
+    """A module, or a name inside one; a room, a file of it, or what stands in that file."""
+    path = ""
+    for part in said.split("."):
+        path = f"{path}/{part}" if path else part
+        if f"{path}.py" in files or f"{path}.pyi" in files:
+            return True
+        if f"{path}/__init__.py" not in files:
+            return False
+    return True
+
+
+def test_links_lead_to_a_heading() -> None:
+    lost = []
+    for name in named(".md"):
+        for path, heading in _LINK.findall(text_of(name)):
+            target = (ROOT / name).parent / path if path else ROOT / name
+            if not target.exists() or (heading and heading not in _headings(target)):
+                lost.append(f"{name}: {path}#{heading}")
+    assert not lost, "\n".join(lost)
+
+
+def _headings(document: Path) -> set[str]:
+    """As a link names them: small letters, hyphens for spaces, nothing else but words."""
+    titles = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -1,4 +1,4 @@
-// See jpeg_entropy.hpp. The window is cut into as many pieces as there are lanes. The first lane
+// See jpeg/entropy.hpp. The window is cut into as many pieces as there are lanes. The first lane
 // begins where decoding stands, the others somewhere in the middle of a symbol; but Huffman streams
 // fall into step by themselves, mostly within some tens of symbols. So each lane notes where its
 // first groups began. Then the true decoder, coming from the left, steps symbol by symbol until it

@@ -1,5 +1,5 @@
 // Entropy-coded segments to differences: Huffman decoding of one restart interval after the other,
-// the way jpeg_lanes.hpp describes. Promise: the same differences as symbol by symbol from the
+// the way jpeg/lanes.hpp describes. Promise: the same differences as symbol by symbol from the
 // start, however the guesses turn out; work and memory bounded by the segment's length and a fixed
 // window.
 #pragma once

@@ -1,4 +1,4 @@
-// Reads marker segments; see jpeg_header.hpp. Tolerated because archives hold such streams: fill
+// Reads marker segments; see jpeg/header.hpp. Tolerated because archives hold such streams: fill
 // bytes before markers, padding after the last scan, a missing EOI, application data of any kind.
 #include "jpeg/header.hpp"
 

@@ -1,6 +1,6 @@
 // The innermost loop: several positions of one bit stream decoded in turn by one core. A symbol's
 // place is known only when the one before it is decoded, about eight cycles later, and the core
-// idles meanwhile; four such chains side by side fill it. Used by jpeg_entropy.cpp only, which
+// idles meanwhile; four such chains side by side fill it. Used by jpeg/entropy.cpp only, which
 // finds out afterwards from where on a guessed position gave the true symbols.
 #pragma once
 

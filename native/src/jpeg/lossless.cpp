@@ -1,4 +1,4 @@
-// See jpeg_lossless.hpp: walks the scans and their restart intervals.
+// See jpeg/lossless.hpp: walks the scans and their restart intervals.
 #include "jpeg/lossless.hpp"
 
 #include "jpeg/entropy.hpp"

@@ -1,5 +1,5 @@
 // JPEG Lossless, process 14 (ITU-T T.81 annex H), all predictors: one stream to samples, many
-// frames on several threads, or a check that keeps nothing. Called by jpeg_bindings.cpp and the
+// frames on several threads, or a check that keeps nothing. Called by bindings/jpeg.cpp and the
 // fuzzer. Promise: every sample of the image is written or JpegError is thrown; hostile streams
 // cost no more time and memory than honest ones of their length.
 #pragma once

@@ -2,7 +2,7 @@
 // in rooms that are kept from frame to frame, since fresh pages would cost as much as sending.
 //
 // Contract: a frame that is broken, of a kind that is not decoded or not what it is expected to be
-// throws what the decoder does (jpeg_lossless.hpp) before any of its samples are with the sender.
+// throws what the decoder does (jpeg/lossless.hpp) before any of its samples are with the sender.
 // One thread's own.
 #pragma once
 

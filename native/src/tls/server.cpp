@@ -1,4 +1,4 @@
-// Setting up an SSL_CTX, and looking at what came of it. See tls_server.hpp.
+// Setting up an SSL_CTX, and looking at what came of it. See tls/server.hpp.
 #include "tls/server.hpp"
 
 #include <openssl/dh.h>

@@ -1,4 +1,4 @@
-// OpenSSL's part of a secured connection. See tls_session.hpp for what is promised.
+// OpenSSL's part of a secured connection. See tls/session.hpp for what is promised.
 #include "tls/session.hpp"
 
 #include <netinet/in.h>

@@ -82,7 +82,7 @@ public:
     std::string suite() const { return SSL_get_cipher_name(session_.get()); }
     PeerCertificate peer_certificate() const;
 
-    // Called back by OpenSSL; see tls_session.cpp.
+    // Called back by OpenSSL; see tls/session.cpp.
     static TlsSession& of(const SSL* session) noexcept;
     void note_alert(bool sent, int value);
     void note_verification(X509_STORE_CTX* context);

@@ -1,8 +1,8 @@
 """Builds native sources, without Python, under sanitizers; knows every such program by name.
 
-The C++ outside bindings.cpp includes no Python header, so the very files that make the module are
-compiled here with checks that a module inside an interpreter could not have. Programs go to
-`build/native` and are made again when a source, a header or the command changes.
+The C++ outside native/src/bindings includes no Python header, so the very files that make the
+module are compiled here with checks that a module inside an interpreter could not have. Programs go
+to `build/native` and are made again when a source, a header or the command changes.
 """
 
 import hashlib
