@@ -1,6 +1,6 @@
 """The sender's lanes: threads that take what is leased, send it, and report what became of it.
 
-A lane is one association at a time, so five lanes are the five associations of Table 4.2-30. Lanes
+A lane is one association at a time, so there are as many as `send.associations` says. Lanes
 take their work from one `Schedule` under one lock, without the event loop: it only hears that there
 are reports.
 """
