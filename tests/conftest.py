@@ -1,14 +1,23 @@
-"""Fixtures every test may use: the running service, and studies to fetch for it."""
+"""Fixtures every test may use: the running service, and studies to fetch for it.
+
+Property tests run derandomised: the same examples in every run of the same test, so that a verdict
+is no chance. `python -m tests.randomised` looks for new ones, with the profile of that name.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.rigs.archives import MadeStudy, make_study
 from tests.rigs.gateway import Gateway
 from tests.rigs.prefetch_shelf import Shelf
+
+settings.register_profile("derandomised", derandomize=True, database=None, print_blob=False)
+settings.register_profile("randomised", derandomize=False, database=None, print_blob=False)
+settings.load_profile("derandomised")
 
 
 @pytest.fixture

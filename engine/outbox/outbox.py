@@ -49,7 +49,11 @@ class Outbox(OutboxView):
         return number
 
     def _renew(self, delivery: Delivery, new: NewDelivery, now_ns: int) -> None:
-        self._leave(delivery)
+        """What waits or is held stays where it stands: leaving its place and entering it again
+        would take the rank from a study of which nothing else waits, and give it a later one."""
+        stays = delivery.state in (State.WAITING, State.HELD)
+        if not stays:
+            self._leave(delivery)
         if delivery.file != new.file:
             self._forget_file(delivery)
             delivery.file = new.file
@@ -61,7 +65,10 @@ class Outbox(OutboxView):
         delivery.origin = new.origin
         if delivery.state is not State.HELD:
             self._start_over(delivery, now_ns)
-        self._enter(delivery)
+        if stays:
+            self._store(delivery)
+        else:
+            self._enter(delivery)
 
     # --- sending ---
     def lease(self, destination: str, count: int, now_ns: int) -> list[Delivery]:
@@ -260,7 +267,7 @@ class Outbox(OutboxView):
         """Write a delivery, and its place among those in its state."""
         delivery.place = self._place_for(delivery)
         self._put("delivery_queue", _queue_key(delivery))
-        self._put("deliveries", NUMBER.pack(delivery.number), records.encode(delivery))
+        self._store(delivery)
         self._count(delivery, 1)
 
     def _leave(self, delivery: Delivery) -> None:
@@ -304,7 +311,7 @@ class Outbox(OutboxView):
         return delivery.number
 
     def _start_over(self, delivery: Delivery, now_ns: int) -> None:
-        """As if it had just been asked for; called between _leave() and _enter()."""
+        """As if it had just been asked for; its place is the caller's to see to."""
         delivery.state = State.WAITING
         delivery.attempts = 0
         delivery.due_ns = delivery.changed_ns = now_ns
@@ -322,6 +329,9 @@ class Outbox(OutboxView):
         number: int = 1 if stored is None else NUMBER.unpack(stored)[0]
         self._put("outbox", records.NEXT_NUMBER, NUMBER.pack(number + 1))
         return number
+
+    def _store(self, delivery: Delivery) -> None:
+        self._put("deliveries", NUMBER.pack(delivery.number), records.encode(delivery))
 
     def _count(self, delivery: Delivery, change: int) -> None:
         key = records.count_key(delivery.state, delivery.destination)

@@ -40,6 +40,13 @@ def curve_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+@cache
+def moment() -> datetime.datetime:
+    """The one from which all certificates of a process count their days: dates have whole seconds,
+    and two that were made around the end of one would differ."""
+    return datetime.datetime.now(datetime.UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A key with its certificate and the certificates above it, the root last."""
@@ -87,18 +94,17 @@ def issue(
     signs: bool = True,
     algorithm: hashes.HashAlgorithm | None = None,
 ) -> Identity:
-    """A certificate by `issuer`, or by itself; `begins` and `ends` are days from now."""
+    """A certificate by `issuer`, or by itself; `begins` and `ends` are days from `moment()`."""
     own = key or rsa_key("authority" if authority else "leaf")
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer.certificate.subject if issuer else subject)
         .public_key(own.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now + datetime.timedelta(begins))
-        .not_valid_after(now + datetime.timedelta(ends))
+        .not_valid_before(moment() + datetime.timedelta(begins))
+        .not_valid_after(moment() + datetime.timedelta(ends))
         .add_extension(x509.BasicConstraints(authority, None), critical=True)
         .add_extension(_key_usage(authority, signs), critical=True)
     )

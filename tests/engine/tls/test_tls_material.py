@@ -59,6 +59,18 @@ def test_what_is_good_is_taken(tmp_path: Path) -> None:
     assert material.warnings == ()
 
 
+def test_certificates_made_around_the_end_of_a_second_end_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    earlier = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=5)
+    monkeypatch.setattr(certificates, "moment", lambda: earlier)
+    first, second = issue("first", root()), issue("second", root())
+    ends = (earlier + datetime.timedelta(400)).replace(microsecond=0)
+    assert first.certificate.not_valid_after_utc == ends
+    assert second.certificate.not_valid_after_utc == ends
+    assert certificates.moment() == certificates.moment()
+
+
 def test_it_can_be_sent_and_shows_no_key(tmp_path: Path) -> None:
     material = loaded(tmp_path)
     sent = msgspec.msgpack.encode(material)
