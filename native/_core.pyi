@@ -280,12 +280,10 @@ class Inlet:
         """No other inlet of the reception ever has it."""
 
     @property
-    def last_activity(self) -> float:
-        """When bytes last came, in time.monotonic() seconds; 0 if none have."""
-
-    @property
-    def waits_for_room(self) -> bool:
-        """The ring is full; reading goes on by itself when the disk has caught up."""
+    def quiet_since(self) -> float:
+        """Since when it is the peer's turn, in time.monotonic() seconds: its last byte came then,
+        or an answer went out, or reading went on after a pause. Now, while the ring is full and the
+        disk is waited for. 0 before anything came."""
 
     def attach(self, slot: int) -> None:
         """Data sets go to this slot of the spool from now on."""

@@ -89,7 +89,7 @@ class Association:
         self._idle_s = idle_s
         self._has_room = has_room
         self._now = now
-        self._touched = now
+        self._quiet_since = now
         self._artim_deadline = now
         self._exchange: Exchange | None = None
         self._over = False
@@ -112,13 +112,14 @@ class Association:
         except PeerError as error:
             user = error.source is AbortSource.SERVICE_USER
             self._act(Event.Evt15 if user else Event.Evt19, error.reason, error.text)
-        if type(event) is not TimerExpired:
-            self._touched = now
+        if type(event) in _SPOKEN:
+            self.touch(now)
         return effects
 
     def touch(self, now: float) -> None:
-        """Bytes came, or it is we who do not read: the peer is not idle. May be told late."""
-        self._touched = max(self._touched, now)
+        """It has been the peer's turn only since then: its last byte came, our answer went, or we
+        read on after a pause. May be told late; nothing else moves the idle deadline."""
+        self._quiet_since = max(self._quiet_since, now)
 
     @property
     def deadline(self) -> float | None:
@@ -131,7 +132,7 @@ class Association:
         exchange = self._exchange
         if exchange is None or self._over or exchange.phase is Phase.COMMITTING:
             return None
-        return self._touched + self._idle_s
+        return self._quiet_since + self._idle_s
 
     @property
     def outstanding(self) -> bool:
@@ -369,10 +370,13 @@ class Association:
 
     def _respond(self, response: bytes | None) -> None:
         if response is not None:
+            self.touch(self._now)
             self._step(Event.Evt9)
             self._effects.append(Send(response))
 
 
+# What the peer said. `now` is when it came.
+_SPOKEN: Final = (PduReceived, CommandReceived, DatasetReceived, StreamFault)
 _HANDLERS: Final[dict[type, Callable[[Association, Any], None]]] = {
     TransportOpened: Association._on_opened,
     PduReceived: Association._on_pdu,

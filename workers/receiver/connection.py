@@ -3,6 +3,18 @@
 The core decides, this module carries out: it hands the core what the reception did not settle by
 itself, and applies the effects. It never waits: an unsent response waits for the socket, within a
 time limit, and nothing is read meanwhile. Nothing of a data set passes through here.
+
+Where the state of an association lies, each thing once:
+
+    the core (engine/association)      state of table 9-10, phase of the one message, the deadline
+    the inlet and its intake (native)  where the stream stands, whether it is read, since when it is
+                                       the peer's turn, and a regular store the core has not heard of
+    the spool's slot (native)          what the disk has of the instance under way
+    here                               what of our answers the socket has not taken, and what is to
+                                       be counted and logged of the store the core knows
+
+`_handle()` is the only way to the core, and tells it first what it has not heard of: nothing here
+can forget that, and nothing is decided by what the core knew before.
 """
 
 import asyncio
@@ -32,6 +44,19 @@ _broken: Final = {
     "renegotiation": Counter.BROKEN_RENEGOTIATION,
     "peer_alert": Counter.BROKEN_PEER_ALERT,
 }
+
+
+class _Store:
+    """What is to be counted and logged of a store, and done at its end."""
+
+    __slots__ = ("began", "ended", "refusal", "request", "revealed")
+
+    def __init__(self, revealed: bool = False) -> None:
+        self.revealed = revealed  # the reception began it, the core hears of it late
+        self.began = time.perf_counter()
+        self.ended = self.began  # when the data set was whole
+        self.request: events.StoreRequest | None = None
+        self.refusal: LocalError | None = None  # its data set is dropped, then this is the answer
 
 
 class Connection:
@@ -64,18 +89,18 @@ class Connection:
         )
         self._unsent = bytearray()
         self._unsent_since = 0.0
-        self._deaf = False  # what still comes is read and dropped until the peer closes
         self._oversized_counted = 0
-        self._request: events.StoreRequest | None = None
-        self._refusal: LocalError | None = None
-        self._caught_up = False
-        self._store_began = 0.0
-        self._dataset_ended = 0.0
+        self._store = _Store()
         self._timer: asyncio.TimerHandle | None = None
         self._abort_counter: Counter | None = None  # for an abort of ours that is nobody's fault
         self._inlet = _core.Inlet(host.reception, self._intake, transport.source)
         self.key = self._inlet.key
         self._handle(events.TransportOpened())
+
+    @property
+    def _deaf(self) -> bool:
+        """What still comes is read and dropped until the peer closes."""
+        return self._association.state is State.Sta13
 
     # --- from the reception
 
@@ -90,7 +115,6 @@ class Connection:
             self._note_broken()
         elif code != _core.RECEIVED_END:
             return
-        self._catch_up()
         self._handle(events.TransportClosed())
 
     def _note_broken(self) -> None:
@@ -105,17 +129,15 @@ class Connection:
         event = self._intake.next_event()
         if event is None:
             return
-        self._catch_up()
         kind, number, rest = event
         if kind == _core.EVENT_COMMAND:
-            self._store_began = time.perf_counter()
             self._handle(events.CommandReceived(number, rest))  # type: ignore[arg-type]
         elif kind == _core.EVENT_DATASET:
             self._note_oversized()
-            self._dataset_ended = time.perf_counter()
+            self._store.ended = time.perf_counter()
             self._handle(events.DatasetReceived(number, rest))  # type: ignore[arg-type]
-            if self._refusal is not None and not self.closed:
-                refusal, self._refusal = self._refusal, None
+            refusal, self._store.refusal = self._store.refusal, None
+            if refusal is not None and not self.closed:
                 self._finish_store(refusal.status, refusal.comment, 0)
         elif kind == _core.EVENT_PDU:
             if number == _client_hello and self.accepted is None:
@@ -143,35 +165,21 @@ class Connection:
             # loop tells only once.
             self._host.loop.call_soon(self._drop_input)
 
-    def _catch_up(self) -> None:
-        """Something is not regular: the core hears of the store it was not asked about."""
-        store = self._intake.reveal_store()
-        if store is None:
-            return
-        context_id, command_set, length, ended = store
-        self._store_began = self._dataset_ended = time.perf_counter()
-        self._caught_up = True
-        self._handle(events.CommandReceived(context_id, command_set))
-        self._caught_up = False
-        if ended:
-            self._handle(events.DatasetReceived(context_id, length))
-
     def stored(self, file_bytes: int) -> None:
         """The instance under way is durable: only now the peer is told."""
-        duration = time.perf_counter() - self._dataset_ended
+        duration = time.perf_counter() - self._store.ended
         self._host.counters.observe(Histogram.COMMIT_DURATION, duration)
         self._finish_store(0x0000, "", file_bytes)
 
     def failed(self, error: LocalError) -> None:
         """Nothing of the instance under way remains."""
-        self._catch_up()
         self._finish_store(error.status, error.comment, 0)
 
     def _finish_store(self, status: int, comment: str, file_bytes: int) -> None:
-        request, self._request = self._request, None
         self._handle(events.StoreFinished(status, comment))
-        host = self._host
-        seconds = time.perf_counter() - self._store_began
+        host, store = self._host, self._store
+        request, store.request = store.request, None
+        seconds = time.perf_counter() - store.began
         host.counters.observe(Histogram.STORE_DURATION, seconds)
         success = status == 0
         host.counters.add(Counter.STORE_SUCCESS if success else Counter.STORE_FAILURE)
@@ -192,7 +200,6 @@ class Connection:
     def expire_drain(self) -> None:
         """The time for finishing is over."""
         self._abort_counter = Counter.ABORTS_SENT_DRAIN
-        self._catch_up()
         self._handle(events.DrainExpired())
 
     def note(self, level: str, event: str, fields: Mapping[str, object]) -> None:
@@ -207,16 +214,39 @@ class Connection:
         return {**told, **fields}
 
     def _handle(self, event: events.Input) -> None:
+        """The one way to the core."""
         if self.closed:
             return
-        now = self._host.loop.time()
+        self._association.touch(self._inlet.quiet_since)
+        self._catch_up()
+        if type(event) is events.CommandReceived:
+            self._store = _Store()
+        self._tell_core(event, self._host.loop.time())
+
+    def _catch_up(self) -> None:
+        """The core hears of a store that the reception began. It came when the peer last spoke, not
+        now: no deadline moves by being told late."""
+        store = self._intake.reveal_store()
+        if store is None:
+            return
+        context_id, command_set, length, ended = store
+        self._store = _Store(revealed=True)
+        came = self._inlet.quiet_since
+        self._tell_core(events.CommandReceived(context_id, command_set), came)
+        if ended:
+            self._tell_core(events.DatasetReceived(context_id, length), came)
+
+    def _tell_core(self, event: events.Input, now: float) -> None:
+        if self.closed:
+            return
+        was_deaf = self._deaf
         for effect in self._association.handle(event, now):
             self._apply(effect)
             if self.closed:
                 return
-        if self._association.state is State.Sta13 and not self._deaf:
+        if self._deaf and not was_deaf:
             self._stop_listening()
-        self._arm_timer(now)
+        self._arm_timer()
 
     def _apply(self, effect: events.Effect) -> None:
         if isinstance(effect, events.Send):
@@ -243,6 +273,8 @@ class Connection:
         elif isinstance(effect, events.CloseTransport):
             self.close()
         elif isinstance(effect, events.Note):
+            if effect.event == "idle_expired":
+                self._abort_counter = Counter.ABORTS_SENT_IDLE
             counter = counter_of(effect.event, effect.fields)
             if counter is Counter.ABORTS_SENT_SERVICE and self._abort_counter is not None:
                 counter = self._abort_counter
@@ -251,11 +283,12 @@ class Connection:
             self.note(effect.level, effect.event, effect.fields)
 
     def _begin_store(self, request: events.StoreRequest) -> None:
-        self._request = request
-        if self._caught_up:
+        store = self._store
+        store.request = request
+        if store.revealed:
             return  # it is under way already
-        self._refusal = self._host.refusal()
-        if self._refusal is not None:
+        store.refusal = self._host.refusal()
+        if store.refusal is not None:
             self._discard(request.context_id)
             return
         assert self.slot is not None
@@ -308,7 +341,7 @@ class Connection:
             # Who does not take responses is not asked for requests: this buffer stays small.
             self._inlet.hold()
         self._unsent += data
-        self._arm_timer(self._host.loop.time())
+        self._arm_timer()
 
     def _writable(self) -> None:
         try:
@@ -325,7 +358,6 @@ class Connection:
 
     def _stop_listening(self) -> None:
         """Sta13: our last word is said; the peer hears the end of the stream behind it."""
-        self._deaf = True
         self._inlet.hold()
         self._host.loop.add_reader(self._descriptor, self._drop_input)
         # The peer's close may be behind bytes already there.
@@ -356,7 +388,8 @@ class Connection:
 
     # --- time
 
-    def _arm_timer(self, now: float) -> None:
+    def _arm_timer(self) -> None:
+        """By what the core knows, which may be too early: then the timer is armed again."""
         deadline = self._association.deadline
         if self._unsent:
             limit = self._unsent_since + limits.send_timeout_s
@@ -368,24 +401,12 @@ class Connection:
             self._timer.cancel()
         self._timer = self._host.loop.call_at(deadline, self._timer_fired)
 
-    def _touch(self, now: float) -> None:
-        """The core hears when bytes last came, which is not told of each."""
-        waits_for_disk = self._inlet.waits_for_room and not self._unsent
-        self._association.touch(now if waits_for_disk else self._inlet.last_activity)
-
     def _timer_fired(self) -> None:
         self._timer = None
         now = self._host.loop.time()
-        self._touch(now)
-        self._catch_up()
         if self._unsent and now >= self._unsent_since + limits.send_timeout_s:
             self.note("warning", "peer_does_not_read", {})
             self._handle(events.TransportClosed())
             self.close()
             return
-        deadline = self._association.deadline
-        if deadline is not None and now >= deadline:
-            self._abort_counter = Counter.ABORTS_SENT_IDLE
-            self._handle(events.TimerExpired())
-        else:
-            self._arm_timer(now)
+        self._handle(events.TimerExpired())

@@ -101,12 +101,10 @@ void bind_reception(nb::module_& module) {
         .def(nb::init<Reception&, Intake&, TlsSession&>(), "reception"_a, "intake"_a, "source"_a,
              nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>(), nb::keep_alive<1, 4>())
         .def_prop_ro("key", [](const OwnInlet& self) { return self.inlet.key(); })
-        .def_prop_ro("last_activity",
+        .def_prop_ro("quiet_since",
                      [](const OwnInlet& self) {
-                         return static_cast<double>(self.inlet.last_activity()) * 1e-9;
+                         return static_cast<double>(self.inlet.quiet_since()) * 1e-9;
                      })
-        .def_prop_ro("waits_for_room",
-                     [](const OwnInlet& self) { return self.inlet.waits_for_room(); })
         .def(
             "attach", [](OwnInlet& self, std::size_t slot) { self.inlet.attach(slot); }, "slot"_a)
         .def(

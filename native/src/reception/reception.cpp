@@ -45,7 +45,7 @@ void Inlet::hold() {
 }
 
 void Inlet::release() {
-    held_ = false;
+    if (std::exchange(held_, false)) quiet_since_ = monotonic_ns();
     if (reception_ == nullptr) return;
     reception_->settle(*this);
     reception_->revisit(*this);
@@ -173,7 +173,7 @@ Received Reception::receive(Inlet& inlet) {
     const std::uint64_t received = inlet.intake_.received_bytes() - before;
     if (received > 0) {
         tally_.add(tally_.slots().received_bytes, received);
-        inlet.last_activity_ = now_;
+        inlet.quiet_since_ = now_;
     }
     const std::size_t cost = received + (state == Received::event ? limits_.event_bytes : 0);
     inlet.budget_ -= std::min(inlet.budget_, cost);
@@ -212,6 +212,7 @@ void Reception::take_completions(Turn& turn) {
             }
         } else if (completion.kind == CompletionKind::space && inlet != nullptr && inlet->full_) {
             inlet->full_ = false;
+            inlet->quiet_since_ = monotonic_ns();
             settle(*inlet);
             revisited_.push_back(inlet);
         }
@@ -243,6 +244,7 @@ void Reception::answer(Inlet& inlet, const Intake::FinishedStore& finished,
                        std::uint64_t file_bytes, Turn& turn) {
     const std::uint64_t now = monotonic_ns();
     const auto& [store, response] = finished;
+    inlet.quiet_since_ = now;
     tally_.observe(tally_.slots().commit_duration, now - store.ended_ns);
     tally_.observe(tally_.slots().store_duration, now - store.began_ns);
     tally_.add(tally_.slots().store_success, 1);

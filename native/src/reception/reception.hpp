@@ -14,6 +14,7 @@
 
 #include "base/base.hpp"
 #include "base/byte_stream.hpp"
+#include "base/clock.hpp"
 #include "reception/intake.hpp"
 #include "reception/log_line.hpp"
 #include "spool/spool.hpp"
@@ -33,10 +34,10 @@ public:
 
     // Never given twice by a reception: what is told of one that left is told to nobody.
     std::uint64_t key() const noexcept { return key_; }
-    // CLOCK_MONOTONIC, nanoseconds: when bytes last came.
-    std::uint64_t last_activity() const noexcept { return last_activity_; }
-    // It is the disk that is slow, not the peer.
-    bool waits_for_room() const noexcept { return full_; }
+    // CLOCK_MONOTONIC, nanoseconds: since when it is the peer's turn. Its last byte came then, or an
+    // answer went out here, or reading went on after a pause; now, while it is the disk that is
+    // slow and not the peer.
+    std::uint64_t quiet_since() const noexcept { return full_ ? monotonic_ns() : quiet_since_; }
 
     // The association has this slot of the spool from now on.
     void attach(std::size_t slot);
@@ -60,7 +61,7 @@ private:
     std::size_t slot_ = SIZE_MAX;
     std::size_t budget_ = 0;
     std::uint64_t seen_in_ = 0;  // the last round in which it was read, or had a notice
-    std::uint64_t last_activity_ = 0;
+    std::uint64_t quiet_since_ = 0;
     LogPieces log_pieces_;
     bool watched_ = false;
     bool held_ = false;  // by the caller

@@ -240,6 +240,18 @@ def test_no_timer_while_the_peer_waits_for_us() -> None:
     assert driver.elapse(IDLE - 1) == [], "the idle time begins with the response"
 
 
+def test_what_is_told_late_moves_no_deadline() -> None:
+    """A store that was begun without the core counts from when it came, and a disk that fails says
+    nothing of the peer."""
+    driver = Driver().established()
+    came, driver.now = driver.now, driver.now + IDLE
+    command = wire.store_command(wire.CT_IMAGE, INSTANCE, 7)
+    driver.all += driver.it.handle(CommandReceived(CT_IMPLICIT, command), came)
+    assert driver.it.deadline == came + IDLE
+    driver(StoreFinished(0xA700, "the disk is full"))
+    assert_aborted(driver, driver(TimerExpired()), 0, 0)
+
+
 def test_drain() -> None:
     driver = Driver()
     driver(TransportOpened())
