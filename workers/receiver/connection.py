@@ -8,7 +8,7 @@ Where the state of an association lies, each thing once:
 
     the core (engine/association)      state of table 9-10, phase of the one message, the deadline
     the inlet and its intake (native)  where the stream stands, whether it is read, since when it is
-                                       the peer's turn, and a regular store the core has not heard of
+                                       the peer's turn, and a regular store unknown to the core
     the spool's slot (native)          what the disk has of the instance under way
     here                               what of our answers the socket has not taken, and what is to
                                        be counted and logged of the store the core knows
