@@ -34,10 +34,10 @@ public:
 
     // Never given twice by a reception: what is told of one that left is told to nobody.
     std::uint64_t key() const noexcept { return key_; }
-    // CLOCK_MONOTONIC, nanoseconds: since when it is the peer's turn. Its last byte came then, or an
-    // answer went out here, or reading went on after a pause; now, while it is the disk that is
-    // slow and not the peer.
-    std::uint64_t quiet_since() const noexcept { return full_ ? monotonic_ns() : quiet_since_; }
+    // CLOCK_MONOTONIC, nanoseconds: since when it is the peer's turn. Its last byte came then,
+    // or an answer went out here, or reading went on after a pause; now, while it is the disk
+    // that is slow and not the peer.
+    std::uint64_t quiet_since() const { return full_ ? monotonic_ns() : quiet_since_; }
 
     // The association has this slot of the spool from now on.
     void attach(std::size_t slot);
