@@ -194,6 +194,15 @@ class Indexer:
                 sop_instance_uid=missing.sop_instance_uid,
                 text="acknowledged, but its bytes are neither in incoming/ nor in the tree",
             )
+        for apart in step.apart:
+            counters.add(Counter.INDEX_KEPT_APART)
+            log.warning(
+                "kept_apart",
+                what=apart.what,
+                study_uid=apart.study_uid,
+                sop_instance_uid=apart.sop_instance_uid,
+                text=f"another patient has the UID of this {apart.what}: they are kept apart",
+            )
         if not step.records:
             return
         self._active = time.monotonic()

@@ -53,9 +53,11 @@ def series_path(study_uid: str, series_uid: str) -> str:
     return f"{shard}/{component(study_uid)}/{component(series_uid)}"
 
 
-def instance_path(study_uid: str, series_uid: str, sop_instance_uid: str) -> str:
-    """Relative to the tree's root."""
-    return f"{series_path(study_uid, series_uid)}/{component(sop_instance_uid)}{FILE_SUFFIX}"
+def instance_path(study_uid: str, series_uid: str, sop_instance_uid: str, mark: str = "") -> str:
+    """Relative to the tree's root. `mark`: of a patient whose instance has UIDs that are another
+    patient's as well, and whose file has that name."""
+    name = component(sop_instance_uid) + (f"-{mark}" if mark else "")
+    return f"{series_path(study_uid, series_uid)}/{name}{FILE_SUFFIX}"
 
 
 class StoreTree:

@@ -1,24 +1,21 @@
 """One batch of changes to the index: instances put and removed, and all that follows from it.
 
-Used by `IndexWriter.commit` only. Study, series and patient records are kept as objects while their
-instances arrive and are written once a batch, so the price of an instance of a known series is two
-puts and the encoding of its own record.
+Used by `IndexWriter.commit` only. A study is one patient's (engine/index/records.py): whoever sends
+one UID for two patients, or none, has them kept apart here.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
-
-import lmdb
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from engine.dictionary import attributes
 from engine.dictionary.attributes import DecodedHead
+from engine.dictionary.patient_mark import mark_of as attributes_mark
 from engine.files.arrival import Arrival
 from engine.files.tree import instance_path
 from engine.index import corrections, records
+from engine.index.changes import Changes
 from engine.index.corrections import EDIT_KEY, Edit
-from engine.index.environment import Tables, View
-from engine.index.records import Instance, Numbers, Patient, Position, Series, Study
-from engine.limits import index_records_cached_max
+from engine.index.records import Instance, Patient, Position, Series, Study
 
 
 class Entry:
@@ -32,6 +29,7 @@ class Entry:
         "file_bytes",
         "head",
         "journal",
+        "mark",
         "path",
         "sequence",
         "series_uid",
@@ -54,78 +52,71 @@ class Entry:
         self.head: DecodedHead = attributes.decode_head(self.upper)
         self.study_uid = self.head.study.get(attributes.STUDY_INSTANCE_UID, "")
         self.series_uid = self.head.series.get(attributes.SERIES_INSTANCE_UID, "")
+        # None: not decided yet; see engine/index/records.py.
+        self.mark: str | None = None
         self.path = instance_path(self.study_uid, self.series_uid, arrival.sop_instance_uid)
         self.file_bytes = file_bytes
         self.crc32c = crc32c
         self.journal = journal
         self.sequence = sequence
 
+    @property
+    def patient_mark(self) -> str:
+        """Whose it is, as its head tells."""
+        return attributes_mark(self.head.patient)
+
+    def mark_as(self, mark: str) -> None:
+        """Decide its mark, before it gets its place."""
+        self.mark = mark
+        sop_instance_uid = self.arrival.sop_instance_uid
+        self.path = instance_path(self.study_uid, self.series_uid, sop_instance_uid, mark)
+
 
 class Put(NamedTuple):
-    """What putting an instance did. `removed_path`: of a replaced file that lay elsewhere."""
+    """What putting an instance did. `removed_path`: of a replaced file that lay elsewhere. `apart`:
+    what was entered beside another patient's of the same UID."""
 
     replaced: Instance | None
     removed_path: str | None
+    apart: Literal["", "study", "instance"] = ""
 
 
-class RecordCache:
-    """Records of the studies that are arriving, by number, as they stand in the index.
-
-    Valid for the state last committed or for the batch under way; emptied when a batch fails.
-    `series_by_head` maps the raw upper attributes to the series they were last merged into.
-    """
-
-    def __init__(self) -> None:
-        self.patients: dict[int, Patient] = {}
-        self.studies: dict[int, Study] = {}
-        self.series: dict[int, Series] = {}
-        self.series_by_head: dict[bytes, int] = {}
-        self.generation = b""
-
-    def clear(self) -> None:
-        for cache in (self.patients, self.studies, self.series, self.series_by_head):
-            cache.clear()
-
-    def trim(self) -> None:
-        if len(self.series) + len(self.series_by_head) > index_records_cached_max:
-            self.clear()
+def choose_mark(held: Mapping[str, str], patient_mark: str) -> str:
+    """The mark of a patient's instance, by those that stand for its UID: {patient's mark: mark}."""
+    if patient_mark in held:
+        return held[patient_mark]
+    return patient_mark if "" in held.values() else ""
 
 
-class Batch(View):
+class Batch(Changes):
     """One write transaction. Reads through the View part see the index as it was before flush()
     as far as counts go; instances and numbers are seen at once."""
 
-    def __init__(self, transaction: lmdb.Transaction, tables: Tables, cache: RecordCache) -> None:
-        super().__init__(transaction, tables)
-        self.transaction = transaction
-        cache.trim()
-        self._cache = cache
-        generation = self.generation()
-        if generation != cache.generation:
-            cache.clear()
-            cache.generation = generation
-        stored = self._get("meta", b"numbers")
-        self._numbers = Numbers() if stored is None else records.decode_numbers(stored)
-        self._words_before: dict[int, frozenset[bytes]] = {}
-        self._has_removals = self.count("removals") > 0
-        self._has_corrections = self.count("corrections") > 0
-        self._changed_patients: set[int] = set()
-        self._changed_studies: set[int] = set()
-        self._changed_series: set[int] = set()
-
     # --- instances ---
     def put_instance(self, entry: Entry) -> Put:
-        """Enter an instance; one with the same SOP Instance UID is replaced, wherever it was."""
+        """Enter an instance; the same patient's of that SOP Instance UID is replaced, wherever it
+        was. Another patient's stays."""
         arrival = entry.arrival
-        number = self._cache.series_by_head.get(entry.upper)
+        self._made_twin = False
+        number = self._cache.series_by_head.get(entry.upper) if entry.study_uid else None
         if number is None:
             number = self._merge(entry)
-        old_key = self.instance_key(arrival.sop_instance_uid)
-        replaced = None if old_key is None else self._stored(old_key)
+        held = self._held(arrival.sop_instance_uid)
+        own_mark = entry.patient_mark
+        old_key, replaced = held.pop(own_mark, (b"", None))
+        marks = {patient: instance.mark for patient, (_, instance) in held.items()}
+        if entry.mark is None:
+            stands = {} if replaced is None else {own_mark: replaced.mark}
+            entry.mark_as(choose_mark(marks | stands, own_mark))
+        assert entry.mark is not None, "it was decided"
+        assert entry.mark not in marks.values(), "no file is put in another patient's place"
+        apart: Literal["", "study", "instance"] = "study" if self._made_twin else ""
+        if marks and replaced is None:
+            apart = "instance"
         removed_path: str | None = None
         key = b""
-        # A look-up without a row is a damaged index: the instance is taken in all the same.
-        if old_key is not None and replaced is not None:
+        uid_key = records.instance_uid_key(arrival.sop_instance_uid, entry.mark)
+        if replaced is not None:
             old_series = records.INSTANCE_KEY.unpack(old_key)[0]
             old_path = self.path_of(old_series, replaced)
             self._count(old_series, -1, -replaced.file_bytes, 0)
@@ -136,23 +127,39 @@ class Batch(View):
             if old_path != entry.path:
                 removed_path = old_path
                 self._put("removals", old_path.encode(), b"")
+            if replaced.mark != entry.mark:
+                self._delete("sop_uids", _uid_key_of(replaced))
+                self._put("sop_uids", uid_key, key or old_key)
         if not key:
             key = records.INSTANCE_KEY.pack(number, self._numbers.row)
             self._numbers.row += 1
-            self._put("sop_uids", records.uid_key(arrival.sop_instance_uid), key)
+            self._put("sop_uids", uid_key, key)
+        self._has_marked |= entry.mark != ""
         self._put("instances", key, records.encode(_instance_of(entry)))
         self._count(number, 1, entry.file_bytes, arrival.received_ns)
         if replaced is not None or self._has_removals:
             self._delete("removals", entry.path.encode())
-        return Put(replaced, removed_path)
+        return Put(replaced, removed_path, apart)
 
-    def remove_instance(self, sop_instance_uid: str) -> Instance | None:
+    def _held(self, sop_instance_uid: str) -> dict[str, tuple[bytes, Instance]]:
+        """{patient's mark: (key, instance)} of each that has this UID. A look-up without a row is a
+        damaged index: the instance is taken in all the same."""
+        held = {}
+        for key in self.instance_keys(sop_instance_uid):
+            instance = self._stored(key)
+            if instance is not None:
+                study = self.study_of_series(records.INSTANCE_KEY.unpack(key)[0])
+                held[study.patient_mark] = key, instance
+        return held
+
+    def remove_instance(self, sop_instance_uid: str, mark: str = "") -> Instance | None:
         """Take an instance out of the index; its file is the caller's affair."""
-        key = self.instance_key(sop_instance_uid)
+        uid_key = records.instance_uid_key(sop_instance_uid, mark)
+        key = self._get("sop_uids", uid_key)
         if key is None:
             return None
         removed = self._stored(key)
-        self._delete("sop_uids", records.uid_key(sop_instance_uid))
+        self._delete("sop_uids", uid_key)
         if removed is None:
             return None
         self._delete("instances", key)
@@ -185,7 +192,8 @@ class Batch(View):
         """Likewise a series'."""
         series = self._load_series(number)
         before = series.modality
-        series.corrections = corrections.for_series(self.correction, series)
+        study = self._load_study(series.study)
+        series.corrections = corrections.for_series(self.correction, study, series)
         if series.modality != before:
             self._count_modality(series.study, before, -1)
             self._count_modality(series.study, series.modality, 1)
@@ -204,16 +212,9 @@ class Batch(View):
         for path in paths:
             self._delete("removals", path.encode())
 
-    def path_of(self, series: int, instance: Instance) -> str:
-        """As the View's, but it knows the series that this batch made."""
-        in_series = self._load_series(series)
-        study = self._load_study(in_series.study)
-        return instance_path(study.uid, in_series.uid, instance.sop_instance_uid)
-
-    def recount(self, study_uid: str) -> bool:
+    def recount(self, number: int) -> bool:
         """Make a study's and its series' sums and words again from its instances; False: gone."""
-        number = self.study_number(study_uid)
-        if number is None:
+        if self.study(number) is None:
             return False
         self._cache.clear()
         study = self._load_study(number)
@@ -229,7 +230,7 @@ class Batch(View):
             prefix = records.NUMBER.pack(series_number)
             for key, value in list(self.keys_with_prefix("instances", prefix)):
                 instance = records.decode_instance(value)
-                self._put("sop_uids", records.uid_key(instance.sop_instance_uid), key)
+                self._put("sop_uids", _uid_key_of(instance), key)
                 series.instances += 1
                 series.file_bytes += instance.file_bytes
             study.series += 1
@@ -237,8 +238,32 @@ class Batch(View):
             study.file_bytes += series.file_bytes
             self._count_modality(number, series.modality, 1)
             self._changed_series.add(series_number)
+        name = records.study_uid_key(study.uid, study.alone, number)
+        self._put("study_uids", name, records.PAIR.pack(number, study.patient))
         self._changed_studies.add(number)
         return True
+
+    def part_study(self, number: int, stored: Sequence[tuple[Instance, Entry]]) -> list[str]:
+        """Enter all instances of a study anew, each where its own head says. The paths of those
+        that their patients have newer ones of: they are out of the index."""
+        study = self._load_study(number)
+        self._cache.series_by_head.clear()
+        # So none is found here again: the study takes its values along that were others'.
+        self._delete("study_uids", records.study_uid_key(study.uid, study.alone, number))
+        for instance, _ in stored:
+            self.remove_instance(instance.sop_instance_uid, instance.mark)
+        superseded = []
+        for instance, entry in stored:
+            newer = self._held(instance.sop_instance_uid).get(entry.patient_mark)
+            if newer is not None and newer[1].received_ns > instance.received_ns:
+                superseded.append(entry.path)
+            else:
+                self.put_instance(entry)
+        return superseded
+
+    def forget_unparted(self) -> None:
+        """No study holds more than one patient's instances."""
+        self._delete("meta", records.UNPARTED)
 
     # --- what an instance brings with it ---
     def _merge(self, entry: Entry) -> int:
@@ -255,7 +280,7 @@ class Batch(View):
             series = Series(entry.series_uid, study_number, own)
             series.first_received_ns = entry.arrival.received_ns
             if self._has_corrections:
-                series.corrections = corrections.for_series(self.correction, series)
+                series.corrections = corrections.for_series(self.correction, study, series)
             self._cache.series[number] = series
             packed = records.NUMBER.pack(number)
             self._put("series_uids", records.series_uid_key(series.uid, study_number), packed)
@@ -266,31 +291,38 @@ class Batch(View):
             number = records.NUMBER.unpack(stored)[0]
             series = self._load_series(number)
             before = series.modality
+            if not own.items() <= series.attributes.items():
+                self._cache.series_by_head.clear()  # heads that said otherwise say news again
             series.attributes |= own
             if series.modality != before:
                 self._count_modality(study_number, before, -1)
                 self._count_modality(study_number, series.modality, 1)
         series.character_set_broken |= head.character_set_broken
         self._changed_series.add(number)
-        self._cache.series_by_head[entry.upper] = number
+        if entry.study_uid:
+            self._cache.series_by_head[entry.upper] = number
         return number
 
     def _study_number_for(self, entry: Entry) -> int:
+        """The study of that UID that this patient has; one that lacks a UID is of one instance."""
         head = entry.head
-        number = self.study_number(entry.study_uid)
+        alone = "" if entry.study_uid else entry.arrival.sop_instance_uid
+        patient = self._patient_number_for(head.patient)
+        studies = self.studies_of_uid(entry.study_uid, alone)
+        number = next((study for study, whose in studies if whose == patient), None)
         own = _without(head.study, attributes.STUDY_INSTANCE_UID)
         if number is None:
+            self._made_twin = bool(studies)
             number = self._numbers.study
             self._numbers.study += 1
-            patient = self._patient_number_for(head.patient)
-            study = Study(entry.study_uid, patient, dict(head.patient), own, {})
+            study = Study(entry.study_uid, patient, dict(head.patient), own, {}, alone=alone)
             study.first_received_ns = entry.arrival.received_ns
             if self._has_corrections:
                 study.corrections = corrections.for_study(self.correction, study)
             self._cache.studies[number] = study
             self._words_before[number] = frozenset()
-            packed = records.NUMBER.pack(number)
-            self._put("study_uids", records.uid_key(study.uid), packed)
+            name = records.study_uid_key(study.uid, alone, number)
+            self._put("study_uids", name, records.PAIR.pack(number, patient))
             self._load_patient(patient).studies += 1
         else:
             study = self._load_study(number)
@@ -298,16 +330,10 @@ class Batch(View):
                 head.patient.items() <= study.patient_attributes.items()
             ):
                 return number
+            self._cache.series_by_head.clear()  # heads that said otherwise say news again
             self._remember_words(number, study)
             study.attributes |= own
             study.patient_attributes |= head.patient
-            patient = self._patient_number_for(study.patient_attributes)
-            if patient != study.patient:
-                self._load_patient(study.patient).studies -= 1
-                self._load_patient(patient).studies += 1
-                study.patient = patient
-                if self._has_corrections:
-                    study.corrections = corrections.for_study(self.correction, study)
         self._changed_studies.add(number)
         return number
 
@@ -327,124 +353,13 @@ class Batch(View):
         self._changed_patients.add(number)
         return number
 
-    def _count(self, series_number: int, instances: int, file_bytes: int, received_ns: int) -> None:
-        series = self._load_series(series_number)
-        study = self._load_study(series.study)
-        for record in (series, study):
-            record.instances += instances
-            record.file_bytes += file_bytes
-            record.last_received_ns = max(record.last_received_ns, received_ns)
-        self._changed_series.add(series_number)
-        self._changed_studies.add(series.study)
-
-    def _count_modality(self, study_number: int, modality: str, series: int) -> None:
-        if not modality:
-            return
-        study = self._load_study(study_number)
-        self._remember_words(study_number, study)
-        count = study.modalities.get(modality, 0) + series
-        if count > 0:
-            study.modalities[modality] = count
-        else:
-            study.modalities.pop(modality, None)
-        self._changed_studies.add(study_number)
-
-    def _remember_words(self, number: int, study: Study) -> None:
-        if number not in self._words_before:
-            self._words_before[number] = frozenset(records.study_words(number, study))
-
-    # --- records under change ---
-    def _load_patient(self, number: int) -> Patient:
-        patient = self._cache.patients.get(number)
-        if patient is None:
-            stored = self.patient(number)
-            assert stored is not None, "patients are removed with their last study"
-            patient = self._cache.patients[number] = stored
-        self._changed_patients.add(number)
-        return patient
-
-    def _load_study(self, number: int) -> Study:
-        study = self._cache.studies.get(number)
-        if study is None:
-            stored = self.study(number)
-            assert stored is not None, "studies are removed with their last series"
-            study = self._cache.studies[number] = stored
-        return study
-
-    def _load_series(self, number: int) -> Series:
-        series = self._cache.series.get(number)
-        if series is None:
-            stored = self.series(number)
-            assert stored is not None, "series are removed with their last instance"
-            series = self._cache.series[number] = stored
-        return series
-
-    def _stored(self, key: bytes) -> Instance | None:
-        value = self._get("instances", key)
-        return None if value is None else records.decode_instance(value)
-
-    def _put(self, table: str, key: bytes, value: bytes) -> None:
-        self.transaction.put(key, value, db=self._tables[table])
-
-    def _delete(self, table: str, key: bytes) -> None:
-        self.transaction.delete(key, db=self._tables[table])
-
-    # --- the end of the batch ---
-    def flush(self) -> None:
-        """Write the records that changed; those that have nothing left under them go."""
-        for number in sorted(self._changed_series):
-            self._flush_series(number, self._cache.series[number])
-        for number in sorted(self._changed_studies):
-            self._flush_study(number, self._cache.studies[number])
-        for number in sorted(self._changed_patients):
-            self._flush_patient(number, self._cache.patients[number])
-        self._put("meta", b"numbers", records.encode(self._numbers))
-        self._put("meta", b"format", records.FORMAT)
-
-    def _flush_series(self, number: int, series: Series) -> None:
-        if series.instances > 0:
-            self._put("series", records.NUMBER.pack(number), records.encode(series))
-            return
-        self._delete("series", records.NUMBER.pack(number))
-        self._delete("series_uids", records.series_uid_key(series.uid, series.study))
-        self._delete("members", records.PAIR.pack(series.study, number))
-        self._load_study(series.study).series -= 1
-        self._count_modality(series.study, series.modality, -1)
-        self._changed_studies.add(series.study)
-        del self._cache.series[number]
-        self._cache.series_by_head.clear()
-
-    def _flush_study(self, number: int, study: Study) -> None:
-        assert (study.series > 0) == (study.instances > 0), "an empty series is not kept"
-        gone = study.series == 0
-        if gone:
-            self._remember_words(number, study)
-        before = self._words_before.get(number)
-        if before is not None:
-            after = frozenset() if gone else frozenset(records.study_words(number, study))
-            for word in sorted(before - after):
-                self._delete("words", word)
-            for word in sorted(after - before):
-                self._put("words", word, b"")
-        if not gone:
-            self._put("studies", records.NUMBER.pack(number), records.encode(study))
-            return
-        self._delete("studies", records.NUMBER.pack(number))
-        self._delete("study_uids", records.uid_key(study.uid))
-        self._load_patient(study.patient).studies -= 1
-        del self._cache.studies[number]
-
-    def _flush_patient(self, number: int, patient: Patient) -> None:
-        if patient.studies > 0:
-            self._put("patients", records.NUMBER.pack(number), records.encode(patient))
-            return
-        self._delete("patients", records.NUMBER.pack(number))
-        self._delete("patient_ids", records.patient_key(patient.patient_id, patient.issuer))
-        del self._cache.patients[number]
-
 
 def _without(values: Mapping[int, str], tag: int) -> dict[int, str]:
     return {key: value for key, value in values.items() if key != tag}
+
+
+def _uid_key_of(instance: Instance) -> bytes:
+    return records.instance_uid_key(instance.sop_instance_uid, instance.mark)
 
 
 def _instance_of(entry: Entry) -> Instance:
@@ -462,4 +377,5 @@ def _instance_of(entry: Entry) -> Instance:
         entry.journal,
         entry.sequence,
         entry.attributes,
+        entry.mark or "",
     )

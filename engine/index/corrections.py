@@ -1,6 +1,7 @@
 """The user's corrections of patient, study and series information: whose they are, how they lie.
 
-A correction belongs to a patient (as received: Patient ID and issuer), to a study or to a series.
+A correction belongs to a patient (as received: Patient ID and issuer), to a study of a patient, or
+to a patient's series; what another patient has under the same UIDs is never touched by it.
 It stands beside what was received, never in its place: the stored file and the received attributes
 stay as they are, and what is shown, found and sent carries the correction (`Study.value()`). One
 made for a patient holds for every study that comes with that patient's identifier, also for later
@@ -14,8 +15,9 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from engine.dictionary import attributes, matching
+from engine.dictionary import attributes
 from engine.dictionary.attributes import BY_KEYWORD, Attribute, Level
+from engine.dictionary.patient_mark import patient_identity
 from engine.errors import OperatorError
 from engine.index.keys import lmdb_key
 from engine.index.records import Series, Study
@@ -39,11 +41,13 @@ LEVELS: Final[Mapping[Whose, frozenset[Level]]] = {
 
 class Target(NamedTuple):
     """Whose information is corrected: a patient (identifier and issuer as received), a study, or
-    all series of a UID."""
+    all series of a UID. `patient`: the Patient ID, and `issuer` its issuer, of whose study or
+    series it is; None: of the one patient who has that UID."""
 
     whose: Whose
     identifier: str
     issuer: str = ""
+    patient: str | None = None
 
 
 class Edit(msgspec.Struct, frozen=True, array_like=True):
@@ -57,6 +61,11 @@ class Edit(msgspec.Struct, frozen=True, array_like=True):
     new: str | None
     who: str
     when_ns: int
+    patient: str | None = None  # None also in what 0.2.0 wrote
+
+    @property
+    def target(self) -> Target:
+        return Target(self.whose, self.identifier, self.issuer, self.patient)
 
 
 encode_values: Final = msgspec.msgpack.Encoder().encode
@@ -67,9 +76,11 @@ decode_edit: Final = msgspec.msgpack.Decoder(Edit).decode
 def key_of(target: Target) -> bytes:
     """The key in `corrections`."""
     if target.whose == "patient":
-        identity = f"{matching.pid(target.identifier)}\0{matching.plain(target.issuer)}"
+        identity = patient_identity(target.identifier, target.issuer)
     else:
         identity = target.identifier
+        if target.patient is not None:
+            identity += "\0" + patient_identity(target.patient, target.issuer)
     return lmdb_key(target.whose[:2].encode("ascii") + b"\0", identity)
 
 
@@ -83,6 +94,18 @@ def patient_of(study: Study) -> Target:
     )
 
 
+def study_of(study: Study) -> Target:
+    """That study, and nobody else's of its UID."""
+    patient = patient_of(study)
+    return Target("study", study.uid, patient.issuer, patient.identifier)
+
+
+def series_of(study: Study, series: Series) -> Target:
+    """The series of that UID that this patient has."""
+    patient = patient_of(study)
+    return Target("series", series.uid, patient.issuer, patient.identifier)
+
+
 Lookup = Callable[[bytes], bytes | None]
 
 
@@ -94,13 +117,13 @@ def values_at(look_up: Lookup, target: Target) -> dict[int, str]:
 
 def for_study(look_up: Lookup, study: Study) -> dict[int, str]:
     """What holds for a study: its patient's corrections, and over them its own."""
-    own = values_at(look_up, Target("study", study.uid))
+    own = values_at(look_up, study_of(study)) if study.uid else {}
     return values_at(look_up, patient_of(study)) | own
 
 
-def for_series(look_up: Lookup, series: Series) -> dict[int, str]:
-    """What holds for a series."""
-    return values_at(look_up, Target("series", series.uid))
+def for_series(look_up: Lookup, study: Study, series: Series) -> dict[int, str]:
+    """What holds for a series of that study."""
+    return values_at(look_up, series_of(study, series)) if series.uid else {}
 
 
 def to_be_sent(study: Study, series: Series) -> dict[int, str]:

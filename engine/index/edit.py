@@ -11,11 +11,14 @@ from typing import NamedTuple
 import lmdb
 
 from engine.dictionary.attributes import BY_TAG, Attribute
+from engine.dictionary.patient_mark import patient_mark
 from engine.errors import OperatorError
 from engine.index import corrections
-from engine.index.batch import Batch, RecordCache
-from engine.index.corrections import Edit, Target
+from engine.index.batch import Batch
+from engine.index.changes import RecordCache
+from engine.index.corrections import Edit, Target, Whose
 from engine.index.environment import INDEX_DIRECTORY, Environment, IndexReader, View
+from engine.index.records import Study
 
 
 class Edited(NamedTuple):
@@ -80,9 +83,8 @@ def _edit(
     who: str,
     now_ns: int,
 ) -> Edited:
+    target = resolved(batch, target)
     shown = _shown(batch, target)
-    if not shown:
-        raise OperatorError(f"no {target.whose} of this identifier is in the index")
     values = corrections.values_at(batch.correction, target)
     edits: list[Edit] = []
     for attribute, text in changes.items():
@@ -98,7 +100,7 @@ def _edit(
             continue
         else:
             values[attribute.tag] = text
-        edits.append(Edit(*target, attribute.keyword, before, text, who, now_ns))
+        edits.append(_edit_of(target, attribute.keyword, before, text, who, now_ns))
     batch.put_correction(corrections.key_of(target), values, edits)
     for number in _studies(batch, target):
         batch.correct_study(number)
@@ -107,10 +109,64 @@ def _edit(
     return Edited(edits, len(shown))
 
 
+def _edit_of(
+    target: Target, keyword: str, before: str, text: str | None, who: str, now_ns: int
+) -> Edit:
+    whose, identifier, issuer, patient = target
+    return Edit(whose, identifier, issuer, keyword, before, text, who, now_ns, patient)
+
+
+def resolved(view: View, target: Target) -> Target:
+    """The target with whose study or series it is. OperatorError: it is not in the index, or more
+    than one patient has one of that UID and none of them is named."""
+    if target.whose == "patient":
+        if not _studies(view, target):
+            raise OperatorError("no patient of this identifier is in the index")
+        return target
+    whose = dict.fromkeys(
+        corrections.patient_of(study) for study in _with_uid(view, target.whose, target.identifier)
+    )
+    if not target.identifier:
+        raise OperatorError(f"a {target.whose} without a UID is corrected by its patient")
+    if target.patient is None:
+        if not whose:
+            raise OperatorError(f"no {target.whose} of this identifier is in the index")
+        if len(whose) > 1:
+            raise OperatorError(
+                f"{len(whose)} patients have a {target.whose} of this UID: say whose with "
+                "--patient, and --issuer where the identifiers have one",
+                target.identifier,
+            )
+        (patient,) = whose
+        return target._replace(issuer=patient.issuer, patient=patient.identifier)
+    named = corrections.key_of(Target("patient", target.patient, target.issuer))
+    if named not in map(corrections.key_of, whose):
+        raise OperatorError(f"no {target.whose} of this identifier is this patient's")
+    return target
+
+
+def _with_uid(view: View, whose: Whose, uid: str) -> Iterator[Study]:
+    """The studies of a UID, or those that have a series of it."""
+    if whose == "study":
+        numbers = [number for number, _ in view.studies_of_uid(uid)]
+        yield from (study for number in numbers if (study := view.study(number)) is not None)
+    else:
+        yield from (view.study_of_series(number) for number in view.series_numbers_by_uid(uid))
+
+
+def _is_of(study: Study, target: Target) -> bool:
+    assert target.patient is not None, "the target is resolved"
+    return study.patient_mark == patient_mark(target.patient, target.issuer)
+
+
 def _studies(view: View, target: Target) -> list[int]:
     if target.whose == "study":
-        number = view.study_number(target.identifier)
-        return [] if number is None else [number]
+        numbers = [number for number, _ in view.studies_of_uid(target.identifier)]
+        return [
+            number
+            for number in numbers
+            if (study := view.study(number)) is not None and _is_of(study, target)
+        ]
     if target.whose == "series":
         return []
     patient = view.patient_number(target.identifier, target.issuer)
@@ -120,7 +176,10 @@ def _studies(view: View, target: Target) -> list[int]:
 
 
 def _series(view: View, target: Target) -> list[int]:
-    return view.series_numbers_by_uid(target.identifier) if target.whose == "series" else []
+    if target.whose != "series":
+        return []
+    numbers = view.series_numbers_by_uid(target.identifier)
+    return [number for number in numbers if _is_of(view.study_of_series(number), target)]
 
 
 def _shown(view: View, target: Target) -> list[dict[int, str]]:
@@ -131,16 +190,21 @@ def _shown(view: View, target: Target) -> list[dict[int, str]]:
 
 
 def history(view: View, target: Target | None = None) -> Iterator[Edit]:
-    """All edits, or those of a target, the oldest first."""
-    key = None if target is None else corrections.key_of(target)
+    """All edits, or those of a target, the oldest first; those of every patient who has its UID
+    when the target names none, and what 0.2.0 wrote of a UID in any case: it named nobody."""
     for _, value in view.keys_from("edits", b""):
         edit = corrections.decode_edit(value)
-        own = Target(edit.whose, edit.identifier, edit.issuer)
-        if key is None or corrections.key_of(own) == key:
+        if target is None or _means(edit.target, target):
             yield edit
+
+
+def _means(edited: Target, target: Target) -> bool:
+    if target.whose != "patient" and None in (edited.patient, target.patient):
+        return edited[:2] == target[:2]
+    return corrections.key_of(edited) == corrections.key_of(target)
 
 
 def standing(view: View, target: Target) -> dict[str, str]:
     """Keyword -> text of the corrections that stand for a target."""
-    values = corrections.values_at(view.correction, target)
+    values = corrections.values_at(view.correction, resolved(view, target))
     return {BY_TAG[tag].keyword: text for tag, text in values.items()}

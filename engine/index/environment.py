@@ -28,9 +28,10 @@ from typing import Final, TypeVar, cast
 
 import lmdb
 
+from engine.dictionary.patient_mark import MARK_CHARACTERS
 from engine.errors import OperatorError
 from engine.files.tree import instance_path, sync_directory
-from engine.index import records
+from engine.index import migration, records
 from engine.index.records import Instance, Patient, Position, Series, Study
 from engine.limits import index_map_bytes_initial, index_map_growth_factor, index_readers_max
 
@@ -94,7 +95,9 @@ class Environment:
             raise OperatorError(f"is damaged: {error}", str(self.path)) from error
         with self.begin() as transaction:
             stored = transaction.get(b"format", db=self.tables["meta"])
-        if stored not in (None, records.FORMAT):
+        if stored == records.FORMAT_BEFORE and writable:
+            self.change(lambda changed: migration.migrate(changed, self.tables))
+        elif stored not in (None, records.FORMAT, records.FORMAT_BEFORE):
             raise OperatorError("was written by another release of this software", str(self.path))
 
     def _open_tables(self, writable: bool) -> None:
@@ -222,9 +225,22 @@ class View:
         value = self._get("studies", records.NUMBER.pack(number))
         return None if value is None else records.decode_study(value)
 
-    def study_number(self, uid: str) -> int | None:
-        value = self._get("study_uids", records.uid_key(uid))
-        return None if value is None else records.NUMBER.unpack(value)[0]
+    def studies_of_uid(self, uid: str, alone: str = "") -> list[tuple[int, int]]:
+        """(study, its patient) of each study of a UID: one for each patient that has it. `alone`:
+        the SOP Instance UID of an instance that has no Study Instance UID."""
+        prefix = records.study_uid_prefix(uid, alone)
+        found = [
+            records.PAIR.unpack(value)
+            for key, value in self.keys_with_prefix("study_uids", prefix)
+            if len(key) == len(prefix) + records.NUMBER.size
+        ]
+        before = None if found else self._get("study_uids", records.uid_key(uid))
+        if before is None or len(before) != records.NUMBER.size:
+            return found
+        # An index that 0.2.0 wrote, and nobody has opened for writing since.
+        number = records.NUMBER.unpack(before)[0]
+        study = self.study(number)
+        return [] if study is None else [(number, study.patient)]
 
     def series(self, number: int) -> Series | None:
         value = self._get("series", records.NUMBER.pack(number))
@@ -249,16 +265,74 @@ class View:
         for _, value in self.keys_with_prefix("instances", records.NUMBER.pack(series)):
             yield records.decode_instance(value)
 
-    def instance_key(self, sop_instance_uid: str) -> bytes | None:
-        return self._get("sop_uids", records.uid_key(sop_instance_uid))
+    def instance_keys(self, sop_instance_uid: str) -> list[bytes]:
+        """Usually one; one for each patient that has an instance of this UID."""
+        plain = self._get("sop_uids", records.uid_key(sop_instance_uid))
+        prefix = records.marked_prefix(sop_instance_uid)
+        marked = [
+            key
+            for name, key in self.keys_with_prefix("sop_uids", prefix)
+            if len(name) == len(prefix) + MARK_CHARACTERS
+        ]
+        return marked if plain is None else [plain, *marked]
 
-    def instance(self, sop_instance_uid: str) -> tuple[int, Instance] | None:
-        """(number of its series, the instance)."""
-        key = self.instance_key(sop_instance_uid)
+    def instances_of_uid(self, sop_instance_uid: str) -> list[tuple[int, Instance]]:
+        """(number of its series, the instance): usually one, one for each patient that has it."""
+        found = []
+        for key in self.instance_keys(sop_instance_uid):
+            value = self._get("instances", key)
+            if value is not None:
+                series = records.INSTANCE_KEY.unpack(key)[0]
+                found.append((series, records.decode_instance(value)))
+        return found
+
+    def instance(self, sop_instance_uid: str, mark: str = "") -> tuple[int, Instance] | None:
+        """(number of its series, the instance) of one with this mark."""
+        key = self._get("sop_uids", records.instance_uid_key(sop_instance_uid, mark))
         value = None if key is None else self._get("instances", key)
         if key is None or value is None:
             return None
         return records.INSTANCE_KEY.unpack(key)[0], records.decode_instance(value)
+
+    def marks_of(self, sop_instance_uid: str) -> dict[str, str]:
+        """{patient's mark: the mark of the patient's instance of this UID}."""
+        return {
+            self.study_of_series(series).patient_mark: instance.mark
+            for series, instance in self.instances_of_uid(sop_instance_uid)
+        }
+
+    def instance_of(self, sop_instance_uid: str, patient: str) -> tuple[int, Instance] | None:
+        """(number of its series, the instance) of the patient of this mark. "", as 0.2.0 had it:
+        whoever's has the plain name."""
+        found = self.instances_of_uid(sop_instance_uid)
+        if not patient:
+            return next((one for one in found if not one[1].mark), None)
+        return next((one for one in found if self.whose(one[0]) == patient), None)
+
+    def whose(self, series: int) -> str:
+        """The mark of the patient whose series it is."""
+        return self.study_of_series(series).patient_mark
+
+    def may_be_joined(self, study: int) -> bool:
+        """Whether it may hold instances of other patients than its own, as 0.2.0 let it: what
+        their files say counts, until `scai verify --repair` has parted them."""
+        return study < self.unparted()
+
+    def unparted(self) -> int:
+        """The first study of which that cannot be; 0: of none."""
+        unparted = self._get("meta", records.UNPARTED)
+        if unparted is None and self._get("meta", b"format") == records.FORMAT_BEFORE:
+            numbers = self._get("meta", b"numbers")
+            return 0 if numbers is None else records.decode_numbers(numbers).study
+        return 0 if unparted is None else records.NUMBER.unpack(unparted)[0]
+
+    def study_of_series(self, series: int) -> Study:
+        """What a series that has instances belongs to."""
+        in_series = self.series(series)
+        assert in_series is not None, "an instance's series is in the index"
+        study = self.study(in_series.study)
+        assert study is not None, "a series' study is in the index"
+        return study
 
     def path_of(self, series: int, instance: Instance) -> str:
         """Where its file lies, relative to the tree."""
@@ -266,7 +340,7 @@ class View:
         assert in_series is not None, "an instance's series is in the index"
         study = self.study(in_series.study)
         assert study is not None, "a series' study is in the index"
-        return instance_path(study.uid, in_series.uid, instance.sop_instance_uid)
+        return instance_path(study.uid, in_series.uid, instance.sop_instance_uid, instance.mark)
 
     def instances_after(self, key: bytes, count: int) -> list[tuple[bytes, Instance]]:
         """A portion of all instances, in the order of their keys."""

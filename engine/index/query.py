@@ -54,13 +54,18 @@ class Match:
     study: Study
     series: Series | None = None
     instance: Instance | None = None
+    # How many patients have a study of this UID: more than one is their senders' mistake.
+    patients: int = 1
 
     @property
     def path(self) -> str | None:
         """Of the instance's file, relative to the tree."""
         if self.series is None or self.instance is None:
             return None
-        return instance_path(self.study.uid, self.series.uid, self.instance.sop_instance_uid)
+        instance = self.instance
+        return instance_path(
+            self.study.uid, self.series.uid, instance.sop_instance_uid, instance.mark
+        )
 
     def values(self) -> dict[str, str]:
         """Keyword -> text of all attributes known on this level and above."""
@@ -84,6 +89,13 @@ def find(view: View, query: Query) -> Iterator[Match]:
     """
     limit = None if query.limit is None else min(query.limit, sys.maxsize)
     yield from islice(_Plan(query).run(view), limit)
+
+
+def _match(
+    view: View, study: Study, series: Series | None = None, instance: Instance | None = None
+) -> Match:
+    patients = len(view.studies_of_uid(study.uid)) if study.uid else 1
+    return Match(study, series, instance, patients)
 
 
 class _Plan:
@@ -130,11 +142,11 @@ class _Plan:
             return
         for study_number, study in self._studies(view):
             if self._level is QueryLevel.STUDY:
-                yield Match(study)
+                yield _match(view, study)
                 continue
             for series_number, series in self._series(view, study_number):
                 if self._level is QueryLevel.SERIES:
-                    yield Match(study, series)
+                    yield _match(view, study, series)
                     continue
                 instances = [
                     instance
@@ -142,23 +154,20 @@ class _Plan:
                     if _passes(self._instance_tests, instance)
                 ]
                 for instance in sorted(instances, key=_instance_order):
-                    yield Match(study, series, instance)
+                    yield _match(view, study, series, instance)
 
     def _by_instance_uid(self, view: View) -> Iterator[Match]:
         for uid in self._wanted["SOPInstanceUID"].split("\\"):
-            found = view.instance(uid.strip(" \0"))
-            if found is None:
-                continue
-            series = view.series(found[0])
-            study = None if series is None else view.study(series.study)
-            assert series is not None, "an instance's series is in the index"
-            assert study is not None, "a series' study is in the index"
-            if (
-                _passes(self._study_tests, study)
-                and _passes(self._series_tests, series)
-                and _passes(self._instance_tests, found[1])
-            ):
-                yield Match(study, series, found[1])
+            for number, instance in view.instances_of_uid(uid.strip(" \0")):
+                series = view.series(number)
+                assert series is not None, "an instance's series is in the index"
+                study = view.study_of_series(number)
+                if (
+                    _passes(self._study_tests, study)
+                    and _passes(self._series_tests, series)
+                    and _passes(self._instance_tests, instance)
+                ):
+                    yield _match(view, study, series, instance)
 
     def _series(self, view: View, study_number: int) -> list[tuple[int, Series]]:
         found = [
@@ -198,8 +207,7 @@ class _Plan:
         wanted = self._wanted
         if "StudyInstanceUID" in wanted and not self._has_wildcard("StudyInstanceUID"):
             uids = wanted["StudyInstanceUID"].split("\\")
-            numbers = (view.study_number(uid.strip(" \0")) for uid in uids)
-            return {number for number in numbers if number is not None}
+            return {number for uid in uids for number, _ in view.studies_of_uid(uid.strip(" \0"))}
         if "SeriesInstanceUID" in wanted and not self._has_wildcard("SeriesInstanceUID"):
             found: set[int] = set()
             for uid in wanted["SeriesInstanceUID"].split("\\"):

@@ -5,16 +5,25 @@
     patients    u32                                      Patient
     patient_ids patient id, NUL, issuer                  u32 of the patient
     studies     u32                                      Study
-    study_uids  StudyInstanceUID                         u32 of the study
+    study_uids  StudyInstanceUID, NUL, u32 of the study  u32 of the study, u32 of its patient
     series      u32                                      Series
     series_uids SeriesInstanceUID, NUL, u32 of the study u32 of the series
     members     u32 of the study, u32 of the series      empty
     instances   u32 of the series, u64 row               Instance
-    sop_uids    SOPInstanceUID                           key in `instances`
+    sop_uids    SOPInstanceUID (, NUL, mark)             key in `instances`
     words       kind, normal form, NUL, u32 of the study empty
     removals    path in the tree                         empty
     corrections whose (engine/index/corrections.py)      {tag: text}
     edits       u64 of the time in ns, u32               Edit
+
+A study is one patient's: two patients whose studies have one UID have two studies. An instance
+without a Study Instance UID is a study of its own, known by its SOP Instance UID (`Study.alone`);
+that stands in `study_uids` behind a NUL. An instance is known by its SOP Instance UID and its mark:
+none, but where another patient's instance has that UID already; then it is the patient's mark
+(engine/dictionary/patient_mark.py), which is in the file's name, too.
+
+Format 1 had one study for each UID, whoever's it was; engine/index/migration.py brings it here.
+`meta` "unparted" is the number from which on no study can hold more than one patient's instances.
 
 The tables of the outbox, `deliveries` and those after it, are told in engine/outbox/records.py,
 those of prefetching in engine/prefetch/records.py.
@@ -33,10 +42,12 @@ from typing import Final
 import msgspec
 
 from engine.dictionary import attributes, matching
+from engine.dictionary.patient_mark import MARK_CHARACTERS, mark_of, patient_identity
 from engine.index.keys import lmdb_key
 from engine.limits import index_key_bytes_max
 
-FORMAT: Final = b"1"
+FORMAT: Final = b"2"
+FORMAT_BEFORE: Final = b"1"  # what 0.2.0 wrote: read as it is, migrated before anything is written
 TABLES: Final = (
     "meta",
     "patients",
@@ -72,6 +83,8 @@ NUMBER: Final = Packing(">I")
 PAIR: Final = Packing(">II")
 INSTANCE_KEY: Final = Packing(">IQ")
 _suffix_bytes: Final = 1 + NUMBER.size
+MARKED: Final = b"v"
+UNPARTED: Final = b"unparted"
 
 PATIENT_ID_WORD: Final = b"P"
 NAME_WORD: Final = b"N"
@@ -126,12 +139,18 @@ class Study(msgspec.Struct, array_like=True):
     first_received_ns: int = 0
     last_received_ns: int = 0
     corrections: dict[int, str] = {}
+    alone: str = ""  # SOP Instance UID of the one instance of a study without a UID
 
     def value(self, tag: int) -> str:
         """An attribute of the study or of its patient, as it is to be shown."""
         if tag in self.corrections:
             return self.corrections[tag]
         return self.patient_attributes.get(tag) or self.attributes.get(tag, "")
+
+    @property
+    def patient_mark(self) -> str:
+        """Whose it is, as received."""
+        return mark_of(self.patient_attributes)
 
     def values(self) -> dict[int, str]:
         """All of them, empty ones left out."""
@@ -186,6 +205,7 @@ class Instance(msgspec.Struct, frozen=True, array_like=True):
     journal: str
     sequence: int
     attributes: dict[int, str]
+    mark: str = ""  # the patient's, where another patient has the plain name
 
 
 encode: Final = msgspec.msgpack.Encoder().encode
@@ -202,6 +222,29 @@ def uid_key(uid: str) -> bytes:
     return lmdb_key(b"u", uid)
 
 
+def instance_uid_key(sop_instance_uid: str, mark: str) -> bytes:
+    """In `sop_uids`. Marked ones have a letter of their own: a UID may hold anything."""
+    if not mark:
+        return uid_key(sop_instance_uid)
+    return marked_prefix(sop_instance_uid) + mark.encode("ascii")
+
+
+def marked_prefix(sop_instance_uid: str) -> bytes:
+    """Of the keys of all marked instances of a UID."""
+    limit = index_key_bytes_max - 1 - MARK_CHARACTERS
+    return lmdb_key(MARKED, sop_instance_uid, limit) + b"\0"
+
+
+def study_uid_key(uid: str, alone: str, study: int) -> bytes:
+    return study_uid_prefix(uid, alone) + NUMBER.pack(study)
+
+
+def study_uid_prefix(uid: str, alone: str = "") -> bytes:
+    """No UID begins with a NUL: padding is taken from its ends."""
+    text = uid or "\0" + alone
+    return lmdb_key(b"u", text, index_key_bytes_max - _suffix_bytes) + b"\0"
+
+
 def series_uid_key(series_uid: str, study: int) -> bytes:
     return series_uid_prefix(series_uid) + NUMBER.pack(study)
 
@@ -211,7 +254,7 @@ def series_uid_prefix(series_uid: str) -> bytes:
 
 
 def patient_key(patient_id: str, issuer: str) -> bytes:
-    return lmdb_key(b"p", f"{matching.pid(patient_id)}\0{matching.plain(issuer)}")
+    return lmdb_key(b"p", patient_identity(patient_id, issuer))
 
 
 def journal_key(journal: str) -> bytes:

@@ -15,7 +15,8 @@ from typing import Final, TypeVar
 import lmdb
 
 from engine.errors import OperatorError
-from engine.index.batch import Batch, RecordCache
+from engine.index.batch import Batch
+from engine.index.changes import RecordCache
 from engine.index.environment import INDEX_DIRECTORY, IndexReader, create_environment
 
 T = TypeVar("T")

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from engine.dictionary.attributes import read_row
+from engine.dictionary import matching
+from engine.dictionary.attributes import PATIENT_ID, read_row
 from engine.dictionary.elements import identity_of, scan_row, texts_of
 from engine.errors import LocalError
 from engine.files.part10 import read_part10_head
@@ -69,7 +70,9 @@ class Dispatcher:
         if self._prefetch and entry.journal == PREFETCH:
             arrivals = Arrivals.within(batch)
             arrivals.note(entry.arrival.sop_instance_uid, entry.sequence)
-            destinations = dict(arrivals.also_for(entry.study_uid, now_ns)) | destinations
+            patient_id = matching.pid(entry.head.patient.get(PATIENT_ID, ""))
+            also = arrivals.also_for(entry.study_uid, patient_id, now_ns)
+            destinations = dict(also) | destinations
         self._enqueue(batch, entry, destinations, now_ns)
         if self._prefetch:
             character_set = entry.head.character_set.decode("latin-1")
@@ -95,6 +98,7 @@ class Dispatcher:
                 arrival.transfer_syntax_uid,
                 entry.file_bytes,
                 origin,
+                patient=entry.patient_mark,
             )
             outbox.enqueue(delivery, now_ns)
 

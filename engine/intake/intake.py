@@ -7,10 +7,13 @@ the tree has it for good; and after a crash the way from the last checkpoint is 
 
 - a record whose index row is its own was applied before: its file is placed again, for it may not
   have reached the disk; the index is left alone;
-- one whose row is another's has been replaced since: nothing is done;
+- one whose row is another's, of the same patient, has been replaced since: nothing is done;
 - one that has no row is applied as if it were new.
 
 A step that failed may be repeated as it is, and so may a checkpoint.
+
+Two patients' instances of one SOP Instance UID have a file each (engine/index/records.py): which of
+them has the plain name is decided before they are placed, by the index and what waits to enter it.
 """
 
 import errno
@@ -23,7 +26,8 @@ from typing import Final, NamedTuple
 
 from engine.files.arrival import decode_arrival
 from engine.files.tree import StoreTree
-from engine.index.batch import Batch, Entry
+from engine.index.batch import Batch, Entry, Put, choose_mark
+from engine.index.environment import View
 from engine.index.records import Position
 from engine.index.writer import IndexWriter
 from engine.intake.dispatch import Dispatcher
@@ -39,6 +43,14 @@ class Missing(NamedTuple):
 
     journal: str
     sequence: int
+    sop_instance_uid: str
+
+
+class Apart(NamedTuple):
+    """What came under a UID that another patient has: a `study` or an `instance`."""
+
+    what: str
+    study_uid: str
     sop_instance_uid: str
 
 
@@ -63,6 +75,7 @@ class Step:
     duplicates: int = 0
     missing: list[Missing] = field(default_factory=list)
     renumbered: list[str] = field(default_factory=list)
+    apart: list[Apart] = field(default_factory=list)
     behind: bool = False  # a journal has more than was taken
 
 
@@ -80,8 +93,8 @@ class _Journal:
         self.pending: list[_Record] = []
         self.incoming_names: list[str] = []
         self.bytes_since_checkpoint = 0
-        # Replayed records without a file, by SOP Instance UID, unless a later one explains them.
-        self.doubtful: dict[str, Missing] = {}
+        # Replayed records without a file, by whose they are, unless a later one explains them.
+        self.doubtful: dict[tuple[str, str], Missing] = {}
 
     def open(self) -> bool:
         """Begin to read after the last checkpoint; False when nothing was ever written.
@@ -142,6 +155,8 @@ class Intake:
         with self._reader.view() as view:
             self._removals = view.removals()
         self._removed: list[str] = []
+        # {SOP Instance UID: {patient's mark: mark}} of what is placed and not committed.
+        self._marks: dict[str, dict[str, str]] = {}
         self._remove_replaced()
 
     def reached(self, journal: str) -> int:
@@ -151,6 +166,7 @@ class Intake:
     def step(self, durable: Mapping[str, int]) -> Step:
         """Take in at most a batch of what is durable: {journal: last durable record}."""
         done = Step()
+        self._marks = {}
         self._remove_replaced()
         journals = [journal for journal in map(self._journal, durable) if self._open(journal, done)]
         count = max(1, index_batch_max // max(1, len(journals)))
@@ -194,38 +210,57 @@ class Intake:
     def _place_all(self, journal: _Journal, done: Step) -> list[Entry]:
         """Place the files of the pending records; the entries that the index is to take in."""
         entries: list[Entry] = []
-        for record in journal.pending:
-            arrival = decode_arrival(record.prologue)
-            entry = Entry(
-                arrival,
-                record.attributes,
-                record.file_bytes,
-                record.file_crc32c,
-                journal.name,
-                record.sequence,
-            )
-            known = self._known(journal, entry) if record.sequence <= journal.replayed_to else None
-            if known == "replaced":
-                continue
-            if not self._place(journal, record, entry.path):
-                missing = Missing(journal.name, record.sequence, arrival.sop_instance_uid)
+        with self._reader.view() as view:
+            for record in journal.pending:
+                arrival = decode_arrival(record.prologue)
+                entry = Entry(
+                    arrival,
+                    record.attributes,
+                    record.file_bytes,
+                    record.file_crc32c,
+                    journal.name,
+                    record.sequence,
+                )
+                known = (
+                    self._known(view, journal, entry)
+                    if record.sequence <= journal.replayed_to
+                    else None
+                )
+                if known == "replaced":
+                    continue
                 if known is None:
-                    done.missing.append(missing)
-                else:
-                    journal.doubtful[arrival.sop_instance_uid] = missing
-                continue
-            if known is None:
-                entries.append(entry)
+                    self._mark(view, entry)
+                if not self._place(journal, record, entry.path):
+                    missing = Missing(journal.name, record.sequence, arrival.sop_instance_uid)
+                    if known is None:
+                        done.missing.append(missing)
+                    else:
+                        journal.doubtful[_whose(entry)] = missing
+                    continue
+                if known is None:
+                    entries.append(entry)
         return entries
 
-    def _known(self, journal: _Journal, entry: Entry) -> str | None:
+    def _known(self, view: View, journal: _Journal, entry: Entry) -> str | None:
         """What the index says of a record that was applied before: "own" row, "replaced", none."""
-        with self._reader.view() as view:
-            found = view.instance(entry.arrival.sop_instance_uid)
-        if found is None:
-            return None
-        own = (found[1].journal, found[1].sequence) == (journal.name, entry.sequence)
-        return "own" if own else "replaced"
+        uid = entry.arrival.sop_instance_uid
+        for _, instance in view.instances_of_uid(uid):
+            if (instance.journal, instance.sequence) == (journal.name, entry.sequence):
+                entry.mark_as(instance.mark)
+                return "own"
+        return "replaced" if entry.patient_mark in view.marks_of(uid) else None
+
+    def _mark(self, view: View, entry: Entry) -> None:
+        """Decide which file of its SOP Instance UID an instance gets."""
+        uid, patient = entry.arrival.sop_instance_uid, entry.patient_mark
+        marks = self._marks.get(uid)
+        if marks is None:
+            marks = self._marks[uid] = view.marks_of(uid)
+        marks[patient] = mark = choose_mark(marks, patient)
+        if mark:
+            entry.mark_as(mark)
+        else:
+            entry.mark = mark
 
     def _place(self, journal: _Journal, record: _Record, relative: str) -> bool:
         """Whether the file is in its place now."""
@@ -258,7 +293,7 @@ class Intake:
         positions = [journal.position_after_pending() for journal, _ in work]
         entries = [entry for _, of_journal in work for entry in of_journal]
 
-        def apply(batch: Batch) -> tuple[int, list[str]]:
+        def apply(batch: Batch) -> tuple[list[Put], list[str]]:
             puts = [batch.put_instance(entry) for entry in entries]
             if self.dispatcher is not None:
                 for entry in entries:
@@ -266,21 +301,26 @@ class Intake:
             batch.forget_removals(self._removed)
             for (journal, _), position in zip(work, positions, strict=True):
                 batch.set_position(journal.name, position)
-            replaced = sum(put.replaced is not None for put in puts)
-            return replaced, [put.removed_path for put in puts if put.removed_path is not None]
+            return puts, [put.removed_path for put in puts if put.removed_path is not None]
 
         if entries or any(
             journal.position != position
             for (journal, _), position in zip(work, positions, strict=True)
         ):
-            done.duplicates, elsewhere = self._writer.commit(apply)
+            puts, elsewhere = self._writer.commit(apply)
             self._removed = []
+            done.duplicates = sum(put.replaced is not None for put in puts)
+            done.apart += [
+                Apart(put.apart, entry.study_uid, entry.arrival.sop_instance_uid)
+                for put, entry in zip(puts, entries, strict=True)
+                if put.apart
+            ]
             if elsewhere:
                 with self._reader.view() as view:
                     self._removals = view.removals()
         for entry in entries:
             for journal in self._journals.values():
-                journal.doubtful.pop(entry.arrival.sop_instance_uid, None)
+                journal.doubtful.pop(_whose(entry), None)
         for (journal, _), position in zip(work, positions, strict=True):
             done.records += len(journal.pending)
             for record in journal.pending:
@@ -348,6 +388,11 @@ class Intake:
         if tree:
             self.tree.sync()
         self._writer.sync()
+
+
+def _whose(entry: Entry) -> tuple[str, str]:
+    """What a later record of the same instance has alike."""
+    return entry.arrival.sop_instance_uid, entry.patient_mark
 
 
 def _length(path: str) -> int | None:

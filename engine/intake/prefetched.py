@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from engine.index import records as index_records
+from engine.dictionary import attributes, matching
+from engine.index.environment import View
 from engine.index.records import Instance
 from engine.limits import prefetch_late_s
 from engine.outbox.outbox import Outbox
@@ -42,9 +43,10 @@ class Arrivals(PrefetchJobs):
         if number is not None:
             self._put("prefetch_arrivals", DUE.pack(number, sequence), sop_instance_uid.encode())
 
-    def also_for(self, study_uid: str, received_ns: int) -> list[tuple[str, str]]:
-        """(remote AE, origin) of each that gets what PrefetchAP received of a study."""
-        passing = self._passing(study_uid)
+    def also_for(self, study_uid: str, patient_id: str, received_ns: int) -> list[tuple[str, str]]:
+        """(remote AE, origin) of each that gets what PrefetchAP received of a patient's study. What
+        comes of another patient under that UID was not asked for."""
+        passing = self._passing(study_uid, patient_id)
         if passing is None or received_ns < passing.since_ns:
             return []
         job = self.job(passing.job)
@@ -56,13 +58,15 @@ class Arrivals(PrefetchJobs):
     def expect(self, job: int, study_uid: str, to: tuple[str, ...], now_ns: int) -> None:
         """From now on a job fetches this study, for these. Attempts after the first change only
         for whom."""
-        key = index_records.uid_key(study_uid)
-        before = self._passing(study_uid)
+        asked = self.job(job)
+        patient_id = "" if asked is None else asked.ask.patient_id
+        key = records.passing_key(study_uid, patient_id)
+        before = self._passing(study_uid, patient_id)
         if not to:
             self._delete("prefetch_passing", key)
             return
         since_ns = before.since_ns if before is not None and before.job == job else now_ns
-        self._put("prefetch_passing", key, records.encode(Passing(job, since_ns, to)))
+        self._put("prefetch_passing", key, records.encode(Passing(job, since_ns, to, patient_id)))
 
     def queue_here(self, job: Job, study: StudyProgress, uids: Sequence[str], now_ns: int) -> int:
         """Queue those of these instances that were here before their study was fetched; how many.
@@ -70,13 +74,14 @@ class Arrivals(PrefetchJobs):
         `uids` are a portion of the study's, sorted, behind `study.queued_to`. Nothing of `study` is
         changed.
         """
-        passing = self._passing(study.study_uid)
+        patient_id = job.ask.patient_id
+        passing = self._passing(study.study_uid, patient_id)
         if passing is None or passing.job != job.number:
             return 0
         queued = 0
         outbox = Outbox.within(self)
         for uid in uids:
-            found = self.instance(uid)
+            found = instance_of_patient(self, uid, patient_id)
             if found is None or _was_queued_on_arrival(found[1], passing):
                 continue
             for remote in passing.to:
@@ -87,8 +92,7 @@ class Arrivals(PrefetchJobs):
     def _delivery(self, remote: str, origin: str, series: int, instance: Instance) -> NewDelivery:
         in_series = self.series(series)
         assert in_series is not None, "an instance's series is in the index"
-        study = self.study(in_series.study)
-        assert study is not None, "a series' study is in the index"
+        study = self.study_of_series(series)
         return NewDelivery(
             remote,
             instance.sop_instance_uid,
@@ -98,6 +102,7 @@ class Arrivals(PrefetchJobs):
             instance.transfer_syntax_uid,
             instance.file_bytes,
             origin,
+            patient="" if self.may_be_joined(in_series.study) else study.patient_mark,
         )
 
     def take_arrivals(self, number: int, limit: int) -> tuple[list[str], bool]:
@@ -111,9 +116,22 @@ class Arrivals(PrefetchJobs):
         own = [uid.decode() for key, uid in rows if DUE.unpack(key)[0] == number]
         return own, len(rows) == limit
 
-    def _passing(self, study_uid: str) -> Passing | None:
-        stored = self._get("prefetch_passing", index_records.uid_key(study_uid))
+    def _passing(self, study_uid: str, patient_id: str) -> Passing | None:
+        stored = self._get("prefetch_passing", records.passing_key(study_uid, patient_id))
+        stored = stored or self._get("prefetch_passing", records.passing_key(study_uid, ""))
         return None if stored is None else records.decode_passing(stored)
+
+
+def instance_of_patient(
+    view: View, sop_instance_uid: str, patient_id: str
+) -> tuple[int, Instance] | None:
+    """(number of its series, the instance) that a patient has of a UID; by Patient ID alone, as an
+    archive is asked."""
+    for series, instance in view.instances_of_uid(sop_instance_uid):
+        received = view.study_of_series(series).patient_attributes
+        if matching.pid(received.get(attributes.PATIENT_ID, "")) == patient_id:
+            return series, instance
+    return None
 
 
 def _was_queued_on_arrival(instance: Instance, passing: Passing) -> bool:

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import uuid4
 
-from engine.dictionary.attributes import BY_KEYWORD, read_row
+from engine.dictionary.attributes import (
+    BY_KEYWORD,
+    ISSUER_OF_PATIENT_ID,
+    PATIENT_ID,
+    SPECIFIC_CHARACTER_SET,
+    decode_head,
+    read_row,
+)
+from engine.dictionary.patient_mark import mark_of
 from engine.dictionary.uids import is_explicit_vr
 from engine.errors import LocalError
 from engine.files.tree import FILE_SUFFIX, sync_directory
@@ -33,7 +41,16 @@ _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 _study_tag: Final = BY_KEYWORD["StudyInstanceUID"].tag
 _series_tag: Final = BY_KEYWORD["SeriesInstanceUID"].tag
 _instance_tag: Final = 0x00080018
-_wanted: Final = sorted((_study_tag, _series_tag, _instance_tag))
+_wanted: Final = sorted(
+    (
+        SPECIFIC_CHARACTER_SET,
+        PATIENT_ID,
+        ISSUER_OF_PATIENT_ID,
+        _study_tag,
+        _series_tag,
+        _instance_tag,
+    )
+)
 _piece_bytes: Final = 8 * MIB
 
 
@@ -46,6 +63,7 @@ class Examined(NamedTuple):
     series_uid: str
     transfer_syntax_uid: str
     file_bytes: int
+    patient: str  # the mark of whose it is
 
     def delivery(self, destination: str, origin: str, file: str) -> NewDelivery:
         """What is queued for it; `file` is its copy's name."""
@@ -59,6 +77,7 @@ class Examined(NamedTuple):
             self.file_bytes,
             origin,
             file,
+            self.patient,
         )
 
 
@@ -101,6 +120,7 @@ def examine(path: str | Path, wider: Iterable[Sequence[str]]) -> Examined:
         uids["Series Instance UID"],
         outgoing.transfer_syntax_uid,
         outgoing.file_bytes,
+        mark_of(decode_head(row).patient),
     )
 
 

@@ -29,7 +29,7 @@ class Outbox(OutboxView):
     def enqueue(self, new: NewDelivery, now_ns: int) -> int:
         """Ask for a delivery; its number. One that is open is renewed: what it is about to send is
         what the instance is now, and it starts over, unless it is held."""
-        target = records.target_key(new.destination, new.sop_instance_uid)
+        target = records.target_key(new.destination, new.sop_instance_uid, new.patient)
         opened, sending = self._target(target)
         state = State.WAITING
         if opened:
@@ -41,7 +41,8 @@ class Outbox(OutboxView):
             self._remove(earlier)
             state = State.HELD if earlier.state is State.HELD else state
         number = self._take_number()
-        delivery = Delivery(number, *new, state, 0, now_ns, now_ns, now_ns)
+        times = (now_ns, now_ns, now_ns)
+        delivery = Delivery(number, *new[:9], state, 0, *times, patient=new.patient)
         self._set_target(target, number, sending)
         self._put("delivery_studies", records.study_prefix(new.study_uid) + NUMBER.pack(number))
         self._name_file(delivery)
@@ -278,8 +279,7 @@ class Outbox(OutboxView):
         if delivery.state is State.WAITING and delivery.place != BLOCKED:
             rank = key[: -NUMBER.size]
             if next(self.keys_with_prefix("delivery_queue", rank), None) is None:
-                name = records.rank_key(delivery.destination, delivery.study_uid)
-                self._delete("delivery_ranks", name)
+                self._delete("delivery_ranks", _rank_key_of(delivery))
 
     def _remove(self, delivery: Delivery) -> None:
         number = NUMBER.pack(delivery.number)
@@ -302,7 +302,7 @@ class Outbox(OutboxView):
                 return 0
 
     def _rank_of(self, delivery: Delivery) -> int:
-        key = records.rank_key(delivery.destination, delivery.study_uid)
+        key = _rank_key_of(delivery)
         stored = self._get("delivery_ranks", key)
         if stored is not None:
             rank: int = NUMBER.unpack(stored)[0]
@@ -359,7 +359,13 @@ class Outbox(OutboxView):
 
 
 def _target_of(delivery: Delivery) -> bytes:
-    return records.target_key(delivery.destination, delivery.sop_instance_uid)
+    return records.target_key(delivery.destination, delivery.sop_instance_uid, delivery.patient)
+
+
+def _rank_key_of(delivery: Delivery) -> bytes:
+    return records.rank_key(
+        delivery.destination, delivery.study_uid, delivery.sop_instance_uid, delivery.patient
+    )
 
 
 def _queue_key(delivery: Delivery) -> bytes:

@@ -3,10 +3,11 @@
     table             key                                    value
     deliveries        u64                                    Delivery
     delivery_queue    state, destination, place, u64         empty
-    delivery_targets  destination, SOPInstanceUID            u64 of the open one, u64 of the one
-                                                             being sent; 0: there is none
+    delivery_targets  destination, SOPInstanceUID, NUL,      u64 of the open one, u64 of the one
+                      mark of the patient                    being sent; 0: there is none
     delivery_studies  StudyInstanceUID, NUL, u64             empty
-    delivery_ranks    destination, StudyInstanceUID          u64: the study's place in the queue
+    delivery_ranks    destination, StudyInstanceUID, NUL,    u64: the study's place in the queue
+                      whose study it is
     delivery_files    file, NUL, u64                         empty
     outbox            "number", "paused\\0" destination,     u64, empty,
                       "count\\0" state, destination,         u64,
@@ -16,6 +17,10 @@ Each delivery stands once in `delivery_queue`, at a place that depends on its st
 at its study's rank, one that is tried again at the time it is due, a delivered one at the time it
 was. A study's rank is the number of its first delivery that waits; it keeps it until none waits, so
 that a study begun is finished before the next. `delivery_ranks` has it only for so long.
+
+Whose instance is meant is part of what a delivery says: another patient's of the same UIDs is never
+sent in its place, nor waits as its newer version. What 0.2.0 queued names no patient, and its keys
+end before the NUL.
 """
 
 from enum import IntEnum
@@ -57,7 +62,8 @@ class State(IntEnum):
 
 class NewDelivery(NamedTuple):
     """What shall be sent where. `origin`: the rule's name, "user" or "folder". `file`: the name of
-    a copy below the outbox directory; "" for the stored instance of that SOP Instance UID."""
+    a copy below the outbox directory; "" for the stored instance of that SOP Instance UID, of the
+    patient of that mark (engine/dictionary/patient_mark.py; "": whoever's it is)."""
 
     destination: str
     sop_instance_uid: str
@@ -68,6 +74,7 @@ class NewDelivery(NamedTuple):
     file_bytes: int
     origin: str
     file: str = ""
+    patient: str = ""
 
 
 class Delivery(msgspec.Struct, array_like=True):
@@ -97,6 +104,7 @@ class Delivery(msgspec.Struct, array_like=True):
     status: int = -1
     warning: bool = False
     place: int = 0
+    patient: str = ""
 
 
 encode: Final = msgspec.msgpack.Encoder().encode
@@ -122,12 +130,20 @@ def queue_prefix(state: State, destination: str) -> bytes:
     return bytes((state,)) + destination_key(destination)
 
 
-def target_key(destination: str, sop_instance_uid: str) -> bytes:
-    return lmdb_key(destination_key(destination), sop_instance_uid)
+def target_key(destination: str, sop_instance_uid: str, patient: str = "") -> bytes:
+    return lmdb_key(destination_key(destination), _whose(sop_instance_uid, patient))
 
 
-def rank_key(destination: str, study_uid: str) -> bytes:
-    return lmdb_key(destination_key(destination), study_uid)
+def rank_key(
+    destination: str, study_uid: str, sop_instance_uid: str = "", patient: str = ""
+) -> bytes:
+    """An instance without a Study Instance UID is a study of its own."""
+    study = study_uid if study_uid or not patient else _whose("", sop_instance_uid)
+    return lmdb_key(destination_key(destination), _whose(study, patient))
+
+
+def _whose(uid: str, patient: str) -> str:
+    return f"{uid}\0{patient}" if patient else uid
 
 
 def study_prefix(study_uid: str) -> bytes:

@@ -9,7 +9,6 @@ in `engine/prefetch/hit_rate.py`.
 from collections.abc import Container, Iterator
 from typing import Final, NamedTuple, cast
 
-from engine.index import records as index_records
 from engine.limits import prefetch_interruptions_max
 from engine.prefetch import records
 from engine.prefetch.hit_rate import HitRate
@@ -42,7 +41,8 @@ class PrefetchJobs(PrefetchTables):
     # --- making ---
     def trigger(self, trigger: Trigger, now_ns: int) -> int | None:
         """The number of the job this made; None: the study has one, or had one just now."""
-        key = records.trigger_key(trigger.rule, trigger.ask.trigger_study_uid)
+        ask = trigger.ask
+        key = records.trigger_key(trigger.rule, ask.trigger_study_uid, ask.patient_id)
         stored = self._get("prefetch_triggers", key)
         job = None if stored is None else self.job(records.NUMBER.unpack(stored)[0])
         if job is not None:
@@ -193,15 +193,20 @@ class PrefetchJobs(PrefetchTables):
         number = records.NUMBER.pack(job.number)
         self._delete("prefetch_jobs", number)
         self._count(job.state, -1)
-        key = records.trigger_key(job.rule, job.ask.trigger_study_uid)
-        if self._get("prefetch_triggers", key) == number:
-            self._delete("prefetch_triggers", key)
+        study_uid, patient_id = job.ask.trigger_study_uid, job.ask.patient_id
+        for key in (
+            records.trigger_key(job.rule, study_uid, patient_id),
+            records.trigger_key_before(job.rule, study_uid),
+        ):
+            if self._get("prefetch_triggers", key) == number:
+                self._delete("prefetch_triggers", key)
         HitRate.within(self).forget(job)
         for study in job.progress.studies:
-            of_study = index_records.uid_key(study.study_uid)
-            stored = self._get("prefetch_passing", of_study)
-            if stored is not None and records.decode_passing(stored).job == job.number:
-                self._delete("prefetch_passing", of_study)
+            for whose in (patient_id, ""):
+                key = records.passing_key(study.study_uid, whose)
+                stored = self._get("prefetch_passing", key)
+                if stored is not None and records.decode_passing(stored).job == job.number:
+                    self._delete("prefetch_passing", key)
 
     # --- storing ---
     def _change(self, job: Job, state: State, due_ns: int, now_ns: int) -> None:

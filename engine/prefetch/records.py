@@ -5,7 +5,7 @@
     prefetch_due      u64 when it is due, u64 job           empty
     prefetch_triggers rule, NUL, StudyInstanceUID           u64 of the latest job
     prefetch_studies  StudyInstanceUID                      Fetched
-    prefetch_passing  StudyInstanceUID                      Passing
+    prefetch_passing  StudyInstanceUID, NUL, Patient ID     Passing
     prefetch_arrivals u64 job, u64 of the journal           SOPInstanceUID
     prefetch_totals   "next", "fetched", "used", state      u64
 
@@ -126,6 +126,7 @@ class Passing(msgspec.Struct, frozen=True, array_like=True):
     job: int
     since_ns: int
     to: tuple[str, ...]
+    patient_id: str = ""  # whose; "" in what 0.2.0 wrote
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -150,6 +151,17 @@ def state_key(state: State) -> bytes:
     return b"state\0" + bytes((state,))
 
 
-def trigger_key(rule: str, study_uid: str) -> bytes:
-    """The name of a rule is bounded, a study's UID came from a peer and is not."""
+def trigger_key(rule: str, study_uid: str, patient_id: str) -> bytes:
+    """The name of a rule is bounded, a study's UID came from a peer and is not. Two patients with
+    one UID have a job each."""
+    return lmdb_key(b"t", f"{rule}\0{study_uid}\0{patient_id}", index_key_bytes_max)
+
+
+def trigger_key_before(rule: str, study_uid: str) -> bytes:
+    """As 0.2.0 wrote it, without the patient."""
     return lmdb_key(b"t", f"{rule}\0{study_uid}", index_key_bytes_max)
+
+
+def passing_key(study_uid: str, patient_id: str) -> bytes:
+    """Without a patient as 0.2.0 wrote it."""
+    return lmdb_key(b"u", f"{study_uid}\0{patient_id}" if patient_id else study_uid)

@@ -93,6 +93,10 @@ class Counter(IntEnum):
     INDEX_COMMITS = "index_commits_total", "Commits of the index."
     INDEX_ERRORS = "index_errors_total", "Attempts to place or index that failed."
     INDEX_CHECKPOINTS = "index_checkpoints_total", "Checkpoints of the index."
+    INDEX_KEPT_APART = (
+        "index_kept_apart_total",
+        "Studies and instances kept apart from another patient's of the same UID.",
+    )
     INDEX_MISSING = "index_missing_total", "Journal records whose file was nowhere to be found."
     LOG_LINES_DROPPED = "log_lines_dropped_total", "Log lines dropped, the reader being slow."
     HANDSHAKES_DONE = "tls_handshakes_total", "TLS handshakes by result.", "result=done"

@@ -21,6 +21,7 @@ class Kind(Enum):
     UNKNOWN = "a file of an instance that the index does not know"
     STALE = "a file whose instance is indexed elsewhere in the tree"
     FOREIGN = "a file that is no instance"
+    JOINED = "a study that holds instances of several patients"
     RECORDS = "records of the index contradict each other"
 
 
@@ -32,6 +33,7 @@ REMEDIES: Final = {
     Kind.UNKNOWN: "it is taken into the index",
     Kind.STALE: "it is moved to set_aside/",
     Kind.FOREIGN: "it is moved to set_aside/",
+    Kind.JOINED: "it is parted, by what its files say",
     Kind.RECORDS: "they are made again from the instances",
 }
 
@@ -44,6 +46,7 @@ class Finding:
     path: str = ""
     sop_instance_uid: str = ""
     study_uid: str = ""
+    study: int = 0  # the study's number in the index
     text: str = ""
 
     @property
@@ -55,8 +58,10 @@ class Finding:
             return Action("adopt", self.path)
         if self.kind in (Kind.STALE, Kind.FOREIGN):
             return Action("set_aside", self.path)
-        if self.kind is Kind.RECORDS and self.study_uid:
-            return Action("recount", study_uid=self.study_uid)
+        if self.kind is Kind.JOINED:
+            return Action("part", study_uid=self.study_uid, study=self.study)
+        if self.kind is Kind.RECORDS and self.study:
+            return Action("recount", study_uid=self.study_uid, study=self.study)
         return None
 
 
@@ -71,4 +76,8 @@ class Report:
     images: int = 0  # whose frames were decoded
     frames: int = 0
     frames_unchecked: int = 0  # of a kind, or a size, that is not decoded here
+    # Study Instance UIDs that more than one patient has, and how many: kept apart, no difference.
+    shared: dict[str, int] = field(default_factory=dict)
+    # The first study that release 0.2.0 cannot have joined with another patient's; 0: none can be.
+    unparted: int = 0
     findings: list[Finding] = field(default_factory=list)

@@ -10,22 +10,20 @@ aside.
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-from engine.dictionary.attributes import WANTED_TAGS
-from engine.dictionary.uids import implicit_vr_little_endian
 from engine.errors import LocalError, OperatorError
 from engine.files.arrival import Arrival
-from engine.files.part10 import read_part10_head
 from engine.files.tree import FILE_SUFFIX, REPLACEMENT_SUFFIX, StoreTree
 from engine.index.batch import Batch, Entry
+from engine.index.stored_head import read_stored_head
 from engine.index.writer import IndexWriter
-from engine.limits import attribute_bytes_max, attributes_bytes_max
+from engine.verify import parting
 from native import _core
 
 REPAIRS_DIRECTORY: Final = "repairs"
@@ -33,19 +31,20 @@ SET_ASIDE_DIRECTORY: Final = "set_aside"
 _REQUEST_SUFFIX: Final = ".request.json"
 _RESULT_SUFFIX: Final = ".result.json"
 _READ_BYTES: Final = 1 << 20
-_HEAD_BYTES_MAX: Final = 1 << 20  # file meta and all wanted attributes lie far within
 _PATH: Final = re.compile(r"[0-9a-f]{2}(/[0-9a-zA-Z.-]{1,80}){3}")
 _old_s: Final = 3600.0  # a result nobody fetched
 
 
 class Action(msgspec.Struct, frozen=True):
     """`adopt` a file the index does not know, `forget` a row whose file is gone, `set_aside` a
-    file, `recount` a study's records. `path` is relative to the tree."""
+    file, `recount` a study's records, `part` one that holds several patients' instances, or note
+    that all are `parted` up to a number. `path` is relative to the tree."""
 
-    kind: Literal["adopt", "forget", "set_aside", "recount"]
+    kind: Literal["adopt", "forget", "set_aside", "recount", "part", "parted"]
     path: str = ""
     sop_instance_uid: str = ""
     study_uid: str = ""
+    study: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -63,17 +62,7 @@ def read_entry(tree: StoreTree, path: str) -> Entry:
     """
     with open(_checked(tree, path), "rb") as file:
         modified_ns = os.fstat(file.fileno()).st_mtime_ns
-        start = file.read(_HEAD_BYTES_MAX)
-        head = read_part10_head(start)
-        explicit = head.transfer_syntax != implicit_vr_little_endian
-        row, outcome = _core.scan_tags(
-            start[head.data_set_offset :],
-            explicit,
-            WANTED_TAGS,
-            attribute_bytes_max,
-            attributes_bytes_max,
-        )
-        del outcome  # a malformed data set is kept as it is; what came before is indexed
+        head, row = read_stored_head(file)
         file.seek(0)
         crc32c, file_bytes = checksum(file.fileno())
     arrival = Arrival(
@@ -113,7 +102,14 @@ def _checked(tree: StoreTree, path: str) -> str:
 # --- carrying out ------------------------------------------------------------------------------
 def apply_actions(writer: IndexWriter, tree: StoreTree, actions: Sequence[Action]) -> list[Outcome]:
     """One after another, each in its own transaction: one that fails does not stop the others."""
-    apply = {"adopt": _adopt, "forget": _forget, "set_aside": _set_aside, "recount": _recount}
+    apply = {
+        "adopt": _adopt,
+        "forget": _forget,
+        "set_aside": _set_aside,
+        "recount": _recount,
+        "part": _part,
+        "parted": _parted,
+    }
     outcomes: list[Outcome] = []
     for action in actions:
         try:
@@ -126,13 +122,16 @@ def apply_actions(writer: IndexWriter, tree: StoreTree, actions: Sequence[Action
 
 def _adopt(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
     entry = read_entry(tree, action.path)
+    uid, patient = entry.arrival.sop_instance_uid, entry.patient_mark
     with writer.reader().view() as view:
-        found = view.instance(entry.arrival.sop_instance_uid)
+        marks = view.marks_of(uid)
+        found = view.instance(uid, marks[patient]) if patient in marks else None
         known_path = None if found is None else view.path_of(*found)
     if known_path is not None and tree.size(known_path) is not None:
         if known_path == action.path:
             return  # it came into the index meanwhile
         raise LocalError("the index has another file of this instance")
+    _choose_place(tree, entry, action.path, marks)
     if entry.path != action.path:
         tree.place(tree.absolute(action.path), entry.path)
     writer.commit(lambda batch: batch.put_instance(entry))
@@ -140,23 +139,41 @@ def _adopt(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
         tree.remove(action.path)
 
 
+def _choose_place(tree: StoreTree, entry: Entry, path: str, marks: Mapping[str, str]) -> None:
+    """It stays where it is, if that is a place for it; it never takes another file's."""
+    taken = {mark for patient, mark in marks.items() if patient != entry.patient_mark}
+    choices = [mark for mark in ("", entry.patient_mark) if mark not in taken]
+    for stays in (True, False):
+        for mark in choices:
+            entry.mark_as(mark)
+            if entry.path == path if stays else tree.size(entry.path) is None:
+                return
+    raise LocalError("another file has the place of this instance")
+
+
 def _forget(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
     def forget(batch: Batch) -> None:
-        found = batch.instance(action.sop_instance_uid)
-        if found is not None and tree.size(batch.path_of(*found)) is not None:
-            raise LocalError("its file is there again")
-        batch.remove_instance(action.sop_instance_uid)
+        for found in batch.instances_of_uid(action.sop_instance_uid):
+            if batch.path_of(*found) != action.path:
+                continue
+            if tree.size(action.path) is not None:
+                raise LocalError("its file is there again")
+            batch.remove_instance(action.sop_instance_uid, found[1].mark)
 
     writer.commit(forget)
 
 
 def _set_aside(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
     absolute = _checked(tree, action.path)
-    uid = os.path.basename(action.path).removesuffix(REPLACEMENT_SUFFIX).removesuffix(FILE_SUFFIX)
+    uids = [
+        os.path.basename(action.path).removesuffix(REPLACEMENT_SUFFIX).removesuffix(FILE_SUFFIX)
+    ]
+    with suppress(LocalError):
+        uids.append(read_entry(tree, action.path).arrival.sop_instance_uid)
     with writer.reader().view() as view:
-        found = view.instance(uid)
-        if found is not None and view.path_of(*found) == action.path:
-            raise LocalError("the index needs this file")
+        for uid in uids:
+            if action.path in [view.path_of(*found) for found in view.instances_of_uid(uid)]:
+                raise LocalError("the index needs this file")
     target = tree.root.parent / SET_ASIDE_DIRECTORY / action.path
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.replace(absolute, target)
@@ -165,8 +182,18 @@ def _set_aside(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
 
 def _recount(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
     del tree
-    if not writer.commit(lambda batch: batch.recount(action.study_uid)):
+    if not writer.commit(lambda batch: batch.recount(action.study)):
         raise LocalError("the study is no longer there")
+
+
+def _part(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
+    for path in parting.part(writer, tree, action.study):
+        _set_aside(writer, tree, Action("set_aside", path))
+
+
+def _parted(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
+    del tree
+    parting.note_parted(writer, action.study)
 
 
 # --- requests ------------------------------------------------------------------------------------

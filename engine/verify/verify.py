@@ -18,6 +18,7 @@ from engine.index import records
 from engine.index.environment import IndexReader, View
 from engine.index.records import Instance
 from engine.verify.findings import Finding, Kind, Report
+from engine.verify.parting import stored_of, strangers
 from engine.verify.repair import checksum, read_entry
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Verifier:
         """All three walks; then what looked wrong once more."""
         # The records first: repaired first, they carry the other repairs.
         suspects = [*self._walk_records(), *self._walk_index(), *self._walk_tree()]
+        # What is missing goes first: a study is parted by what all of its files say.
+        suspects += self._walk_joined()
         if suspects:
             time.sleep(settle_s)
         first, self.report = self.report, Report()  # what is looked at twice is counted once
@@ -67,17 +70,19 @@ class Verifier:
     def _look_again(self, suspect: Finding) -> Finding | None:
         if suspect.kind in _OF_ROWS:
             with self._reader.view() as view:
-                found = view.instance(suspect.sop_instance_uid)
-                if found is None:
-                    return None
-                path = view.path_of(*found)
-            return self._check_file(path, found[1])
+                paths = {
+                    view.path_of(*found): found[1]
+                    for found in view.instances_of_uid(suspect.sop_instance_uid)
+                }
+            instance = paths.get(suspect.path)
+            return None if instance is None else self._check_file(suspect.path, instance)
+        if suspect.kind is Kind.JOINED:
+            return self._check_joined(suspect.study)
         if suspect.kind is Kind.RECORDS:
             with self._reader.view() as view:
-                if not suspect.study_uid:
+                if not suspect.study:
                     return next(iter(_check_sums(view)), None)
-                number = view.study_number(suspect.study_uid)
-                return None if number is None else _check_study(view, number)
+                return _check_study(view, suspect.study)
         with self._reader.view() as view:
             return self._check_row(view, suspect.path)
 
@@ -149,10 +154,9 @@ class Verifier:
     def _check_row(self, view: View, path: str) -> Finding | None:
         name = path.rpartition("/")[2]
         uid = name.removesuffix(FILE_SUFFIX)
-        if name.endswith(FILE_SUFFIX) and component(uid) == uid:
-            found = view.instance(uid)
-            if found is not None and view.path_of(*found) == path:
-                return None
+        is_plain = name.endswith(FILE_SUFFIX) and component(uid) == uid
+        if is_plain and path in _paths_of(view, uid):
+            return None
         if self._tree.size(path) is None:
             return None  # gone meanwhile
         if name.endswith(REPLACEMENT_SUFFIX):
@@ -162,12 +166,13 @@ class Verifier:
         except LocalError as error:
             return Finding(Kind.FOREIGN, path, text=error.comment)
         uid = entry.arrival.sop_instance_uid
-        found = view.instance(uid)
+        if path in _paths_of(view, uid):
+            return None
+        mark = view.marks_of(uid).get(entry.patient_mark)
+        found = None if mark is None else view.instance(uid, mark)
         if found is None:
             return Finding(Kind.UNKNOWN, path, uid)
         known_path = view.path_of(*found)
-        if known_path == path:
-            return None
         if self._tree.size(known_path) is None:
             return Finding(Kind.UNKNOWN, path, uid, text="the index names a file that is gone")
         return Finding(Kind.STALE, path, uid, text=f"the index has {known_path}")
@@ -181,7 +186,9 @@ class Verifier:
                 portion = [key for key, _ in zip(_keys(view, start), range(_portion), strict=False)]
                 for key in portion:
                     self.report.studies += 1
-                    finding = _check_study(view, records.NUMBER.unpack(key)[0])
+                    number = records.NUMBER.unpack(key)[0]
+                    self._note_shared(view, number)
+                    finding = _check_study(view, number)
                     if finding is not None:
                         yield finding
             self._progress(self.report)
@@ -190,6 +197,40 @@ class Verifier:
             after = portion[-1]
         with self._reader.view() as view:
             yield from _check_sums(view)
+
+    def _note_shared(self, view: View, number: int) -> None:
+        study = view.study(number)
+        patients = len(view.studies_of_uid(study.uid)) if study is not None and study.uid else 0
+        if study is not None and patients > 1:
+            self.report.shared[study.uid] = patients
+
+    # --- a study is one patient's ---
+    def _walk_joined(self) -> Iterator[Finding]:
+        """Of what release 0.2.0 wrote; its files' heads are read, so it may take its time."""
+        with self._reader.view() as view:
+            self.report.unparted = unparted = view.unparted()
+            numbers = [records.NUMBER.unpack(key)[0] for key in _keys(view, b"")]
+        for number in numbers:
+            finding = self._check_joined(number) if number < unparted else None
+            if finding is not None:
+                yield finding
+
+    def _check_joined(self, number: int) -> Finding | None:
+        with self._reader.view() as view:
+            study = view.study(number)
+            stored = [] if study is None else stored_of(view, number)
+        if study is None:
+            return None
+        count = sum(1 for _ in strangers(self._tree, study, stored))
+        if not count:
+            return None
+        text = f"{count} of its {len(stored)} instances belong elsewhere"
+        return Finding(Kind.JOINED, study_uid=study.uid, study=number, text=text)
+
+
+def _paths_of(view: View, sop_instance_uid: str) -> list[str]:
+    """Where the files of all patients' instances of a UID lie."""
+    return [view.path_of(*found) for found in view.instances_of_uid(sop_instance_uid)]
 
 
 def _keys(view: View, start: bytes) -> Iterator[bytes]:
@@ -215,7 +256,7 @@ def _check_study(view: View, number: int) -> Finding | None:
         if series.modality:
             modalities[series.modality] = modalities.get(series.modality, 0) + 1
         for instance in own:
-            found = view.instance(instance.sop_instance_uid)
+            found = view.instance(instance.sop_instance_uid, instance.mark)
             if found is None or found[0] != series_number:
                 wrong.append("the look-up of an instance")
     if (study.series, study.instances, study.file_bytes) != (series_count, instances, file_bytes):
@@ -224,13 +265,14 @@ def _check_study(view: View, number: int) -> Finding | None:
         wrong.append("its modalities")
     if any(view.lacks("words", word) for word in records.study_words(number, study)):
         wrong.append("its search keys")
-    if view.study_number(study.uid) != number:
+    if (number, study.patient) not in view.studies_of_uid(study.uid, study.alone):
         wrong.append("its look-up")
     if view.patient(study.patient) is None:
         wrong.append("its patient")
     if not wrong:
         return None
-    return Finding(Kind.RECORDS, study_uid=study.uid, text=", ".join(dict.fromkeys(wrong)))
+    text = ", ".join(dict.fromkeys(wrong))
+    return Finding(Kind.RECORDS, study_uid=study.uid, study=number, text=text)
 
 
 def _check_sums(view: View) -> Iterator[Finding]:

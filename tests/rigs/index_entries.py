@@ -29,6 +29,13 @@ def put(writer: IndexWriter, *entries: Entry) -> list[Put]:
     return writer.commit(lambda batch: [batch.put_instance(entry) for entry in entries])
 
 
+def study_number(view: View, uid: str) -> int | None:
+    """Of the one study of a UID, if there is one."""
+    numbers = [number for number, _ in view.studies_of_uid(uid)]
+    assert len(numbers) <= 1, "several patients have it"
+    return numbers[0] if numbers else None
+
+
 def check_whole(view: View) -> None:
     """Every table agrees with what the instances say."""
     words: set[bytes] = set()
@@ -42,14 +49,14 @@ def check_whole(view: View) -> None:
         assert series.file_bytes == sum(i.file_bytes for i in instances)
         assert number in view.series_numbers_by_uid(series.uid)
         for instance in instances:
-            assert view.instance(instance.sop_instance_uid) == (number, instance)
+            assert view.instance(instance.sop_instance_uid, instance.mark) == (number, instance)
         studies.setdefault(series.study, []).append(number)
     assert seen == view.count("instances") == view.count("sop_uids")
     patients: dict[int, int] = {}
     for number, members in studies.items():
         study = view.study(number)
         assert study is not None
-        assert view.study_number(study.uid) == number
+        assert (number, study.patient) in view.studies_of_uid(study.uid, study.alone)
         assert [n for n, _ in view.series_of(number)] == sorted(members)
         found = [view.series(n) for n in members]
         assert study.series == len(members)

@@ -20,9 +20,12 @@ def element(tag: int, vr: bytes, value: bytes) -> bytes:
     return head + len(value).to_bytes(2, "little") + value
 
 
-def data_set(sop: str, study: str = "1.2", size: int = 1000, fill: bytes = b"x") -> bytes:
+def data_set(
+    sop: str, study: str = "1.2", size: int = 1000, fill: bytes = b"x", patient: str = ""
+) -> bytes:
     return (
         element(0x00080018, b"UI", sop.encode())
+        + (element(0x00100020, b"LO", patient.encode()) if patient else b"")
         + element(0x0020000D, b"UI", study.encode())
         + element(0x7FE00010, b"OW", fill * size)
     )
@@ -87,10 +90,10 @@ class Box:
             if not step.behind:
                 return missing
 
-    def content(self, sop: str) -> bytes:
+    def content(self, sop: str, mark: str = "") -> bytes:
         """What is stored of an instance, whose size and place the index must know."""
         with self.reader.view() as view:
-            found = view.instance(sop)
+            found = view.instance(sop, mark)
             assert found is not None, sop
             path = view.path_of(*found)
         stored = (self.intake.tree.root / path).read_bytes()
@@ -104,7 +107,7 @@ class Box:
             indexed = {
                 view.path_of(*found)
                 for _, instance in view.instances_after(b"", 10000)
-                if (found := view.instance(instance.sop_instance_uid)) is not None
+                if (found := view.instance(instance.sop_instance_uid, instance.mark)) is not None
             }
         root = self.intake.tree.root
         stored = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}

@@ -26,9 +26,13 @@ def check_tables(outbox: OutboxView) -> None:
         if each.file:
             files.add(records.file_prefix(each.file) + number)
         if each.state is State.WAITING and each.place != BLOCKED:
-            ranks.add(records.rank_key(each.destination, each.study_uid))
+            ranks.add(
+                records.rank_key(
+                    each.destination, each.study_uid, each.sop_instance_uid, each.patient
+                )
+            )
         if each.state is not State.DELIVERED:
-            target = records.target_key(each.destination, each.sop_instance_uid)
+            target = records.target_key(each.destination, each.sop_instance_uid, each.patient)
             slots = targets.setdefault(target, [0, 0])
             slot = 1 if each.state is State.SENDING else 0
             assert slots[slot] == 0, "one open and one under way, no more"

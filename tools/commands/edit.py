@@ -16,7 +16,14 @@ from engine.dictionary.attributes import Attribute
 from engine.errors import OperatorError
 from engine.index import corrections
 from engine.index.corrections import Edit, Target
-from engine.index.edit import Edited, IndexEditor, history, open_index_editor, standing
+from engine.index.edit import (
+    Edited,
+    IndexEditor,
+    history,
+    open_index_editor,
+    resolved,
+    standing,
+)
 from engine.index.freshness import catch_up
 from tools.face.options import config_option, load
 from tools.face.terminal import Exit, confirmed, is_text, moment, one_line, printable
@@ -24,7 +31,11 @@ from tools.face.terminal import Exit, confirmed, is_text, moment, one_line, prin
 
 @click.command(name="edit")
 @config_option
-@click.option("--patient", metavar="ID", help="A patient, by the Patient ID received.")
+@click.option(
+    "--patient",
+    metavar="ID",
+    help="A patient, by the Patient ID received; with --study or --series: whose.",
+)
 @click.option("--issuer", metavar="TEXT", default="", help="Issuer of that Patient ID.")
 @click.option("--study", metavar="UID", help="One study.")
 @click.option("--series", metavar="UID", help="One series.")
@@ -66,6 +77,8 @@ def command(
         changes = _changes(target, assignments, withdraw)
         if not changes:
             return _show_standing(editor, target)
+        with editor.reader().view() as view:
+            target = resolved(view, target)
         if not yes and not _confirmed(target, changes):
             click.echo("nothing was changed", err=True)
             return Exit.NEGATIVE
@@ -80,11 +93,13 @@ def _target(
     given = [name for name in (patient, study, series) if name is not None]
     if not given:
         return None
-    if len(given) > 1:
-        raise OperatorError("one of --patient, --study and --series at a time")
-    if patient is not None:
-        return Target("patient", patient, issuer)
-    return Target("study", study) if study is not None else Target("series", str(series))
+    if study is not None and series is not None:
+        raise OperatorError("one of --study and --series at a time")
+    if study is not None:
+        return Target("study", study, issuer, patient)
+    if series is not None:
+        return Target("series", series, issuer, patient)
+    return Target("patient", str(patient), issuer)
 
 
 def _changes(
@@ -108,7 +123,8 @@ def _confirmed(target: Target, changes: dict[Attribute, str | None]) -> bool:
     for attribute, text in changes.items():
         after = "as received" if text is None else repr(text)
         click.echo(printable(f"{attribute.keyword}: {after}"))
-    return confirmed(f"Correct {target.whose} {target.identifier}?")
+    of_patient = "" if target.patient is None else f" of patient {target.patient!r}"
+    return confirmed(f"Correct {target.whose} {target.identifier}{of_patient}?")
 
 
 def _user() -> str:

@@ -150,6 +150,8 @@ def fields_of(match: Match) -> dict[str, Any]:
     fields: dict[str, Any] = {
         _WORD_START.sub("_", keyword).lower(): text for keyword, text in match.values().items()
     }
+    if match.patients > 1:
+        fields["patients_of_study_uid"] = match.patients
     if match.instance is not None:
         instance = match.instance
         fields |= {
@@ -195,6 +197,8 @@ def _print_table(matches: Sequence[Match], query: Query) -> None:
     if not matches:
         return
     columns = _COLUMNS[query.level]
+    if any(match.patients > 1 for match in matches):
+        columns = (*columns, ("Patients of this Study UID", "patients_of_study_uid"))
     found = map(fields_of, matches)
     print_table(
         (Column(heading, whole=name.endswith("_uid")) for heading, name in columns),

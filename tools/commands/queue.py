@@ -303,7 +303,7 @@ def _print_one(outbox: OutboxView, number: int, as_json: bool) -> bool:
     fields = fields_of(delivery)
     if delivery.file:
         fields["file"] = f"{OUTBOX_DIRECTORY}/{delivery.file}"
-    elif (found := outbox.instance(delivery.sop_instance_uid)) is not None:
+    elif (found := outbox.instance_of(delivery.sop_instance_uid, delivery.patient)) is not None:
         fields["file"] = f"{STORE_DIRECTORY}/{outbox.path_of(*found)}"
     if as_json:
         click.echo(json.dumps(fields))

@@ -36,6 +36,8 @@ _UNDER_WAY: Final = (State.WAITING, State.SENDING, State.RETRYING)
 @click.option("--study", "studies", multiple=True, metavar="UID", help="A stored study.")
 @click.option("--series", multiple=True, metavar="UID", help="A stored series.")
 @click.option("--instance", "instances", multiple=True, metavar="UID", help="A stored instance.")
+@click.option("--patient", metavar="ID", help="Whose, where patients have one UID.")
+@click.option("--issuer", metavar="TEXT", default="", help="Issuer of that Patient ID.")
 @click.option("--wait/--no-wait", default=True, help="Watch until all is delivered or failed.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 def command(
@@ -44,6 +46,8 @@ def command(
     studies: tuple[str, ...],
     series: tuple[str, ...],
     instances: tuple[str, ...],
+    patient: str | None,
+    issuer: str,
     wait: bool,
     paths: tuple[Path, ...],
 ) -> int:
@@ -55,7 +59,7 @@ def command(
     if not (paths or studies or series or instances):
         raise click.UsageError("name files or directories, or --study, --series, --instance")
     remotes = _remotes(config, names)
-    wanted = Wanted(remotes, paths, studies, series, instances)
+    wanted = Wanted(remotes, paths, studies, series, instances, patient, issuer)
     if not config.data_path.is_dir():
         raise OperatorError(
             "there is no data directory yet: start the service once", str(config.data_path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from engine.config.loading import Remote
+from engine.dictionary.patient_mark import patient_mark
 from engine.errors import LocalError, OperatorError
 from engine.index.environment import View
 from engine.index.records import Instance
@@ -43,6 +44,8 @@ class Wanted(NamedTuple):
     studies: Sequence[str]
     series: Sequence[str]
     instances: Sequence[str]
+    patient: str | None = None
+    issuer: str = ""
 
 
 class Queueing:
@@ -107,8 +110,8 @@ class Queueing:
     def _stored(self, wanted: Wanted) -> Iterator[NewDelivery]:
         """OperatorError: a UID that nothing is stored under."""
         with self._writer.view() as view:
-            found = [*_instances(view, wanted)]
-        for study_uid, series_uid, instance in found:
+            found = [(_named(view, series), one) for series, one in _instances(view, wanted)]
+        for (study_uid, series_uid, patient), instance in found:
             for remote in wanted.remotes:
                 try:
                     proposals(
@@ -129,6 +132,7 @@ class Queueing:
                     instance.transfer_syntax_uid,
                     instance.file_bytes,
                     USER,
+                    patient=patient,
                 )
 
     def _commit(self, deliveries: Sequence[NewDelivery]) -> None:
@@ -160,35 +164,48 @@ def _walk(paths: Sequence[Path], problems: list[Problem]) -> Iterator[Path]:
             problems.append(Problem(str(path), "the directory holds no file"))
 
 
-def _instances(view: View, wanted: Wanted) -> Iterator[tuple[str, str, Instance]]:
-    """(study, series, instance) of all that is asked for by UID."""
-    for uid in wanted.studies:
-        study = view.study_number(uid)
-        if study is None:
-            raise OperatorError("no study of this UID is stored here", uid)
-        for number, series in view.series_of(study):
-            for instance in view.instances_of(number):
-                yield uid, series.uid, instance
-    for uid in wanted.series:
-        numbers = view.series_numbers_by_uid(uid)
-        if not numbers:
-            raise OperatorError("no series of this UID is stored here", uid)
-        for number in numbers:
-            for instance in view.instances_of(number):
-                yield _study_of(view, number), uid, instance
-    for uid in wanted.instances:
-        found = view.instance(uid)
-        if found is None:
-            raise OperatorError("no instance of this UID is stored here", uid)
-        number, instance = found
-        series_record = view.series(number)
-        assert series_record is not None, "an instance's series is in the index"
-        yield _study_of(view, number), series_record.uid, instance
-
-
-def _study_of(view: View, series_number: int) -> str:
+def _named(view: View, series_number: int) -> tuple[str, str, str]:
+    """(study UID, series UID, mark of the patient) of what a series holds."""
     series = view.series(series_number)
     assert series is not None, "what has instances is in the index"
-    study = view.study(series.study)
-    assert study is not None, "a series' study is in the index"
-    return study.uid
+    patient = "" if view.may_be_joined(series.study) else view.whose(series_number)
+    return view.study_of_series(series_number).uid, series.uid, patient
+
+
+def _instances(view: View, wanted: Wanted) -> Iterator[tuple[int, Instance]]:
+    """(number of its series, instance) of all that is asked for by UID."""
+    for uid in wanted.studies:
+        numbers = [number for number, _ in view.studies_of_uid(uid)]
+        of_study = [number for study in numbers for number, _ in view.series_of(study)]
+        for series in _of_one_patient(view, wanted, "study", uid, of_study):
+            yield from ((series, instance) for instance in view.instances_of(series))
+    for uid in wanted.series:
+        numbers = view.series_numbers_by_uid(uid)
+        for series in _of_one_patient(view, wanted, "series", uid, numbers):
+            yield from ((series, instance) for instance in view.instances_of(series))
+    for uid in wanted.instances:
+        found = dict(view.instances_of_uid(uid))
+        for series in _of_one_patient(view, wanted, "instance", uid, list(found)):
+            yield series, found[series]
+
+
+def _of_one_patient(
+    view: View, wanted: Wanted, what: str, uid: str, series: Sequence[int]
+) -> Sequence[int]:
+    """The series found by a UID, all of one patient: of the one that is named, where more have it.
+    OperatorError: there is none, or nobody is named."""
+    if not series:
+        raise OperatorError(f"no {what} of this UID is stored here", uid)
+    if wanted.patient is not None:
+        named = patient_mark(wanted.patient, wanted.issuer)
+        series = [number for number in series if view.whose(number) == named]
+        if not series:
+            raise OperatorError(f"no {what} of this UID is that patient's", uid)
+    patients = {view.whose(number) for number in series}
+    if len(patients) > 1:
+        raise OperatorError(
+            f"{len(patients)} patients have a {what} of this UID: say whose with --patient, and "
+            "--issuer where the identifiers have one",
+            uid,
+        )
+    return series

@@ -59,10 +59,13 @@ def command(
             report = _check(data_directory, reader, content, pixels)
             _print_report(report, pixels, show_all)
             if not report.findings:
+                if repair:
+                    _note_parted(report, writer)
                 click.echo("index and files agree")
                 return Exit.OK
             if repair:
-                _print_outcomes(report.findings, writer)
+                if _print_outcomes(report.findings, writer):
+                    _note_parted(report, writer)
             else:
                 click.echo("nothing was changed; scai verify --repair carries the remedies out")
     return Exit.NEGATIVE
@@ -159,6 +162,10 @@ def _print_report(report: Report, pixels: bool, show_all: bool) -> None:
         click.echo(f"images checked          {report.images}")
         click.echo(f"frames checked          {report.frames - report.frames_unchecked}")
         click.echo(f"frames not checked      {report.frames_unchecked}")
+    for uid, patients in list(report.shared.items())[: None if show_all else _shown_max]:
+        click.echo(one_line(f"{patients} patients have studies of one UID, kept apart: {uid}"))
+    if len(report.shared) > _shown_max and not show_all:
+        click.echo(f"... and {len(report.shared) - _shown_max} more such UIDs (--all)")
     counts = Counter(finding.kind for finding in report.findings)
     for kind in Kind:
         if not counts[kind]:
@@ -166,14 +173,21 @@ def _print_report(report: Report, pixels: bool, show_all: bool) -> None:
         click.echo(f"\n{counts[kind]} x {kind.value} (remedy: {REMEDIES[kind]})")
         shown = [finding for finding in report.findings if finding.kind is kind]
         for finding in shown if show_all else shown[:_shown_max]:
-            what = finding.path or finding.study_uid
+            what = finding.path or finding.study_uid or "(a study without a UID)"
             text = f": {finding.text}" if finding.text else ""
             click.echo("  " + one_line(f"{what}{text}"))
         if len(shown) > _shown_max and not show_all:
             click.echo(f"  ... and {len(shown) - _shown_max} more (--all)")
 
 
-def _print_outcomes(findings: Sequence[Finding], writer: _Writer) -> None:
+def _note_parted(report: Report, writer: _Writer) -> None:
+    """The files of release 0.2.0 need not be read again."""
+    if report.unparted:
+        writer.apply([Action("parted", study=report.unparted)])
+
+
+def _print_outcomes(findings: Sequence[Finding], writer: _Writer) -> bool:
+    """Carry them out; whether each study holds one patient's instances now."""
     pairs = [(finding, finding.action) for finding in findings]
     actions = [action for _, action in pairs if action is not None]
     outcomes = writer.apply(actions)
@@ -183,5 +197,9 @@ def _print_outcomes(findings: Sequence[Finding], writer: _Writer) -> None:
     click.echo(f"\nrepaired {repaired}, left {len(findings) - repaired}")
     for action, outcome in zip(actions, outcomes, strict=True):
         if not outcome.done:
-            what = action.path or action.study_uid
+            what = action.path or action.study_uid or "(a study without a UID)"
             click.echo("  left: " + one_line(f"{what}: {outcome.text}"))
+    return all(
+        outcome.done or action.kind != "part"
+        for action, outcome in zip(actions, outcomes, strict=True)
+    )

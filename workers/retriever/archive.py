@@ -22,7 +22,7 @@ from engine.dimse.requests import (
     status_words,
 )
 from engine.index.freshness import Mark
-from engine.intake.prefetched import Arrivals
+from engine.intake.prefetched import Arrivals, instance_of_patient
 from engine.prefetch.jobs import PrefetchJobs
 from engine.prefetch.plan import AskFailure, status_failure
 from engine.prefetch.records import Job, StudyProgress
@@ -219,7 +219,8 @@ class RemoteArchive:
 
     def _indexed(self, uids: Collection[str]) -> set[str]:
         with self._store.view() as view:
-            return {uid for uid in uids if view.instance_key(uid) is not None}
+            patient_id = self._job.ask.patient_id
+            return {uid for uid in uids if instance_of_patient(view, uid, patient_id)}
 
     def _arrivals(self) -> int:
         """Grows with every byte that arrives at PrefetchAP."""

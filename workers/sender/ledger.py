@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from engine.errors import LocalError
 from engine.files.tree import StoreTree
 from engine.index import corrections
+from engine.index.stored_head import whose_file
 from engine.limits import outbox_portion_max
 from engine.outbox.outbox import Outbox
 from engine.outbox.records import Delivery, State, due_after_failure
@@ -139,7 +140,7 @@ class Ledger:
             except LocalError as error:
                 return Errand(delivery, "", {}, error.comment)
             return Errand(delivery, str(path), self._changes_of_file(outbox, delivery))
-        found = outbox.instance(delivery.sop_instance_uid)
+        found = outbox.instance_of(delivery.sop_instance_uid, delivery.patient)
         if found is None:
             return Errand(delivery, "", {}, "the instance is not stored here any more")
         number, instance = found
@@ -149,14 +150,26 @@ class Ledger:
         study = outbox.study(series.study)
         assert study is not None, "a series' study is in the index"
         changes = corrections.to_be_sent(study, series)
-        return Errand(delivery, self._tree.absolute(path_in_tree), changes)
+        stored = self._tree.absolute(path_in_tree)
+        if (
+            changes
+            and outbox.may_be_joined(series.study)
+            and whose_file(stored) != study.patient_mark
+        ):
+            changes = {}  # corrections of somebody else, under whose name it stood
+        return Errand(delivery, stored, changes)
 
     def _changes_of_file(self, outbox: Outbox, delivery: Delivery) -> dict[int, str]:
         """A local application made its result from what was received: it is corrected as well."""
-        number = outbox.study_number(delivery.study_uid)
-        study = None if number is None else outbox.study(number)
-        if study is None:
-            return {}
+        studies = [
+            (number, study)
+            for number, _ in outbox.studies_of_uid(delivery.study_uid)
+            if (study := outbox.study(number)) is not None
+            and delivery.patient in ("", study.patient_mark)
+        ]
+        if len(studies) != 1:
+            return {}  # nobody's here, or nobody knows whose
+        ((number, study),) = studies
         of_series = (
             outbox.series(one) for one in outbox.series_numbers_by_uid(delivery.series_uid)
         )

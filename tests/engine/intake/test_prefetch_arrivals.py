@@ -7,6 +7,7 @@ from typing import TypeVar, cast
 import pytest
 
 from engine.config.loading import Rule
+from engine.dictionary.patient_mark import patient_mark
 from engine.files.arrival import Arrival, encode_arrival
 from engine.intake.dispatch import Dispatcher
 from engine.intake.prefetched import Arrivals
@@ -65,12 +66,14 @@ class Fetching(Box):
         now_ns = self.received
         self.commit(lambda jobs: jobs.expect(job.number, study, job.ask.to, now_ns))
 
-    def receive(self, sop: str, table: str = "prefetch_scp", study: str = STUDY) -> None:
+    def receive(
+        self, sop: str, table: str = "prefetch_scp", study: str = STUDY, patient: str = "4711"
+    ) -> None:
         self.received += 1
         arrival = Arrival(
             "1.2.840.10008.5.1.4.1.1.2", sop, "1.2.840.10008.1.2.1", "A", "B", "::1", self.received
         )
-        sent = data_set(sop, study)
+        sent = data_set(sop, study, patient=patient)
         assert self.spools[table].store(sent, prologue=encode_arrival(arrival))[2] == 0
         assert self.index() == []
 
@@ -94,6 +97,23 @@ def box(tmp_path: Path) -> Iterator[Fetching]:
     made = Fetching(tmp_path, ("storage_scp", "prefetch_scp"))
     yield made
     made.close()
+
+
+def test_another_patients_instances_of_the_same_uids_are_not_what_was_fetched(
+    box: Fetching,
+) -> None:
+    box.receive("1.1", "storage_scp", patient="OTHER")
+    job = box.begin()
+    box.expect(job)
+    box.receive("1.2", patient="OTHER")
+    assert box.queue_here(job, "1.1") == 0
+    assert box.queued() == []
+    box.receive("1.1", "storage_scp")
+    box.receive("1.2")
+    assert box.queue_here(job, "1.1", "1.2") == 1
+    assert box.queued() == ["1.1 ws", "1.2 ws"]
+    mine = patient_mark("4711", "")
+    assert {each.patient for each in box.deliveries()} == {mine}
 
 
 def test_what_arrives_of_a_study_that_is_fetched_goes_where_the_rule_says(box: Fetching) -> None:

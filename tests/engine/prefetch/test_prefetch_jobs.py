@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from engine.limits import prefetch_interruptions_max
@@ -286,3 +287,12 @@ def test_jobs_are_listed_in_portions_latest_first(store: PrefetchStore) -> None:
         made(store, trigger(f"1.{study}"), 100)
     assert looked(store, lambda jobs: [job.number for job in jobs.jobs()]) == [5, 4, 3, 2, 1]
     assert looked(store, lambda jobs: [job.number for job in jobs.jobs(3)]) == [2, 1]
+
+
+def test_two_patients_with_one_study_uid_have_a_job_each(store: PrefetchStore) -> None:
+    numbers = []
+    for patient in ("ANNA", "BERTA", "ANNA"):
+        asked = msgspec.structs.replace(ask("1.1"), patient_id=patient)
+        numbers.append(made(store, trigger("1.1")._replace(ask=asked), 100))
+    assert numbers == [1, 2, None]
+    assert [job_of(store, number).ask.patient_id for number in (1, 2)] == ["ANNA", "BERTA"]

@@ -21,7 +21,7 @@ from engine.verify.repair import (
     serve_requests,
 )
 from engine.verify.verify import Verifier
-from tests.rigs.index_entries import check_whole
+from tests.rigs.index_entries import check_whole, study_number
 from tests.rigs.indexer_box import data_set
 from tools.commands import verify as verify_command
 from tools.face.terminal import Exit
@@ -154,7 +154,7 @@ def test_stale_and_foreign_files_are_set_aside(store: Store) -> None:
 
 
 def spoil_sums(batch: Batch) -> None:
-    number = batch.study_number("1.2")
+    number = study_number(batch, "1.2")
     assert number is not None
     batch._load_study(number).instances += 3
     batch._load_series(1).file_bytes = 1

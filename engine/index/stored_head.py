@@ -1,0 +1,50 @@
+"""What a stored file says of itself: the attributes of the index, read from its head.
+
+For what the index cannot tell: files that it does not know, and whose a file is where the index may
+be wrong (engine/index/migration.py).
+"""
+
+from typing import BinaryIO, Final, NamedTuple
+
+from engine.dictionary import attributes
+from engine.dictionary.attributes import WANTED_TAGS
+from engine.dictionary.patient_mark import mark_of
+from engine.dictionary.uids import implicit_vr_little_endian
+from engine.errors import LocalError
+from engine.files.part10 import Part10Head, read_part10_head
+from engine.limits import attribute_bytes_max, attributes_bytes_max
+from native import _core
+
+_HEAD_BYTES_MAX: Final = 1 << 20  # file meta and all wanted attributes lie far within
+
+
+class StoredHead(NamedTuple):
+    """The file's head, and the row of its attributes as a receiver would have cut it out."""
+
+    head: Part10Head
+    row: bytes
+
+
+def read_stored_head(file: BinaryIO) -> StoredHead:
+    """From the start of a file. LocalError: it is no instance."""
+    start = file.read(_HEAD_BYTES_MAX)
+    head = read_part10_head(start)
+    row, outcome = _core.scan_tags(
+        start[head.data_set_offset :],
+        head.transfer_syntax != implicit_vr_little_endian,
+        WANTED_TAGS,
+        attribute_bytes_max,
+        attributes_bytes_max,
+    )
+    del outcome  # a malformed data set is kept as it is; what came before is indexed
+    return StoredHead(head, row)
+
+
+def whose_file(path: str) -> str | None:
+    """The mark of the patient whose instance a file is; None: it cannot be read, or is none."""
+    try:
+        with open(path, "rb") as file:
+            row = read_stored_head(file).row
+    except (OSError, LocalError):
+        return None
+    return mark_of(attributes.decode_head(attributes.split_row(row).upper).patient)
