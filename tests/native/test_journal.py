@@ -274,3 +274,39 @@ def test_placing_replaces_in_one_step(box: SpoolBox, tmp_path: Path) -> None:
         reader.place_inline(records[0][6], records[0][4], str(tmp_path / "no" / "x.dcm"), True)
     with pytest.raises(OSError, match="not in the batch"):
         reader.place_inline(1 << 40, 10, str(target), True)
+
+
+def test_a_record_of_another_history_is_not_believed(box: SpoolBox) -> None:
+    """Records of whole pages, so that no padding lies over what stands behind them: the third has
+    the right number and place, and its checksums hold; only its predecessor is another."""
+    box.store(data_set(0, 4096))
+    begins = (box.journal / segments(box)[0]).read_bytes().index(data_set(0, 4096)) - 4096
+    box.spool.close()
+    shutil.rmtree(box.journal)
+    box.journal.mkdir()
+    box.open()
+    for number in range(3):
+        box.store(data_set(number, 8192 - begins))
+    box.spool.close()
+    path = box.journal / segments(box)[0]
+    image = bytearray(path.read_bytes())
+    assert image.index(data_set(2, 64)) == 5 * 4096 + begins
+    image[image.index(data_set(1, 64)) + 1] ^= 0xFF
+    path.write_bytes(image)
+    box.open()
+    assert sequences(box) == [1]
+    assert box.store(data_set(5, 8192 - begins))[4] == 2
+    assert sequences(box) == [1, 2]
+    box.spool.close()
+    box.open()
+    assert sequences(box) == [1, 2]
+
+
+def test_a_reader_keeps_the_segment_it_has_not_read_to_its_end(box: SpoolBox) -> None:
+    for number in range(40):
+        box.store(data_set(number, 100_000))
+    reader = box.reader()
+    assert [record[0] for record in reader.read(40, 1)] == [1]
+    assert reader.release(40) == 0
+    assert [record[0] for record in reader.read(2, 1)] == [2]
+    assert sequences(box) == list(range(1, 41))

@@ -270,3 +270,10 @@ def test_a_spool_that_closes_settles(box: SpoolBox) -> None:
     box.spool.close()
     assert box.spool.durable_sequence == before + 1
     assert len(box.reader(before + 1).read(before + 1, 9)) == 1
+
+
+def test_a_name_that_is_not_durable_is_no_ground_for_an_answer(box: SpoolBox) -> None:
+    """The first large instance finds no stock: its file's name is synced with its record."""
+    *_, sequence = box.acknowledge(data_set(1, LARGE))
+    assert sequence == 1
+    assert box.spool.durable_sequence == 1

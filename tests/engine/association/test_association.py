@@ -76,6 +76,7 @@ def test_rejections() -> None:
     ]:
         driver = Driver(has_room=lambda room=has_room: room)
         driver(TransportOpened())
+        driver.now += ARTIM / 2  # the timer that the rejection starts is not the first one
         effects = driver.pdu(request)
         assert kinds(effects) == [Send]
         assert sent(effects).rejection == expected

@@ -6,7 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from engine import limits
+from engine.errors import LocalError
 from engine.upper_layer.negotiation import AcceptorPolicy
 from native import _core
 from tests.material import wire
@@ -107,3 +110,47 @@ def test_a_peer_that_takes_no_answer_is_given_up_in_time(tmp_path: Path) -> None
     assert left is not None
     assert left <= limits.send_timeout_s
     box.close()
+
+
+def test_a_peer_that_takes_no_answer_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When its time is over, whatever else may still come from it."""
+    monkeypatch.setattr(limits, "send_timeout_s", 0.05)
+    lines: list[str] = []
+
+    async def scene(box: ReceptionBox) -> bool:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        loop = asyncio.get_running_loop()
+        connection = Connection(receiver(loop, box, lines), SlowTransport(ours), "192.0.2.1", "1-1")
+        connection.queue(b"answer")
+        until = loop.time() + 3
+        while not connection.closed and loop.time() < until:
+            await asyncio.sleep(0.01)
+        left = connection.closed
+        connection.close()
+        theirs.close()
+        loop.remove_reader(box.reception.descriptor)
+        return left
+
+    box = ReceptionBox(tmp_path)
+    assert asyncio.run(scene(box))
+    assert "peer_does_not_read" in lines
+    box.close()
+
+
+def test_regular_stores_end_with_the_disks_space() -> None:
+    """They ask nobody, so they are told, in every beat, by what the other way would say."""
+    told: list[bool] = []
+    around = SimpleNamespace(
+        spool=SimpleNamespace(admit=told.append, settle=lambda: False),
+        refusal=lambda: LocalError("Storage is nearly full"),
+        loop=SimpleNamespace(call_later=lambda _seconds, _call: None),
+        _doorbell_due=False,
+        _refresh_admission=None,
+    )
+    Receiver._refresh_admission(cast(Receiver, around))
+    around.refusal = lambda: None
+    Receiver._refresh_admission(cast(Receiver, around))
+    assert told == [False, True]
