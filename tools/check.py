@@ -1,8 +1,9 @@
 """The developers' one command: `python -m tools.check`, before every commit and in CI.
 
 Runs format, lint, types, import contracts, the native layer's stub, the generated reference and the
-tests; one line each with its seconds, what failed in full at the end, and an exit status: 0 all is
-well, 1 something failed. It builds nothing, but says so when the native module is missing or old.
+tests. Each has one line with its seconds; what failed is shown in full at the end. Exit status: 0
+all is well, 1 something failed. It builds nothing, but says so when the native module is missing or
+old.
 """
 
 import argparse

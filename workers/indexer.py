@@ -2,8 +2,8 @@
 
 Its loop only keeps time; everything that may wait for the disk is done one thing after another in
 one thread beside it, so that a slow disk never looks like a hung process. When the disk or the
-index fails nothing is lost, since the journals keep it: the fault is logged once and published (the
-receivers then refuse new instances), and the same step is tried again until it succeeds.
+index fails nothing is lost, since the journals keep it. The fault is logged once and published, and
+the receivers then refuse new instances. The same step is tried again until it succeeds.
 """
 
 import asyncio

@@ -4,9 +4,9 @@ Every change of state goes through `_step()`, which is PS3.8 table 9-10 and noth
 action means on the wire and for the timers stands in `_act()`. The messages inside an established
 association are `engine.association.exchange`'s.
 
-The source of an A-ABORT follows the table: AA-1 (whatever is wrong before the association is
-established, and all that concerns DIMSE) is the service user, 0, whose reason is always 0; AA-8
-and AA-7 are the service provider, 2, with a reason. The log has the reason in words either way.
+The source of an A-ABORT follows the table. AA-1 is the service user, 0, whose reason is always 0:
+whatever is wrong before the association is established, and all that concerns DIMSE. AA-8 and AA-7
+are the service provider, 2, with a reason. The log has the reason in words either way.
 """
 
 from collections.abc import Callable

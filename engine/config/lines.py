@@ -1,8 +1,8 @@
 """Where in a TOML text each key stands, so that a message can name the line.
 
 tomllib tells values, not places. A TOML document is a row of statements that each begin on a line
-of their own, and a statement's lines parse alone exactly when they are complete: so the text is
-cut into statements with tomllib itself, and there is no second grammar that could disagree.
+of their own. A statement's lines parse alone exactly when they are complete. So the text is cut
+into statements with tomllib itself, and there is no second grammar that could disagree.
 """
 
 import tomllib

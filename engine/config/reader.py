@@ -1,8 +1,8 @@
 """From a parsed TOML table to frozen structs, collecting every problem instead of the first.
 
-Called by engine/config/loading.py. A value that is wrong is replaced by its default for the rest of
-the reading, or by an empty one, so that the others are still checked and keep their positions in a
-list; the caller uses nothing if there is any problem.
+Called by engine/config/loading.py. For the rest of the reading a value that is wrong is replaced by
+its default, or by an empty one. So the others are still checked and keep their positions in a list.
+The caller uses nothing if there is any problem.
 """
 
 import types

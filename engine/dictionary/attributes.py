@@ -2,8 +2,8 @@
 
 The receiver cuts raw values out of the passing data set; here they become text, once, in the
 indexer. A broken character set never stops an instance: what cannot be decoded is shown with
-replacement characters and the result says so. pydicom's tables do the decoding; they are loaded
-at the first value that is neither ASCII nor Latin-1, since most are never anything else.
+replacement characters, and the result says so. pydicom's tables do the decoding. They are loaded at
+the first value that is neither ASCII nor Latin-1, since most values are one of the two.
 """
 
 import re

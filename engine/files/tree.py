@@ -8,7 +8,7 @@ millions of instances. Patients are left out on purpose: names and identifiers i
 every backup log, and a correction would have to move files.
 
 A UID that came from a peer is a name here only if it has nothing but digits and dots and the length
-the standard allows; any other becomes "x-" and a digest, so "../", NUL or 300 characters never
+the standard allows. Any other becomes "x-" and a digest, so "../", NUL or 300 characters never
 reach the file system. Everything is readable by the service's user alone.
 
 Large instances are linked, not moved, from incoming/: until the checkpoint the bytes can be reached

@@ -5,8 +5,8 @@ to a patient's series; what another patient has under the same UIDs is never tou
 It stands beside what was received, never in its place: the stored file and the received attributes
 stay as they are, and what is shown, found and sent carries the correction (`Study.value()`). One
 made for a patient holds for every study that comes with that patient's identifier, also for later
-ones; one made for a study is stronger, since it was made with that study in view. Who changed
-what, when, and from what to what, is kept for good in `edits`.
+ones. One made for a study is stronger, since it was made with that study in view. Who changed what,
+when, and from what to what, is kept for good in `edits`.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,7 @@
 """Queries: a level, keys and a limit -> a plan over the index's keys -> matches in order.
 
 The rarest key that the index is sorted by chooses the candidates (a UID, an accession number, a
-patient, a name, the days, in this order); every key is then compared with the whole record, so a
+patient, a name, the days, in this order). Every key is then compared with the whole record, so a
 plan can be slow but never wrong. Studies come latest first, series and instances by their numbers.
 Meant for `find`, sending by selection, prefetch and the console alike.
 """

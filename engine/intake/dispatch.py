@@ -6,7 +6,7 @@ once for each record of a journal: so whatever is acknowledged is queued, neithe
 by a crash. An instance that is received again is sent again, since its sender may have changed it.
 
 Rules may ask for attributes that the index does not keep. The receivers cut these out as well and
-say so in the record; one that was written before the rules changed lacks them, and then they are
+say so in the record. A record that was written before the rules changed lacks them. Then they are
 read from the head of the file, which has its place already.
 """
 

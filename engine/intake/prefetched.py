@@ -1,10 +1,10 @@
 """What becomes of what PrefetchAP receives: who else is to have it, and had anybody asked for it.
 
 A rule may name remote AEs that get what it fetches (`to`). Each instance of such a study is queued
-for them once: what arrives, in the transaction that takes it into the index; what was here before,
-by the retriever, when the study's retrievals have ended. Which of the two an instance is, is told
-by its record alone (where and when it was received), so nothing falls between them: a study's
-`since_ns` is read inside the transaction that enters it in `prefetch_passing`.
+for them once. What arrives is queued in the transaction that takes it into the index. What was here
+before is queued by the retriever, when the study's retrievals have ended. Its record alone tells
+which of the two an instance is (where and when it was received), so nothing falls between them: a
+study's `since_ns` is read inside the transaction that enters it in `prefetch_passing`.
 
 While a job is under way everything that arrives is written down for it, so that it can tell what
 the archive sent besides what it had promised.

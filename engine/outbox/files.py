@@ -1,7 +1,7 @@
 """Files of local applications that are to be sent: looked at, and copied into the outbox directory.
 
 Whoever brings a file (`scai send`, a watched folder) first has it examined, so that what can never
-be sent is refused to its face; then it is copied under a name of our own and made durable; then its
+be sent is refused to its face. Then it is copied under a name of our own and made durable. Then its
 deliveries are queued. From then on the application may do with its file what it likes.
 """
 

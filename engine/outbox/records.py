@@ -13,10 +13,11 @@
                       "count\\0" state, destination,         u64,
                       "taken\\0" file                       empty
 
-Each delivery stands once in `delivery_queue`, at a place that depends on its state: a waiting one
-at its study's rank, one that is tried again at the time it is due, a delivered one at the time it
-was. A study's rank is the number of its first delivery that waits; it keeps it until none waits, so
-that a study begun is finished before the next. `delivery_ranks` has it only for so long.
+Each delivery stands once in `delivery_queue`, at a place that depends on its state. A waiting one
+stands at its study's rank, one that is tried again at the time it is due, a delivered one at the
+time of its delivery. A study's rank is the number of its first delivery that waits; it keeps it
+until none waits, so that a study begun is finished before the next. `delivery_ranks` has it only
+for so long.
 
 Whose instance is meant is part of what a delivery says: another patient's of the same UIDs is never
 sent in its place, nor waits as its newer version. What 0.2.0 queued names no patient, and its keys

@@ -1,7 +1,7 @@
 """In which transfer syntaxes a stored instance may be offered, and in which one it then goes out.
 
 Table 4.2-33 of the conformance statement is here as data. The original comes first, and is what is
-sent if the peer takes it; what else is offered is only what the original can be turned into without
+sent if the peer takes it. What else is offered is only what the original can be turned into without
 loss: Explicit and Implicit VR Little Endian into each other, JPEG images into both.
 """
 

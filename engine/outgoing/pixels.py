@@ -4,9 +4,9 @@
 other takes the samples from decoded().
 
 The samples come out of the decoder colour by pixel and fully sampled. Where the data set says that
-the planes are apart they are put apart, and YBR_FULL_422, which means halved chroma in a native
-image, becomes YBR_FULL; every other attribute of the image stays what it is. LocalError when the
-frames and the data set do not agree, before the first sample is given if that can be seen.
+the planes are apart they are put apart. YBR_FULL_422, which means halved chroma in a native image,
+becomes YBR_FULL. Every other attribute of the image stays what it is. LocalError when the frames
+and the data set do not agree, before the first sample is given if that can be seen.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

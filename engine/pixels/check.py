@@ -1,7 +1,7 @@
 """Whether stored images can be decoded: every frame is, and nothing of it is kept.
 
-JPEG Lossless is validated by the native decoder line by line; the kinds that one is not made for
-are decoded in full by the other decoder, if that takes no more memory than is allowed here. A frame
+JPEG Lossless is validated by the native decoder line by line. The kinds that it is not made for are
+decoded in full by the other decoder, if that takes no more memory than is allowed here. A frame
 that neither of them may look at is counted as unchecked, never as good.
 """
 

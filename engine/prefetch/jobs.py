@@ -1,6 +1,6 @@
 """Prefetch jobs in one transaction of the index: made, deferred, taken, ended, counted.
 
-The indexer makes jobs, in the same transaction as the instance that triggered them; the retriever
+The indexer makes jobs, in the same transaction as the instance that triggered them. The retriever
 takes them one at a time, in the order in which they became due, and writes down how far each has
 come. Nothing here reads a clock, opens a table or commits. What the hit rate counts stands apart,
 in `engine/prefetch/hit_rate.py`.

@@ -7,8 +7,9 @@ first one.
 
 Nothing is moved that was not asked for: answers about another patient, another day, another
 modality, another study or series are counted and dropped. Nothing is moved that is here. What an
-archive says of its success is not believed: what it promised is compared with what arrived, what is
-missing is asked for once more, and then named; so is what arrived and was never promised.
+archive says of its success is not believed: what it promised is compared with what arrived. What is
+missing is asked for once more, and then named. What arrived and was never promised is named as
+well.
 """
 
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence

@@ -1,9 +1,9 @@
 """Who may send next: the sender's decisions, without its threads.
 
 `Schedule` shares a few lanes (one association each) among destinations so that none waits for
-another one's slowness: each destination with work keeps a lane, one is kept for whoever comes next,
-and one that is in trouble has a single lane and is asked with growing pauses, so that a peer that
-is restarted for a minute does not use up the attempts of everything that waits for it.
+another one's slowness. Each destination with work keeps a lane, and one lane is kept for whoever
+comes next. A destination in trouble has a single lane and is asked with growing pauses. So a peer
+that is restarted for a minute does not use up the attempts of everything that waits for it.
 """
 
 import math

@@ -2,10 +2,10 @@
 
 Within an event loop lines are gathered and written once a turn; without one, at once. Every write
 to a pipe holds whole lines and at most PIPE_BUF bytes, so lines of several processes never mix. A
-slow reader never blocks a process: what it does not take waits, up to a bound; beyond that lines of
-level info are dropped, counted, and the loss is told in a line of its own. Faults have a far larger
-bound. Output is pure ASCII: no control character of a peer's text reaches a terminal. The caller
-sees to it that no patient data comes in.
+slow reader never blocks a process. What it does not take waits, up to a bound. Beyond that lines of
+level info are dropped and counted, and the loss is told in a line of its own. Faults have a far
+larger bound. Output is pure ASCII: no control character of a peer's text reaches a terminal. The
+caller sees to it that no patient data comes in.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """The secure transport connection profiles as data: which suites, in which order, and no others.
 
 Tables 7.1-1 and 8.6-1 of the conformance statement. The server side and the client side are built
-from these rows, and what OpenSSL made of them is compared with them afterwards: a difference is
-refused at start, because every way of setting suites fails silently in some way of its own (an
-unknown TLS 1.3 suite shortens the list, missing DH parameters disable two suites).
+from these rows, and what OpenSSL made of them is compared with them afterwards. A difference is
+refused at start. The reason is that every way of setting suites fails silently in some way of its
+own: an unknown TLS 1.3 suite shortens the list, missing DH parameters disable two suites.
 """
 
 from typing import Final

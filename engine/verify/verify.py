@@ -1,9 +1,9 @@
 """The check that the index and the files agree, made as a reader, while the service goes on.
 
-Three walks, in portions so that no read transaction is held for long: every row of the index has
-its file, of the right size (and, if asked for, with the right bytes); every file of the tree has
-its row; every study's records agree with each other. What looks wrong is looked at again at the
-end, since an instance that is just arriving has its file some milliseconds before its row.
+There are three walks, in portions so that no read transaction is held for long. Every row of the
+index has its file, of the right size and, if asked for, with the right bytes. Every file of the
+tree has its row. Every study's records agree with each other. What looks wrong is looked at again
+at the end, since an instance that is just arriving has its file some milliseconds before its row.
 """
 
 import os

@@ -1,8 +1,8 @@
 """A throwaway public-key infrastructure: an authority, our stores, a peer's, and how to try them.
 
 Called by `scai tls make-demo`. The authority's key is in memory only and gone when this returns, so
-nobody can ever certify anything with it; every other key lies enciphered with a random password,
-in a directory and files that belong to the user alone. Good for trying, for nothing else.
+nobody can ever certify anything with it. Every other key lies enciphered with a random password, in
+a directory and files that belong to the user alone. Good for trying, for nothing else.
 """
 
 import os

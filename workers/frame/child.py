@@ -1,10 +1,10 @@
 """What every worker process is given: its spec, counters, log, and the word when to end.
 
-`run_child` is the frame around a role: it pins the process, keeps the heartbeat on the role's own
-event loop (a loop that does not turn does not beat), listens to the letterbox and turns what
-happened into an exit code. A role is a module with `async def run(child) -> None` that returns when
-it has finished draining. It must heed `draining`, and never block its loop: what waits for a disk
-belongs into a thread, since a loop silent for half a second is taken for hung and the process is
+`run_child` is the frame around a role. It pins the process, listens to the letterbox and turns what
+happened into an exit code. It keeps the heartbeat on the role's own event loop, so a loop that does
+not turn does not beat. A role is a module with `async def run(child) -> None` that returns when it
+has finished draining. It must heed `draining`, and never block its loop. What waits for a disk
+belongs into a thread: a loop that is silent for half a second is taken for hung, and the process is
 killed. When the supervisor is gone (`orphaned`) the deadline is short and nobody will start the
 process again.
 """

@@ -1,7 +1,7 @@
 """How a background process gives way: niceness, and a slice that fits what it does.
 
 A niced process gets less of a core. Linux 6.12 and later also let it ask for slices of a certain
-length: with a long one its turn comes late, after those that peers wait for; with a short one it
+length. With a long slice its turn comes late, after those that peers wait for. With a short one it
 comes early and often, and what it does for others in between is soon done. Older kernels refuse or
 ignore it, and niceness alone has to do.
 """

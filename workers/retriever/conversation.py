@@ -1,9 +1,9 @@
 """One question to an archive: an association of its own, a request, the responses to it.
 
 For the retriever's one thread. Whatever waits here wakes for three things: the archive's word, the
-silence that is too long, and the order to stop. That one sends a C-CANCEL where a request is under
-way and gives the archive a moment to heed it; where an association is only being opened, or
-released, there is nothing to cancel and it is left at once.
+silence that is too long, and the order to stop. Where a request is under way, the order sends a
+C-CANCEL and gives the archive a moment to heed it. Where an association is only being opened, or
+released, there is nothing to cancel, and it is left at once.
 """
 
 import os

@@ -3,8 +3,8 @@ a time.
 
 Its loop only keeps time; one thread beside it takes jobs from the index, asks the archive and waits
 for what it sends. A fault of the disk or the index is logged once and tried again. At the end the
-retrieval under way is cancelled and its job given back; after a crash the next process takes it up
-again, and since what is here already is never moved, it finishes once.
+retrieval under way is cancelled and its job given back. After a crash the next process takes it up
+again. What is here already is never moved, so the job finishes once.
 """
 
 import asyncio
