@@ -1,5 +1,5 @@
 // The predictors; see jpeg/predict.hpp. 1, 4 and 5 are running sums of something that is known
-// before the row, and are computed eight samples at a time; 2 and 3 need no sum; 6 and 7 halve a
+// before the row, and are computed eight samples at a time. 2 and 3 need no sum. 6 and 7 halve a
 // sum with the sample before and remain serial. All arithmetic is modulo 2^16, as the standard has
 // it.
 #include "jpeg/predict.hpp"

@@ -2,13 +2,16 @@
 // file read straight between their headers, and written to a plain socket with as few calls as can
 // be.
 //
-// Contract: begin() with the command set; append() and append_file() take as much as there is room
-// for and say how much; flush() writes whole PDUs and makes room; send() writes what is in memory
-// already straight from there; finish() says that the data set is complete; a last flush() writes
-// what is left. Where a socket is not plain (TLS), staged() lends what is to be written instead,
-// until drop_staged(). A fragment is only sent once it is
-// known whether it is the last one, and every other one has the full, even length. Reading is by
-// preadv(2), not by mapping: a file that somebody truncates gives an error, never a signal.
+// Contract, in the order of calls:
+// - begin() with the command set.
+// - append() and append_file() take as much as there is room for and say how much. flush() writes
+//   whole PDUs and makes room. send() writes what is in memory already straight from there.
+// - finish() says that the data set is complete. A last flush() writes what is left.
+// - Where a socket is not plain (TLS), staged() lends what is to be written, until drop_staged().
+//
+// A fragment is only sent once it is known whether it is the last one, and every other one has the
+// full, even length. Reading is by preadv(2), not by mapping: a file that somebody truncates gives
+// an error, never a signal.
 #pragma once
 
 #include <sys/uio.h>

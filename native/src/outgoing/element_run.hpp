@@ -3,9 +3,10 @@
 // of which data sets mostly consist. Sequences and items get an undefined length, group lengths go.
 //
 // Contract: takes whole elements of one level, with all that is in them, and stops in front of the
-// first that is not plain: cut off or malformed in any way, large, of an unknown VR, pixel data, of
-// undefined length but no sequence, or named by the caller. What it wrote is what the slow way
-// writes; what is wrong with the rest is for the slow way to say. Reads nothing outside the span.
+// first that is not plain. Not plain is what is cut off or malformed in any way, large, of an
+// unknown VR, pixel data, of undefined length but no sequence, or named by the caller. What it
+// wrote is what the slow way writes. What is wrong with the rest is for the slow way to say. Reads
+// nothing outside the span.
 #pragma once
 
 #include <cstddef>

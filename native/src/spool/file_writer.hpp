@@ -1,13 +1,16 @@
 // One slot's writer thread: streams a large instance from its ring into a file while it arrives.
 //
-// Contract: start() once an instance has outgrown the journal; wake() when more lies in the ring;
-// finish() with what its seal shall say; then `sealed` is called on the thread with the file's
-// name, length, checksum and errno (0: written and, if durable, with its seal behind it and
-// synced; otherwise the file, if there is one, is the caller's to remove). abandon() instead of
-// finish(): the file is removed and `abandoned` is called. After an error the ring goes on being
-// emptied, so that the peer's data set is read to its end and can be answered. Direct writes
-// (O_DIRECT) where the file system has them: the page cache would be touched once and never again,
-// and its allocation and copying is what bounds every other receiver.
+// Contract, in the order of calls:
+// - start() once an instance has outgrown the journal; wake() when more lies in the ring.
+// - finish() with what its seal shall say. Then `sealed` is called on the thread with the file's
+//   name, length, checksum and errno. 0: it is written and, if durable, synced with its seal behind
+//   it. Otherwise the file, if there is one, is the caller's to remove.
+// - abandon() instead of finish(): the file is removed and `abandoned` is called.
+//
+// After an error the ring goes on being emptied, so that the peer's data set is read to its end and
+// can be answered. Writes are direct (O_DIRECT) where the file system has them. The page cache
+// would be touched once and never again, and its allocation and copying is what bounds every other
+// receiver.
 #pragma once
 
 #include <atomic>

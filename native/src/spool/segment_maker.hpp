@@ -1,10 +1,10 @@
 // Makes free journal segments: allocated and written once with zeros, so that syncing a record
 // later moves data only, no metadata.
 //
-// Past the page cache where the file system allows it: 32 MiB of zeros that nobody reads cost the
-// cache 80 ms of a core, and the committer, which made them itself, kept every peer waiting for
-// them. Promises: one at a time is made, by a thread of its own; a segment has its name only when
-// it is whole and durable; what a crash left half made is removed by `sweep`.
+// It writes past the page cache where the file system allows it. 32 MiB of zeros that nobody reads
+// cost the cache 80 ms of a core. When the committer still made segments itself, every peer waited
+// for that. Promises: one segment at a time is made, by a thread of its own. It has its name only
+// when it is whole and durable. What a crash left half made is removed by `sweep`.
 #pragma once
 
 #include <atomic>
