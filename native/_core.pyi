@@ -8,6 +8,16 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 # --- base
 def crc32c(data: bytes, seed: int = 0) -> int: ...
+def hand_on_no_capability() -> None: ...  # to the programs we start
+def drop_privileges() -> None:
+    """No capability is left or can be gained, no core is dumped, nobody looks into our memory."""
+
+def restrict_files(readable: Sequence[str], writable: Sequence[str]) -> int:
+    """Files are opened only beneath these from now on; Landlock's version, 0: there is none."""
+
+def deny_calls(outside: bool) -> bool:
+    """Calls that meddle with the kernel fail from now on, with `outside` also those that start
+    programs or make sockets. False: the kernel has no filters."""
 
 # --- spool: rings, files and the journal
 # The kinds of completion of a Spool.
@@ -48,9 +58,7 @@ class Spool:
         """An eventfd, readable when completions() has something."""
 
     @property
-    def durable_sequence(self) -> int:
-        """All journal records up to this one are durable."""
-
+    def durable_sequence(self) -> int: ...  # All journal records up to this one are durable.
     @property
     def acknowledged_sequence(self) -> int:
         """The journal has all that was acknowledged until now when it has this record."""
@@ -66,15 +74,11 @@ class Spool:
     def unflushed(self) -> bool:
         """Small instances have ended that the committer does not know of yet."""
 
-    def flush(self) -> None:
-        """Hand them over: one sync for all of them."""
-
+    def flush(self) -> None: ...  # Hand them over: one sync for all of them.
     def settle(self) -> bool:
         """Give sealed files their records; COMPLETION_SETTLED tells when. False: there are none."""
 
-    def discard(self, slot: int) -> None:
-        """The data set that follows is read and dropped."""
-
+    def discard(self, slot: int) -> None: ...  # The data set that follows is read and dropped.
     def cancel(self, slot: int) -> bool:
         """The association is gone. True: the slot is empty. False: COMPLETION_FREE will come."""
 
@@ -85,8 +89,7 @@ class Spool:
         """What opening found: (records in the journal, torn records dropped, incoming files
         removed, sealed ones that now get their records)."""
 
-    def close(self) -> None:
-        """Finish what is committed, stop the threads, release the lock."""
+    def close(self) -> None: ...  # Finish what is committed, stop the threads, release the lock.
 
 class JournalReader:
     """Reads a journal's records in order, from another process than its writer's."""
@@ -260,9 +263,7 @@ class Reception:
         for `event_bytes` of them. A turn goes on for `turn_us` while there is something to do."""
 
     @property
-    def descriptor(self) -> int:
-        """Readable when a turn is due."""
-
+    def descriptor(self) -> int: ...  # Readable when a turn is due.
     def log(self, any: bool) -> None:
         """Whether turns carry lines for the log; no is what it begins with."""
 
@@ -276,9 +277,7 @@ class Inlet:
 
     def __init__(self, reception: Reception, intake: Intake, source: int | TlsSession) -> None: ...
     @property
-    def key(self) -> int:
-        """No other inlet of the reception ever has it."""
-
+    def key(self) -> int: ...  # No other inlet of the reception ever has it.
     @property
     def quiet_since(self) -> float:
         """Since when it is the peer's turn, in time.monotonic() seconds: its last byte came then,
@@ -298,8 +297,7 @@ class Inlet:
 
     def hold(self) -> None: ...  # nothing is read until release()
     def release(self) -> None: ...
-    def leave(self) -> None:
-        """Before the socket is closed: nothing more is told of it."""
+    def leave(self) -> None: ...  # Before the socket is closed: nothing more is told of it.
 
 # --- tls
 # What TlsSession.handshake() answers.
@@ -330,8 +328,7 @@ class TlsServer:
         """The server's side of a new connection; its socket stays the caller's."""
 
     @property
-    def suites(self) -> list[str]:
-        """What OpenSSL really offers, in the order of preference."""
+    def suites(self) -> list[str]: ...  # What OpenSSL really offers, in the order of preference.
 
 class TlsSession:
     """One secured connection, the server's side. Never waits."""
@@ -343,9 +340,7 @@ class TlsSession:
     def send(self, data: bytes | bytearray) -> int:
         """How many bytes were taken; 0: none now, offer them again. OSError: the peer is gone."""
 
-    def say_end(self) -> None:
-        """Tell the peer that nothing more comes (close_notify)."""
-
+    def say_end(self) -> None: ...  # Tell the peer that nothing more comes (close_notify).
     @property
     def fault(self) -> tuple[str, str]:
         """(kind, text) of what ended the session. Kinds: "" for none, "not_tls", "version",
@@ -410,16 +405,11 @@ class DataSetSender:
     def staged(self) -> memoryview:
         """What flush() would write; good until the next call of any other method."""
 
-    def drop_staged(self) -> None:
-        """It was written by somebody else."""
-
+    def drop_staged(self) -> None: ...  # It was written by somebody else.
     @property
-    def socket_error(self) -> int:
-        """The errno of the last SENDING_BROKEN."""
-
+    def socket_error(self) -> int: ...  # The errno of the last SENDING_BROKEN.
     @property
-    def sent_bytes(self) -> int:
-        """Of all messages, headers and all."""
+    def sent_bytes(self) -> int: ...  # Of all messages, headers and all.
 
 class FrameSender:
     """Frames of JPEG Lossless, decoded in rooms that are reused and sent as samples."""

@@ -136,6 +136,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             most=limits.ring_bytes_max // limits.MIB,
         ),
     ] = limits.ring_bytes_default // limits.MIB
+    confine: Annotated[
+        bool,
+        setting(
+            "Whether workers give up what they do not need before they look at a peer's first "
+            "byte: capabilities, files outside their own directories (Landlock), starting programs "
+            "and making sockets (seccomp). Where the kernel lacks a part, the log says so."
+        ),
+    ] = True
     storage_scp: Annotated[
         StorageAe, setting("ECHO-SCP and STORAGE-SCP: where modalities send to.")
     ] = StorageAe()

@@ -75,6 +75,8 @@ class Gateway:
 
     def _merged(self, settings: Settings) -> dict[str, Any]:
         merged: dict[str, Any] = {
+            # A preloaded shim has files of its own, which a confined worker could not open.
+            "confine": "LD_PRELOAD" not in self.environment,
             "data_directory": str(self.data),
             "reserve_mib": 16,
             "storage_scp": {"port": self.port, "address": "127.0.0.1"},

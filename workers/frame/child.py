@@ -27,6 +27,7 @@ from engine.errors import OperatorError
 from engine.telemetry.counters import CounterBlock, CounterSegment
 from engine.telemetry.logs import Log
 from engine.telemetry.metrics import Counter, Gauge, ProcessState
+from workers.frame.confinement import confine
 from workers.frame.control import Begin, Change, Drain, Failed, Gone, Letterbox, Ready
 from workers.frame.fault import FaultError, FaultWatch, trace_of
 from workers.frame.spec import AnySpec
@@ -170,6 +171,10 @@ def run_child(control_descriptor: int) -> int:
 
 async def _run_role(child: Child[AnySpec], run: Callable[[Child[AnySpec]], object]) -> None:
     child.attach(asyncio.get_running_loop())
+    if child.spec.confine:
+        child.log.info("confined", **confine(child.spec))
+    else:
+        child.log.warning("not_confined", text="the configuration says `confine = false`")
     work = run(child)
     assert asyncio.iscoroutine(work), "a role's run() is a coroutine function"
     try:
@@ -184,6 +189,8 @@ def _hold_name(spec: AnySpec) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The other kind of lock, for its holder's pid can be asked of the kernel (F_GETLK).
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise OperatorError("its predecessor has not ended yet", spec.name) from error
     os.ftruncate(descriptor, 0)

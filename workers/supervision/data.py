@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import struct
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,8 @@ from engine.files.tree import sync_directory
 from engine.telemetry.counters import CounterSegment, RunFile, read_run_file
 
 RUN_FILE: Final = "supervisor.json"
+# struct flock of fcntl(2): kind, whence, start, length, pid.
+_flock_format: Final = "hhqqi0q"
 
 
 def make_directories(config: Config) -> None:
@@ -74,8 +77,8 @@ def lock_data(run_directory: Path) -> int:
 def find_leftovers(run_directory: Path, ours: set[int]) -> list[int]:
     """Pids of workers of a killed supervisor that still live; `ours` are not among them.
 
-    Each worker holds the lock of its `.alive` file. The pid in a file whose lock is held is only
-    believed of a process that has this very file open.
+    Each worker holds the locks of its `.alive` file; the kernel says who holds one. Files of a
+    process that forbids looking into it (PR_SET_DUMPABLE) could not be compared.
     """
     found = []
     for path in run_directory.glob("*.alive"):
@@ -83,19 +86,19 @@ def find_leftovers(run_directory: Path, ours: set[int]) -> list[int]:
             with path.open("r+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            content = path.read_bytes().strip()
-            pid = int(content) if content.isdigit() else 0
-            if pid and pid not in ours and _has_open(pid, path):
+            pid = _holder(path)
+            if pid and pid not in ours:
                 found.append(pid)
     return found
 
 
-def _has_open(pid: int, path: Path) -> bool:
-    try:
-        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
-        return any(descriptor.samefile(path) for descriptor in descriptors)
-    except (FileNotFoundError, PermissionError, ProcessLookupError):
-        return False  # it ended while we looked, or it is somebody else's
+def _holder(path: Path) -> int:
+    """The process that holds the record lock of a file; 0: none does."""
+    question = struct.pack(_flock_format, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    with path.open("rb") as file:
+        answer = fcntl.fcntl(file, fcntl.F_GETLK, question)
+    kind, *_, pid = struct.unpack(_flock_format, answer)
+    return 0 if kind == fcntl.F_UNLCK else int(pid)
 
 
 def kill_leftovers(run_directory: Path, ours: set[int]) -> list[int]:

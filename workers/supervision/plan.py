@@ -157,6 +157,7 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
             counters_blocks=blocks,
             data_directory=str(config.data_path),
             log_level=config.log.level,
+            confine=config.confine,
             version=resources.version,
         )
         spec = _specify(common, config, resources)

@@ -9,6 +9,7 @@ runs on the same data; every child ends when it ends.
 
 import asyncio
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from engine.config.loading import Config, LoadedConfig
 from engine.errors import OperatorError
 from engine.telemetry.logs import Log
 from engine.telemetry.metrics import Gauge, ProcessState
+from native import _core
 from workers.frame.fault import FaultWatch
 from workers.frame.spec import MODULES, ReceiverSpec, StatsSpec
 from workers.supervision.certificate import CertificateWatch
@@ -99,6 +101,10 @@ class Supervisor:
 
     async def _serve(self) -> int:
         setproctitle(f"scai: {SUPERVISOR}")
+        _core.hand_on_no_capability()  # binding port 104 is our work, not the workers'
+        # A core dump would hold private keys. Ours stays readable to our own user otherwise: that
+        # is how commands find the shared counters.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         make_directories(self._config)
         run_directory = self._run_directory
         lock = lock_data(run_directory)

@@ -7,6 +7,7 @@
 #include "spool/incoming.hpp"
 #include "reception/intake.hpp"
 #include "spool/journal_reader.hpp"
+#include "bindings/confinement.hpp"
 #include "bindings/jpeg.hpp"
 #include "bindings/reception.hpp"
 #include "bindings/sender.hpp"
@@ -287,6 +288,7 @@ NB_MODULE(_core, module) {
     scai::bind_jpeg(module);
     scai::bind_tls(module);
     scai::bind_sender(module);
+    scai::bind_confinement(module);
     module.def("scan_tags", &scan_tags, "data"_a, "explicit_vr"_a, "wanted_tags"_a,
                "attribute_bytes_max"_a, "attributes_bytes_max"_a, "chunk_bytes"_a = 0);
     module.def(
