@@ -247,6 +247,8 @@ class Indexer:
         return self._intake
 
     def _close_now(self) -> None:
+        if self._intake is not None:
+            self._intake.close()
         self._intake = self._reader = self._dispatching = None
         if self._writer is not None:
             self._writer.close()

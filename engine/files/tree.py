@@ -66,6 +66,7 @@ class StoreTree:
     def __init__(self, data_directory: Path) -> None:
         self.root = data_directory / STORE_DIRECTORY
         self._directories: set[str] = set()
+        self._descriptor = -1  # what the file system's errors are told to
 
     def absolute(self, relative: str) -> str:
         return f"{self.root}/{relative}"
@@ -122,10 +123,30 @@ class StoreTree:
                 raise
             directory = directory.rpartition("/")[0]
 
+    def begin(self) -> None:
+        """From here on every write that fails is told by `sync`, by whomever it was made.
+
+        The kernel tells each open descriptor once of what failed since it was opened: one that was
+        opened for the sync would not hear of what another had been told before.
+        """
+        if self._descriptor < 0:
+            self.root.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+            self._descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
     def sync(self) -> None:
-        """Every file and directory of the tree survives a power cut from here on."""
-        self.root.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-        sync_file_system(self.root)
+        """Every file and directory placed since `begin` survives a power cut from here on.
+
+        On an error nothing that was placed since the last success may be believed: it is placed
+        again (docs/decisions/0024-a-failed-sync-is-not-believed.md).
+        """
+        self.begin()
+        sync_file_system(self._descriptor, str(self.root))
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def sync_directory(path: Path) -> None:
@@ -137,14 +158,11 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_file_system(path: Path) -> None:
+def sync_file_system(descriptor: int, path: str) -> None:
     """syncfs(2), which Python has no name for: one call for thousands of files, and it reports
-    the file system's write errors, which sync(2) does not."""
+    the file system's write errors since the descriptor was opened (from Linux 5.8 on), which
+    sync(2) does not."""
     library = ctypes.CDLL(None, use_errno=True)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if library.syncfs(ctypes.c_int(descriptor)) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(path))
-    finally:
-        os.close(descriptor)
+    if library.syncfs(ctypes.c_int(descriptor)) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)

@@ -65,7 +65,7 @@ class IndexEditor:
             return edited
 
         edited = self._environment.change(work)
-        self._environment.lmdb.sync(True)
+        self._environment.sync()
         return edited
 
 

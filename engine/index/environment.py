@@ -17,6 +17,13 @@ LMDB's own rules, which everything here keeps:
 Each commit is one fdatasync; the meta page is left to the next commit (`metasync=False`), so a
 power cut may undo the last commit, never more, and never damages anything. The journal still has
 what was undone, and the position in it goes back with it.
+
+A commit whose sync failed left nothing, and is made again as a whole. But that sync was also for
+the meta page of the commit before it, which the kernel may have dropped by then and takes for clean
+(docs/decisions/0024-a-failed-sync-is-not-believed.md). A power cut could then undo two commits,
+whose pages are in use again. So the meta pages are written again before anything is committed after
+a failure, and by whoever opens the index to change it: the failure may have been told to a process
+that died.
 """
 
 import errno
@@ -40,6 +47,7 @@ INDEX_DIRECTORY: Final = "index"
 Tables = Mapping[str, lmdb._Database]
 # What a disk or an index may do to whoever writes; everything else is a fault of ours.
 INDEX_FAULTS: Final = (OSError, lmdb.Error, OperatorError)
+_META_PAGES: Final = 2  # LMDB's: its file begins with them, and commits use them in turn
 
 
 class NoIndexError(OperatorError):
@@ -76,6 +84,7 @@ class Environment:
                 metasync=False,
             )
             self.tables: dict[str, lmdb._Database] = {}
+            self._doubtful = writable  # the disk may lack the last meta page
             self._open_tables(writable)
         except (lmdb.NotFoundError, lmdb.ReadonlyError) as error:
             if not os.access(self.path / "data.mdb", os.R_OK | (os.W_OK if writable else 0)):
@@ -139,6 +148,7 @@ class Environment:
         touches nothing but its transaction.
         """
         while True:
+            self._believe()
             try:
                 with self.begin(write=True) as transaction:
                     return work(transaction)
@@ -146,6 +156,35 @@ class Environment:
                 size = self.lmdb.info()["map_size"]
                 self.lmdb.set_mapsize(size * index_map_growth_factor)
                 again()
+            except (lmdb.Error, OSError):
+                self._doubtful = True
+                raise
+
+    def sync(self) -> None:
+        """What was committed survives a power cut from here on."""
+        self._believe()
+        try:
+            self.lmdb.sync(True)
+        except (lmdb.Error, OSError):
+            self._doubtful = True
+            raise
+
+    def _believe(self) -> None:
+        """After a failure: write the meta pages again, while nobody else changes them."""
+        if not self._doubtful:
+            return
+        page_bytes = self.lmdb.stat()["psize"]
+        with self.begin(write=True) as transaction:
+            descriptor = os.open(self.path / "data.mdb", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                pages = os.pread(descriptor, _META_PAGES * page_bytes, 0)
+                if os.pwrite(descriptor, pages, 0) != len(pages):
+                    raise OSError(errno.EIO, os.strerror(errno.EIO), str(self.path))
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+                transaction.abort()
+        self._doubtful = False
 
     def close(self) -> None:
         self.lmdb.close()

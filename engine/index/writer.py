@@ -67,7 +67,7 @@ class IndexWriter:
 
     def sync(self) -> None:
         """What was committed survives a power cut from here on."""
-        self._environment.lmdb.sync(True)
+        self._environment.sync()
 
     def check_readers(self) -> int:
         """Free the slots of readers that died; how many."""

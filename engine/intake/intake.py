@@ -10,7 +10,9 @@ the tree has it for good; and after a crash the way from the last checkpoint is 
 - one whose row is another's, of the same patient, has been replaced since: nothing is done;
 - one that has no row is applied as if it were new.
 
-A step that failed may be repeated as it is, and so may a checkpoint.
+A step that failed may be repeated as it is, and so may a checkpoint; but when the sync of the tree
+failed, all that was placed since the last checkpoint is placed again first, as after a crash: the
+kernel may have dropped any of it (docs/decisions/0024-a-failed-sync-is-not-believed.md).
 
 Two patients' instances of one SOP Instance UID have a file each (engine/index/records.py): which of
 them has the plain name is decided before they are placed, by the index and what waits to enter it.
@@ -96,6 +98,16 @@ class _Journal:
         # Replayed records without a file, by whose they are, unless a later one explains them.
         self.doubtful: dict[tuple[str, str], Missing] = {}
 
+    def go_back(self) -> None:
+        """Place again what was placed since the last checkpoint."""
+        self.replayed_to = self.position.applied
+        self.reached = self.position.checkpointed
+        self.reader = None
+        self.pending = []
+        self.incoming_names = []
+        self.bytes_since_checkpoint = 0
+        self.doubtful = {}
+
     def open(self) -> bool:
         """Begin to read after the last checkpoint; False when nothing was ever written.
 
@@ -151,6 +163,7 @@ class Intake:
         self._reader = writer.reader()
         self._durable = durable
         self.tree = StoreTree(data_directory)
+        self.tree.begin()
         self._journals: dict[str, _Journal] = {}
         with self._reader.view() as view:
             self._removals = view.removals()
@@ -361,7 +374,12 @@ class Intake:
         ]
         if not journals:
             return False
-        self._sync(tree=True)
+        try:
+            self._sync(tree=True)
+        except OSError:
+            for journal in self._journals.values():
+                journal.go_back()
+            raise
         for journal in journals:
             for name in journal.incoming_names:
                 with suppress(FileNotFoundError):
@@ -388,6 +406,10 @@ class Intake:
         if tree:
             self.tree.sync()
         self._writer.sync()
+
+    def close(self) -> None:
+        """Give back what is held open."""
+        self.tree.close()
 
 
 def _whose(entry: Entry) -> tuple[str, str]:

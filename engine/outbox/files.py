@@ -144,9 +144,13 @@ def make_outbox(data_directory: Path) -> None:
         sync_directory(data_directory)
 
 
-def copy_in(source: str | Path, data_directory: Path, name: str) -> None:
+def copy_in(
+    source: str | Path, data_directory: Path, name: str, through_memory: bool = False
+) -> None:
     """A durable copy under this name; its directory is the caller's to sync, once for many.
 
+    `through_memory`: of what the kernel shows, not of what the disk holds; a file system that
+    shares blocks between copies would share those that a failed sync left behind.
     OSError: nothing is left of it.
     """
     target = spooled_path(data_directory, name)
@@ -157,7 +161,7 @@ def copy_in(source: str | Path, data_directory: Path, name: str) -> None:
             owner = os.stat(target.parent)
             os.fchown(written, owner.st_uid, owner.st_gid)
         with open(source, "rb") as file:
-            _copy(file.fileno(), written)
+            _copy(file.fileno(), written, through_memory)
         os.fsync(written)
     except BaseException:
         target.unlink()
@@ -166,9 +170,9 @@ def copy_in(source: str | Path, data_directory: Path, name: str) -> None:
         os.close(written)
 
 
-def _copy(source: int, target: int) -> None:
+def _copy(source: int, target: int, through_memory: bool) -> None:
     """Within the kernel where it can."""
-    while True:
+    while not through_memory:
         try:
             if os.copy_file_range(source, target, _piece_bytes) == 0:
                 return

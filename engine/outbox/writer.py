@@ -68,7 +68,7 @@ class OutboxWriter:
         """What was committed survives a power cut from here on; without it the last commit may
         not. Callers who promise something to a person or take a file away call it first."""
         with self._alone():
-            self._environment.lmdb.sync(True)
+            self._environment.sync()
 
     def close(self) -> None:
         with self._alone():

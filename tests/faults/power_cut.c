@@ -9,6 +9,13 @@
  *   content/<identity>  durable bytes of a file        entries/<identity>  durable names
  *   changed/<identity>  one byte for each page beyond `small_bytes` changed since its last sync
  *
+ *   dropped/<identity>  one byte for each page that the kernel takes for clean and the disk lacks
+ *
+ * POWER_CUT_FAIL is a file of `struct failing`: the N-th sync fails. As Linux does it (fsyncgate):
+ * the pages it was for are dropped, which means clean and not on the disk; that is reported once;
+ * the next sync succeeds and writes only what was written again since. Names are left to it: a file
+ * system with a journal keeps them for the next commit, or stops.
+ *
  * An identity is inode number and birth time, so a reused inode is another file. Files up to
  * `small_bytes` are copied whole at each sync; of larger ones, the changed pages. A page is marked
  * after the write that changes it: a sync that misses the mark ran beside the write, not after. */
@@ -21,6 +28,14 @@ enum { page_bytes = 4096, small_bytes = 1 << 20, changed_map_bytes = 1 << 20 };
 
 static char live[PATH_MAX], shadow[PATH_MAX];
 static bool names_follow_files;
+struct failing {
+    _Atomic uint64_t seen; /* syncs since the test set it to 0 */
+    _Atomic uint64_t hits; /* how many failed */
+    uint64_t target;       /* N; 0: none */
+    uint64_t every;        /* and each so many after it; 0: none */
+};
+
+static struct failing *failing;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 REAL(ssize_t, write, int, const void *, size_t)
@@ -42,6 +57,23 @@ __attribute__((constructor)) static void begin(void) {
     snprintf(live, sizeof live, "%s", from);
     snprintf(shadow, sizeof shadow, "%s", to);
     names_follow_files = getenv("POWER_CUT_EXT4") != NULL;
+    const char *control = getenv("POWER_CUT_FAIL");
+    int descriptor = control ? open(control, O_RDWR | O_CLOEXEC) : -1;
+    if (descriptor < 0) return;
+    void *memory = mmap(0, sizeof *failing, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    close(descriptor);
+    if (memory != MAP_FAILED) failing = memory;
+}
+
+/* Whether this sync is one of those to fail. */
+static bool fails(void) {
+    if (!failing || !failing->target) return false;
+    uint64_t number = atomic_fetch_add(&failing->seen, 1) + 1;
+    bool again = failing->every && number > failing->target &&
+                 (number - failing->target) % failing->every == 0;
+    if (number != failing->target && !again) return false;
+    atomic_fetch_add(&failing->hits, 1);
+    return true;
 }
 
 static void impossible(const char *what) {
@@ -91,8 +123,8 @@ static void leave(int lock) {
 }
 
 /* The marks of one file, mapped for a moment; NULL when there are none and none are wanted. */
-static unsigned char *map_changed(const char *identity, bool create) {
-    int descriptor = open_shadow("changed", identity, create ? O_RDWR | O_CREAT : O_RDWR);
+static unsigned char *map_marks(const char *kind, const char *identity, bool create) {
+    int descriptor = open_shadow(kind, identity, create ? O_RDWR | O_CREAT : O_RDWR);
     if (descriptor < 0) return NULL;
     if (create && real_ftruncate64(descriptor, changed_map_bytes) != 0) impossible("marks");
     void *map = mmap(0, changed_map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
@@ -101,10 +133,23 @@ static unsigned char *map_changed(const char *identity, bool create) {
     return map;
 }
 
+static unsigned char *map_changed(const char *identity, bool create) {
+    return map_marks("changed", identity, create);
+}
+
+/* What is written again is no longer dropped. */
 static void mark(int descriptor, off_t offset, off_t length) {
-    if (length <= 0 || offset + length <= small_bytes) return;
     char identity[64];
+    bool any = failing && failing->hits;
+    if (length <= 0 || (!any && offset + length <= small_bytes)) return;
     identity_at(descriptor, "", identity, NULL);
+    unsigned char *dropped = any ? map_marks("dropped", identity, false) : NULL;
+    if (dropped) {
+        off_t end = (offset + length - 1) / page_bytes;
+        for (off_t page = offset / page_bytes; page <= end; ++page) dropped[page] = 0;
+        munmap(dropped, changed_map_bytes);
+    }
+    if (offset + length <= small_bytes) return;
     unsigned char *changed = map_changed(identity, true);
     off_t last = (offset + length - 1) / page_bytes;
     if (last >= changed_map_bytes) impossible("a file beyond 4 GiB");
@@ -125,6 +170,19 @@ static void copy_range(int from, int to, off_t offset, off_t length, bool onto_n
         if (!hole && real_pwrite64(to, buffer, (size_t)got, offset) != got) impossible("writing the shadow");
         offset += got;
         length -= got;
+    }
+}
+
+/* As copy_range(), but for what was dropped. */
+static void copy_clean(int from, int to, off_t offset, off_t length, bool onto_nothing,
+                       const unsigned char *dropped) {
+    if (!dropped) {
+        copy_range(from, to, offset, length, onto_nothing);
+        return;
+    }
+    for (off_t end = offset + length; offset < end; offset += page_bytes) {
+        off_t count = end - offset < page_bytes ? end - offset : page_bytes;
+        if (!dropped[offset / page_bytes]) copy_range(from, to, offset, count, onto_nothing);
     }
 }
 
@@ -153,13 +211,15 @@ static void save_file(int from) {
         unsigned char *changed = now.st_size > small_bytes ? map_changed(identity, false) : NULL;
         if (fresh && changed) memset(changed, 0, changed_map_bytes);
         off_t whole = fresh || now.st_size < small_bytes ? now.st_size : small_bytes;
-        copy_range(from, to, 0, whole, fresh);
+        unsigned char *dropped = failing ? map_marks("dropped", identity, false) : NULL;
+        copy_clean(from, to, 0, whole, fresh, dropped);
         off_t pages = (now.st_size + page_bytes - 1) / page_bytes;
         for (off_t page = small_bytes / page_bytes; changed && page < pages; ++page) {
             if (!changed[page]) continue;
             changed[page] = 0;
-            copy_range(from, to, page * page_bytes, page_bytes, false);
+            copy_clean(from, to, page * page_bytes, page_bytes, false, dropped);
         }
+        if (dropped) munmap(dropped, changed_map_bytes);
         if (changed) munmap(changed, changed_map_bytes);
         /* The same stamp says "nothing new"; not while a write in this clock tick could hide. */
         struct timespec wall, stamp[2] = {{0, 0}, {0, 0}};
@@ -168,6 +228,24 @@ static void save_file(int from) {
         futimens(to, stamp);
     }
     close(to);
+}
+
+/* The sync of this file failed: what the disk has not of it is clean from now on. The lock is held. */
+static void drop_file(int from) {
+    char identity[64], here[page_bytes], there[page_bytes];
+    identity_at(from, "", identity, NULL);
+    if (!identity[0]) return;
+    unsigned char *dropped = map_marks("dropped", identity, true);
+    int to = open_shadow("content", identity, O_RDONLY);
+    for (off_t page = 0;; ++page) {
+        ssize_t live_bytes = pread(from, here, page_bytes, page * page_bytes);
+        if (live_bytes <= 0) break;
+        memset(there, 0, page_bytes);
+        ssize_t disk_bytes = to < 0 ? 0 : pread(to, there, page_bytes, page * page_bytes);
+        if (disk_bytes != live_bytes || memcmp(here, there, (size_t)live_bytes)) dropped[page] = 1;
+    }
+    if (to >= 0) close(to);
+    munmap(dropped, changed_map_bytes);
 }
 
 /* The names in a directory are durable from now on. The lock is held. */
@@ -195,7 +273,7 @@ static void save_entries(int directory) {
     if (rename(making, made) != 0) impossible("names of a directory");
 }
 
-static void save_tree(const char *path) {
+static void save_tree(const char *path, void (*each)(int)) {
     int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0) return;
     DIR *stream = fdopendir(dup(directory));
@@ -205,13 +283,13 @@ static void save_tree(const char *path) {
         mode_t mode = 0;
         identity_at(directory, entry->d_name, identity, &mode);
         snprintf(child, sizeof child, "%s/%s", path, entry->d_name);
-        if (S_ISDIR(mode)) save_tree(child);
+        if (S_ISDIR(mode)) save_tree(child, each);
         if (!S_ISREG(mode)) continue;
         int file = open(child, O_RDONLY | O_CLOEXEC);
-        if (file >= 0) save_file(file), close(file);
+        if (file >= 0) each(file), close(file);
     }
     if (stream) closedir(stream);
-    save_entries(directory);
+    if (each == save_file) save_entries(directory);
     close(directory);
 }
 
@@ -229,7 +307,18 @@ static int sync_descriptor(int descriptor, int (*real)(int)) {
     if (!tracked(descriptor, path)) return real(descriptor);
     struct stat found;
     if (fstat(descriptor, &found) != 0) return -1;
+    bool failed = fails();
     int lock = enter();
+    if (failed) {
+        if (!S_ISDIR(found.st_mode)) {
+            int own = reopen(descriptor);
+            drop_file(own);
+            close(own);
+        }
+        leave(lock);
+        errno = EIO;
+        return -1;
+    }
     if (S_ISDIR(found.st_mode)) {
         save_entries(descriptor);
     } else {
@@ -248,13 +337,20 @@ PUBLIC int fdatasync(int descriptor) { return sync_descriptor(descriptor, real_f
 PUBLIC void sync(void) {
     if (!live[0]) return;
     int lock = enter();
-    save_tree(live);
+    save_tree(live, save_file);
     leave(lock);
 }
 
 PUBLIC int syncfs(int descriptor) {
     char path[PATH_MAX];
     if (!tracked(descriptor, path)) return real_syncfs(descriptor);
+    if (fails()) {
+        int lock = enter();
+        save_tree(live, drop_file);
+        leave(lock);
+        errno = EIO;
+        return -1;
+    }
     sync();
     return 0;
 }

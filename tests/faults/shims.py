@@ -45,9 +45,11 @@ class FailNth:
 
     _LAYOUT = struct.Struct("<QQQIIiI480s")
 
-    def __init__(self, directory: Path, prefix: Path) -> None:
+    def __init__(self, directory: Path, prefix: Path, fresh: bool = True) -> None:
+        """`fresh` false: the block of whoever started us under the shim."""
         path = directory / "fail-control"
-        path.write_bytes(bytes(self._LAYOUT.size))
+        if fresh:
+            path.write_bytes(bytes(self._LAYOUT.size))
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), self._LAYOUT.size)
         self.environment = {
@@ -94,22 +96,44 @@ class FailNth:
 class PowerCut:
     """The shadow kept by power_cut.c of the directory `live`."""
 
+    _FAILING = struct.Struct("<QQQQ")
+
     def __init__(self, directory: Path, live: Path, ext4: bool = False) -> None:
         self.live = live
         self.shadow = directory / "shadow"
-        for kind in ("content", "changed", "entries"):
+        for kind in ("content", "changed", "dropped", "entries"):
             (self.shadow / kind).mkdir(parents=True)
+        control = self.shadow / "failing"
+        control.write_bytes(bytes(self._FAILING.size))
+        with control.open("r+b") as file:
+            self._failing = mmap.mmap(file.fileno(), self._FAILING.size)
         live.mkdir(parents=True, exist_ok=True)
         self.environment = {
             "LD_PRELOAD": str(library("power_cut")),
             "POWER_CUT_LIVE": str(live),
             "POWER_CUT_SHADOW": str(self.shadow),
+            "POWER_CUT_FAIL": str(control),
         }
         if ext4:
             self.environment["POWER_CUT_EXT4"] = "1"
         self._library = ctypes.CDLL(str(library("power_cut")))
         # Whatever is there already has long been on the disk.
         subprocess.run(["/bin/sync"], env={**os.environ, **self.environment}, check=True)
+
+    def fail_sync(self, number: int, every: int = 0) -> None:
+        """The `number`-th sync from now fails, drops what it was for, and says so once; with
+        `every` each so many after it as well. 0: none fails any more."""
+        self._failing[:] = self._FAILING.pack(0, 0, number, every)
+
+    @property
+    def failed_syncs(self) -> int:
+        """How many failed since."""
+        return int(self._FAILING.unpack(self._failing[:])[1])
+
+    @property
+    def syncs(self) -> int:
+        """How many there were since."""
+        return int(self._FAILING.unpack(self._failing[:])[0])
 
     def identity(self, path: Path) -> str:
         """How the shadow calls a file."""

@@ -140,6 +140,7 @@ class _Writer:
                 uid = printable(missing.sop_instance_uid)
                 click.echo(f"acknowledged, but its bytes are nowhere: {uid}", err=True)
         intake.checkpoint()
+        intake.close()
 
     def apply(self, actions: Sequence[Action]) -> list[Outcome]:
         if self._own is not None:

@@ -157,7 +157,13 @@ class FolderWatch:
     def _copy(self, path: Path) -> None:
         """The very file where both lie on one file system: nobody can reach it by a name."""
         target = spooled_path(self._data_directory, _copy_name(path))
-        target.unlink(missing_ok=True)  # from before a crash, perhaps not whole
+        if target.exists():
+            # From before a crash, or its sync failed: the disk may lack what the kernel takes for
+            # clean, and another sync would not say so. So its bytes are written anew.
+            fresh = fresh_name()
+            copy_in(path, self._data_directory, fresh, through_memory=True)
+            spooled_path(self._data_directory, fresh).replace(target)
+            return
         try:
             os.link(path, target, follow_symlinks=False)
             os.utime(target)  # its age as a copy counts from now

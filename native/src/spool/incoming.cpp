@@ -33,14 +33,15 @@ std::vector<Part> parts_in(int directory, const std::string& path) {
 
 }  // namespace
 
-LeftOver sweep_incoming(int directory, const std::string& path, const Journal& journal) {
+LeftOver sweep_incoming(int directory, const std::string& path, const Journal& journal,
+                        bool durable) {
     const auto& named = journal.names_found();
     const std::unordered_set<std::string> wanted(named.begin(), named.end());
     LeftOver left;
     for (const auto& [name, begun] : parts_in(directory, path)) {
         if (wanted.contains(name)) continue;
         if (begun) {
-            if (auto seal = find_seal(directory, name, sealed_bytes_max)) {
+            if (auto seal = find_seal(directory, name, sealed_bytes_max, durable)) {
                 left.sealed.push_back(std::move(*seal));
                 continue;
             }
@@ -48,6 +49,7 @@ LeftOver sweep_incoming(int directory, const std::string& path, const Journal& j
         if (::unlinkat(directory, name.c_str(), 0) != 0) fail("removing " + name);
         if (begun) ++left.removed;
     }
+    if (durable && !left.sealed.empty() && ::fsync(directory) != 0) fail("fsync of " + path);
     std::sort(left.sealed.begin(), left.sealed.end(),
               [](const auto& a, const auto& b) { return a.number < b.number; });
     return left;
@@ -60,8 +62,9 @@ std::uint64_t adopt_sealed(JournalSettings settings, const std::string& incoming
     if (!directory) fail("opening " + incoming_directory);
     const auto parts = parts_in(directory.get(), incoming_directory);
     if (std::ranges::none_of(parts, &Part::begun)) return 0;  // the journal is left alone
+    const bool durable = settings.durable;
     Journal journal(std::move(settings));
-    const LeftOver left = sweep_incoming(directory.get(), incoming_directory, journal);
+    const LeftOver left = sweep_incoming(directory.get(), incoming_directory, journal, durable);
     std::vector<JournalEntry> entries;
     for (const FoundSeal& seal : left.sealed) {
         entries.push_back({.prologue = seal.prologue,
@@ -71,9 +74,17 @@ std::uint64_t adopt_sealed(JournalSettings settings, const std::string& incoming
                            .file_bytes = seal.file_bytes,
                            .file_crc = seal.file_crc});
     }
-    const auto appended = journal.append(entries);
-    if (appended.code != 0) throw SystemFailure(appended.code, "giving sealed files their records");
-    return appended.durable;
+    std::uint64_t given = 0;
+    for (std::span rest(entries); !rest.empty();) {
+        const auto group = rest.first(std::min(rest.size(), journal_group_max));
+        const auto appended = journal.append(group);
+        given += appended.durable;
+        if (appended.code != 0) {
+            throw SystemFailure(appended.code, "giving sealed files their records");
+        }
+        rest = rest.subspan(group.size());
+    }
+    return given;
 }
 
 }  // namespace scai

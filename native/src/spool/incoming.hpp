@@ -22,8 +22,10 @@ struct LeftOver {
     std::uint64_t removed = 0;      // files with bytes of instances nobody was told of
 };
 
-// SystemFailure if the disk fails.
-LeftOver sweep_incoming(int directory, const std::string& path, const Journal& journal);
+// If `durable`, sealed files and their names are synced when this returns: a record is going to
+// name them. SystemFailure if the disk fails.
+LeftOver sweep_incoming(int directory, const std::string& path, const Journal& journal,
+                        bool durable);
 
 // For a journal that no receiver writes any more: gives each sealed file its record. How many there
 // were. SystemFailure if somebody writes the journal, or it takes no record.

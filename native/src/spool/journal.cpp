@@ -9,8 +9,10 @@
 #include <array>
 #include <climits>
 #include <cstring>
+#include <deque>
 
 #include "base/checksum.hpp"
+#include "base/exact_read.hpp"
 #include "spool/journal_reader.hpp"
 
 namespace scai {
@@ -77,14 +79,21 @@ Journal::Journal(JournalSettings settings)
 
 void Journal::recover() {
     JournalReader reader(settings_.directory, 0);
+    std::deque<std::uint64_t> last_group;  // where its records begin, all in the last segment
+    std::uint64_t read_in = 0;
     for (;;) {
         const auto records = reader.read(UINT64_MAX, 1024);
         if (records.empty()) break;
         records_found_ += records.size();
         for (const auto& record : records) {
             if (!record.name.empty()) names_found_.push_back(record.name);
+            if (record.segment_first != read_in) last_group.clear();
+            read_in = record.segment_first;
+            last_group.push_back(record.offset);
+            if (last_group.size() > journal_group_max) last_group.pop_front();
         }
     }
+    if (read_in != reader.segment_first()) last_group.clear();
     torn_found_ = reader.torn() ? 1 : 0;
     next_sequence_ = reader.next_sequence();
     chain_ = reader.chain();
@@ -94,17 +103,35 @@ void Journal::recover() {
     for (const auto& segment : list_segments(settings_.directory, nullptr)) {
         const std::string path = settings_.directory + "/" + segment.name;
         if (reader.segment_first() != 0 && segment.first_sequence == reader.segment_first()) {
-            segment_ = Descriptor(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-            if (!segment_) fail("opening " + path);
+            write_again(path, last_group.empty() ? 0 : last_group.front());
         } else if (segment.first_sequence > reader.segment_first()) {
             if (::unlink(path.c_str()) != 0) fail("removing " + path);
         }
     }
     if (segment_) {
-        if (::fdatasync(segment_.get()) != 0) fail("fdatasync of the journal");
+        if (settings_.durable && ::fsync(directory_.get()) != 0) fail("fsync of the journal");
     } else if (const int code = rotate(); code != 0) {
         throw SystemFailure(code, "making the first journal segment in " + settings_.directory);
     }
+}
+
+// Opens the segment to go on in. What a predecessor wrote last may stand in the page cache alone:
+// its sync may have failed, which the kernel tells once and then takes the pages for clean. So it
+// is written again before anything is promised that stands behind it.
+void Journal::write_again(const std::string& path, std::uint64_t begin) {
+    segment_ = Descriptor(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    if (!segment_) fail("opening " + path);
+    if (!settings_.durable) return;
+    std::vector<std::byte> block(std::size_t{1} << 20);
+    for (std::uint64_t at = begin / page_bytes * page_bytes; at < offset_; at += block.size()) {
+        const auto part =
+            std::span(block).first(std::min<std::uint64_t>(block.size(), offset_ - at));
+        if (!read_exact(segment_.get(), part, at, "reading the journal's end")) break;
+        std::vector<iovec> parts{{part.data(), part.size()}};
+        const int code = pwritev_exact(segment_.get(), parts, at);
+        if (code != 0) throw SystemFailure(code, "writing the journal's end again");
+    }
+    if (::fdatasync(segment_.get()) != 0) fail("fdatasync of the journal");
 }
 
 std::uint64_t Journal::record_bytes(const JournalEntry& entry) const {
@@ -160,6 +187,7 @@ int Journal::write_group(std::span<JournalEntry> entries) {
         head.attributes_bytes = static_cast<std::uint32_t>(entry.attributes.size());
         head.name_bytes = static_cast<std::uint32_t>(entry.name.size());
         head.record_bytes = head.expected_bytes();
+        head.durable_before = next_sequence_;
         const std::size_t begin = text_.size();
         text_.resize(begin + sizeof head);
         append_bytes(text_, std::as_bytes(std::span(entry.prologue)));
@@ -193,17 +221,35 @@ int Journal::write_group(std::span<JournalEntry> entries) {
     if (const std::uint64_t rest = align_up(end, page_bytes) - end; rest > 0) {
         parts.push_back({const_cast<std::byte*>(zeros.data()), rest});
     }
+    // From here on a restart may find it, whatever becomes of it; until something durable stands
+    // in its place.
+    refused_ = true;
     if (const int code = pwritev_exact(segment_.get(), parts, offset_); code != 0) return code;
     if (settings_.durable && ::fdatasync(segment_.get()) != 0) return errno;
+    refused_ = false;
     offset_ += total;
     next_sequence_ = sequence;
     chain_ = chain;
     return 0;
 }
 
+// Zeros where the first of them begins: the reader comes no further.
+int Journal::void_refused() {
+    if (!refused_) return 0;
+    SCAI_ASSERT(segment_);
+    const std::uint64_t count = align_up(offset_ + 1, page_bytes) - offset_;
+    std::vector<iovec> parts{{const_cast<std::byte*>(zeros.data()), count}};
+    if (const int code = pwritev_exact(segment_.get(), parts, offset_); code != 0) return code;
+    if (settings_.durable && ::fdatasync(segment_.get()) != 0) return errno;
+    refused_ = false;
+    return 0;
+}
+
 // Goes on in a fresh segment: a recycled one, one made ahead, a new one while there may be more, or
 // waits for the reader.
 int Journal::rotate() try {
+    // What was refused must not come to light at the end of a segment that is left for good.
+    if (const int code = void_refused(); code != 0) return code;
     std::uint64_t waited_ms = 0;
     for (;;) {
         const bool making = maker_.under_way();  // asked first: it may be done before we look
@@ -259,6 +305,9 @@ int Journal::adopt_free_segment(const std::string& name) {
     std::vector<iovec> parts{{page.data(), page.size()}};
     if (const int code = pwritev_exact(file.get(), parts, 0); code != 0) return code;
     if (settings_.durable && ::fdatasync(file.get()) != 0) return errno;
+    // If anything fails from here on the new segment may have its name: a reader goes on there, so
+    // nothing may be written to the old one any more.
+    segment_.reset();
     if (::rename(from.c_str(), to.c_str()) != 0) return errno;
     if (settings_.durable && ::fsync(directory_.get()) != 0) return errno;
     segment_ = std::move(file);

@@ -2,7 +2,9 @@
 //
 // One writer, held by a lock on the directory. Not thread-safe: the committer thread owns it. A
 // failed append leaves the position where it was; the next group is written over it, and the chain
-// of checksums hides what the failed one may have left behind.
+// of checksums hides what the failed one may have left behind. A sync that failed is never believed
+// when it is repeated: all that it was for is written again first
+// (docs/decisions/0024-a-failed-sync-is-not-believed.md).
 #pragma once
 
 #include <cstdint>
@@ -35,6 +37,10 @@ struct JournalSettings {
     bool durable = true;
 };
 
+// So many records share one sync at most (limits.journal_group_max): what was not yet synced when a
+// process died lies within them.
+inline constexpr std::size_t journal_group_max = 64;
+
 class Journal {
 public:
     // Takes the lock (waiting a while for a predecessor that is still leaving), finds the end of
@@ -47,6 +53,11 @@ public:
     };
     // Writes and syncs the entries. None is acknowledged before it is counted as durable here.
     Appended append(std::span<JournalEntry> entries);
+
+    // Whether a group failed, and a restart may still find its records whole.
+    bool has_refused() const noexcept { return refused_; }
+    // Makes them unreadable for good; errno, and then it is to be tried again.
+    int void_refused();
 
     // Has the next segment made beside us before it is needed; does nothing when there is no need.
     void prepare();
@@ -66,6 +77,7 @@ public:
 
 private:
     void recover();
+    void write_again(const std::string& path, std::uint64_t begin);
     int write_group(std::span<JournalEntry> entries);
     std::uint64_t record_bytes(const JournalEntry& entry) const;
     int rotate();
@@ -84,6 +96,7 @@ private:
     std::uint64_t torn_found_ = 0;
     std::uint64_t created_ = 0;
     bool prepared_ = false;
+    bool refused_ = false;
     std::vector<std::string> names_found_;
     std::vector<std::byte> text_;
 };

@@ -10,7 +10,8 @@
 // A record is whole if its magic, its length, its sequence (the one before plus 1), its chain (the
 // checksum of the record before it) and its checksums hold. The chain is what makes a left-over of
 // an earlier writing at the same place invisible, even one of the same size with the right number.
-// All fields little endian.
+// Each says up to where the journal was durable when it was written: what was promised can be told
+// from the torn end of a group that never was. All fields little endian.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +51,9 @@ struct RecordHead {
     std::uint32_t prologue_bytes;
     std::uint32_t attributes_bytes;
     std::uint32_t name_bytes;
-    std::uint64_t reserved;
+    // The first sequence of the group it was written with: all below was durable by then. 0 in
+    // journals of release 0.2.0 and before.
+    std::uint64_t durable_before;
 
     std::uint64_t text_bytes() const {
         return align_up(

@@ -33,6 +33,7 @@ void write_exact(int descriptor, const std::byte* from, std::size_t count,
         const ssize_t put = ::write(descriptor, from, count);
         if (put < 0 && errno == EINTR) continue;
         if (put < 0) fail("writing " + path);
+        if (put == 0) throw SystemFailure(ENOSPC, "writing " + path);
         from += put;
         count -= static_cast<std::size_t>(put);
     }
@@ -181,7 +182,8 @@ bool JournalReader::read_record(std::vector<JournalRecord>* into) {
     torn_ = false;
     if (into != nullptr) {
         const char* at = reinterpret_cast<const char*>(record) + sizeof head;
-        JournalRecord out{head.sequence, {}, {}, {}, head.file_bytes, head.file_crc, inline_at};
+        JournalRecord out{head.sequence, {},        {},             {},     head.file_bytes,
+                          head.file_crc, inline_at, segment_first_, offset_};
         out.prologue.assign(at, head.prologue_bytes);
         out.attributes.assign(at + head.prologue_bytes, head.attributes_bytes);
         out.name.assign(at + head.prologue_bytes + head.attributes_bytes, head.name_bytes);

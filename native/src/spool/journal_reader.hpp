@@ -20,6 +20,8 @@ struct JournalRecord {
     std::uint64_t file_bytes;
     std::uint32_t file_crc;
     std::uint64_t inline_offset;  // in bytes(), good until the next read()
+    std::uint64_t segment_first;  // which segment it stands in, and where
+    std::uint64_t offset;
 };
 
 class JournalReader {

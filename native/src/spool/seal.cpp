@@ -66,7 +66,7 @@ std::span<const std::byte> sealed_tail(PageBuffer& buffer, std::span<const std::
 }
 
 std::optional<FoundSeal> find_seal(int directory, const std::string& name,
-                                   std::uint64_t file_bytes_max) {
+                                   std::uint64_t file_bytes_max, bool durable) {
     const Descriptor file(::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     if (!file) fail("opening " + name);
     struct stat status {};
@@ -83,6 +83,12 @@ std::optional<FoundSeal> find_seal(int directory, const std::string& name,
         foot.file_bytes > file_bytes_max || text_bytes > text_bytes_max ||
         align_up(foot.file_bytes + text_bytes + sizeof foot, page_bytes) != length) {
         return std::nullopt;
+    }
+    if (durable) {
+        if (::fdatasync(file.get()) != 0) fail("fdatasync of " + name);
+        // Pages that the kernel takes for clean are let go, so that what is believed is what the
+        // disk has. Best effort: files are written past the page cache where that is possible.
+        static_cast<void>(::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED));
     }
     std::vector<std::byte> text(text_bytes);
     if (!read_exact(file.get(), text, foot.file_bytes, reading) ||

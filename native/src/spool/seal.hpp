@@ -56,8 +56,9 @@ struct FoundSeal {
 };
 
 // The seal of a file, if it has one and all of it holds; reads the whole file then. Nothing for a
-// file of more than `file_bytes_max`. SystemFailure if the disk fails.
+// file of more than `file_bytes_max`. If `durable` it is synced first, and read from the disk: its
+// writer's own sync may never have come, or have failed. SystemFailure if the disk fails.
 std::optional<FoundSeal> find_seal(int directory, const std::string& name,
-                                   std::uint64_t file_bytes_max);
+                                   std::uint64_t file_bytes_max, bool durable);
 
 }  // namespace scai

@@ -14,7 +14,6 @@ namespace scai {
 
 namespace {
 
-constexpr std::size_t group_max = 64;  // limits.journal_group_max
 // Acknowledged by their seals alone; beyond that a large instance waits for its record as well. At
 // full speed a tenth of a second's.
 constexpr std::size_t sealed_max = 256;  // limits.sealed_instances_max
@@ -35,7 +34,8 @@ Spool::Spool(SpoolSettings settings)
     durable_sequence_.store(journal_.last_sequence(), std::memory_order_release);
     recovery_ = {journal_.records_found(), journal_.torn_found(), 0, 0};
     seals_ = realtime_ns();
-    adopt(sweep_incoming(incoming_.get(), settings_.incoming_directory, journal_));
+    adopt(sweep_incoming(incoming_.get(), settings_.incoming_directory, journal_,
+                         settings_.journal.durable));
     for (std::size_t number = 0; number < settings_.slots; ++number) {
         auto slot = std::make_unique<Slot>(settings_.ring_descriptor, number, settings_.ring_bytes);
         FileWriter::Callbacks callbacks{
@@ -167,7 +167,7 @@ bool Spool::settle() {
     {
         const std::lock_guard guard(mutex_);
         any = acknowledged_ > 0;
-        if (!any && refused_.empty()) return false;
+        if (!any && refused_.empty() && !record_refused_) return false;
         urgent_ = true;
     }
     changed_.notify_one();
@@ -209,7 +209,7 @@ std::vector<Completion> Spool::completions() {
 // On the writer's thread. A durable seal under a durable name is all that a peer has to wait for.
 void Spool::take_sealed(std::size_t number, SealedFile file) {
     if (file.code != 0) {
-        refuse(file.name);
+        refuse(file.name, false);
         completions_.push({CompletionKind::failed, number, file.code, file.bytes, 0});
         return;
     }
@@ -244,13 +244,16 @@ void Spool::commit_forever() {
         {
             std::unique_lock lock(mutex_);
             changed_.wait(lock, [this] { return urgent_ || leaving_; });
+            lock.unlock();
             remove_refused();
+            lock.lock();
             if (waiting_.empty()) {
                 urgent_ = false;
                 if (leaving_) return;
                 continue;
             }
-            const auto count = static_cast<std::ptrdiff_t>(std::min(waiting_.size(), group_max));
+            const auto count =
+                static_cast<std::ptrdiff_t>(std::min(waiting_.size(), journal_group_max));
             group.assign(std::make_move_iterator(waiting_.begin()),
                          std::make_move_iterator(waiting_.begin() + count));
             waiting_.erase(waiting_.begin(), waiting_.begin() + count);
@@ -314,7 +317,7 @@ void Spool::commit(std::vector<Waiting>& group) {
         } else {
             told.push_back({CompletionKind::failed, waiting.slot, appended.code,
                             entries[index].file_bytes, 0});
-            if (!waiting.file.name.empty()) refuse(waiting.file.name);
+            if (!waiting.file.name.empty()) refuse(waiting.file.name, code == 0);
         }
     }
     if (caught_up > 0 || !left.empty()) {
@@ -329,6 +332,7 @@ void Spool::commit(std::vector<Waiting>& group) {
 void Spool::put_back(std::vector<Waiting> left, std::size_t caught_up) {
     const std::lock_guard guard(mutex_);
     durable_sequence_.store(journal_.last_sequence(), std::memory_order_release);
+    record_refused_ = journal_.has_refused();
     in_hand_ = 0;
     acknowledged_ -= caught_up;
     if (leaving_) {
@@ -340,20 +344,31 @@ void Spool::put_back(std::vector<Waiting> left, std::size_t caught_up) {
 }
 
 // Its file may have a seal that holds, and must not be believed after a restart: what cannot be
-// removed now is tried again until it can.
-void Spool::refuse(const std::string& name) {
-    if (::unlinkat(incoming_.get(), name.c_str(), 0) == 0 || errno == ENOENT) return;
+// removed now is tried again until it can. One that the journal may have a record of stays until
+// that record can no longer be read: until then a restart may take the instance in, as one that was
+// stored without an answer, but never finds a record without its bytes.
+void Spool::refuse(const std::string& name, bool recorded) {
+    if (!recorded && (::unlinkat(incoming_.get(), name.c_str(), 0) == 0 || errno == ENOENT)) return;
     const std::lock_guard guard(mutex_);
     if (refused_.size() < refused_max) refused_.push_back(name);
 }
 
-// Under the lock; while the disk fails no more than one call.
+// On the committer's thread; while the disk fails no more than one call.
 void Spool::remove_refused() {
-    while (!refused_.empty()) {
-        const char* const name = refused_.back().c_str();
-        if (::unlinkat(incoming_.get(), name, 0) != 0 && errno != ENOENT) return;
-        refused_.pop_back();
+    if (journal_.void_refused() != 0) return;
+    std::vector<std::string> names;
+    {
+        const std::lock_guard guard(mutex_);
+        record_refused_ = false;
+        names.swap(refused_);
     }
+    while (!names.empty()) {
+        if (::unlinkat(incoming_.get(), names.back().c_str(), 0) != 0 && errno != ENOENT) break;
+        names.pop_back();
+    }
+    if (names.empty()) return;
+    const std::lock_guard guard(mutex_);
+    refused_.insert(refused_.end(), names.begin(), names.end());
 }
 
 }  // namespace scai

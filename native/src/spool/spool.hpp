@@ -124,7 +124,7 @@ private:
     void commit_forever();
     void commit(std::vector<Waiting>& group);
     void put_back(std::vector<Waiting> left, std::size_t caught_up);
-    void refuse(const std::string& name);
+    void refuse(const std::string& name, bool recorded);
     void remove_refused();
     JournalEntry entry_of(const Waiting& waiting);
 
@@ -145,6 +145,7 @@ private:
     std::condition_variable changed_;
     std::vector<Waiting> waiting_;  // in the order of their records
     std::vector<std::string> refused_;
+    bool record_refused_ = false;   // the journal may still show a record of one
     std::size_t in_hand_ = 0;       // of the committer
     std::size_t acknowledged_ = 0;  // of both, by their seals alone
     bool urgent_ = false;           // somebody waits for the journal

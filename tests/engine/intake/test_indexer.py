@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.files import tree
 from engine.files.tree import StoreTree
 from engine.index.writer import IndexWriter
 from engine.intake import intake as index_intake
@@ -157,6 +158,40 @@ def test_bytes_that_are_nowhere_are_told(box: Box) -> None:
         (box.spools["scp"].incoming / name).unlink()
     box.crash()
     assert box.index() == [Missing("scp", 1, "1.1"), Missing("scp", 2, "1.2")]
+
+
+def test_after_a_failed_sync_all_is_placed_again(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may have dropped any of it, and the next sync would not say so."""
+    box.store("1.1")
+    box.store("1.2", size=LARGE)
+    box.index()
+    assert box.intake.checkpoint()
+    before = next(path for path in box.intake.tree.root.rglob("*.dcm") if path.stem == "1.1")
+    before.write_bytes(b"had its sync, and is not touched again")
+    box.store("1.3")
+    box.store("1.4", size=LARGE)
+    box.index()
+    told: list[int] = []
+
+    def fail(descriptor: int, _: str) -> None:
+        told.append(descriptor)
+        if len(told) == 1:
+            raise OSError(5, "told once")
+
+    monkeypatch.setattr(tree, "sync_file_system", fail)
+    with pytest.raises(OSError, match="told once"):
+        box.intake.checkpoint()
+    placed = next(path for path in box.intake.tree.root.rglob("*.dcm") if path.stem == "1.3")
+    placed.write_bytes(b"what the disk has of it")
+    assert not box.intake.checkpoint(), "nothing is believed before it is placed again"
+    assert box.spools["scp"].instances_under_way() != []
+    box.store("1.5")
+    assert box.index() == []
+    assert box.content("1.3") == data_set("1.3")
+    assert before.read_bytes().startswith(b"had its sync")
+    assert box.intake.checkpoint()
+    assert box.spools["scp"].instances_under_way() == []
+    assert len(set(told)) == 1, "one descriptor is told of all that fails"
 
 
 def iter_paths(box: Box) -> Iterator[str]:

@@ -39,7 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t siz
     const auto bytes = std::as_bytes(std::span(input + 6, size - 6));
     if (input[0] % 2 == 0) {
         write_file(directory, bytes);
-        FUZZ_CLAIM(!scai::find_seal(directory.descriptor.get(), "file", 1u << 20));
+        FUZZ_CLAIM(!scai::find_seal(directory.descriptor.get(), "file", 1u << 20, true));
         return 0;
     }
     const std::string prologue(input[1], 'p');
@@ -54,7 +54,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t siz
     const bool counts = at < text_end || at >= file.size() - sizeof(scai::SealFoot);
     file[at] ^= std::byte{input[5]};
     write_file(directory, file);
-    const auto found = scai::find_seal(directory.descriptor.get(), "file", 1u << 20);
+    const auto found = scai::find_seal(directory.descriptor.get(), "file", 1u << 20, true);
     FUZZ_CLAIM(found.has_value() == (input[5] == 0 || !counts));
     if (!found) return 0;
     FUZZ_CLAIM(found->number == 42 && found->file_bytes == bytes.size());
