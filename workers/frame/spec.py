@@ -50,7 +50,7 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     counters_blocks: dict[str, int]  # of all processes, by name
     data_directory: str
     log_level: str
-    confine: bool  # whether it gives up what it does not need (workers/frame/confinement.py)
+    confine: bool = True  # whether it gives up what it does not need (workers/frame/confinement.py)
     version: str
 
 
