@@ -183,7 +183,6 @@ def data_sets() -> dict[str, bytes]:
     head = DATA_SET[: DATA_SET.index(struct.pack("<HH", 0x0020, 0x000D))]
     hostile = "<script>alert(1)</script>,\"=cmd|'/c calc'!A1\"\r\n\x1b[31m^X"
     return {
-        "empty": b"",
         "one byte": b"\x08",
         "random": bytes(range(256)) * 40,
         "zeros": bytes(5000),

@@ -1,6 +1,7 @@
 """The native turn: what it settles by itself, what it leaves to Python, and in which order."""
 
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -316,3 +317,16 @@ def _moment(text: str) -> float:
 
     assert len(text) == len("2026-11-23T18:43:59.473974Z")
     return datetime.fromisoformat(text).timestamp()
+
+
+def test_a_data_set_of_no_byte_is_no_instance(box: ReceptionBox) -> None:
+    caller = Caller(box, 0)
+    caller.send_store("1.2.1", b"")
+    box.turn_until(lambda: bool(box.notices))
+    assert caller.notices == [(_core.NOTICE_FAILED, errno.ENODATA)]
+    assert box.count(Gauge.STORE_FAULT) == 0, "the disk is not at fault"
+    assert box.stored == box.spool.durable_sequence == 0
+    revealed = caller.intake.reveal_store()
+    assert revealed is not None
+    assert revealed[2:4] == (0, True)
+    caller.close()

@@ -4,6 +4,7 @@ Every input is sent whole and a byte at a time. A good association stays open th
 and stores an instance after each: it must neither break nor slow down.
 """
 
+import json
 import socket
 import threading
 import time
@@ -174,6 +175,30 @@ def test_data_set_is_kept_as_it_is(gateway: Gateway, bystander: Bystander, name:
     path = gateway.stored_file(rows[uid])
     assert path.resolve().is_relative_to((gateway.data / "store").resolve())
     assert data_set_of_file(path.read_bytes()) == data_set
+    bystander.check()
+
+
+def test_a_data_set_of_no_byte_is_refused_and_replaces_nothing(
+    gateway: Gateway, bystander: Bystander
+) -> None:
+    uid = "1.2.826.0.1.3680043.10.1.4.1"
+    good = wire.small_data_set(uid, patient="GOOD")
+    with connect(gateway, "associated") as peer:
+        assert peer.store(wire.CT_IMAGE, uid, good) == 0
+        assert peer.store(wire.CT_IMAGE, uid, b"") == 0x0110
+        # Neither does what nobody can read, of which nobody knows whose it is.
+        assert peer.store(wire.CT_IMAGE, uid, bytes(5000)) == 0
+        peer.release()
+    found = gateway.command("find", "--level", "image", "--sop-uid", uid, "--format", "json")
+    rows = [json.loads(line) for line in found.stdout.splitlines()]
+    kept = {data_set_of_file(gateway.stored_file(row).read_bytes()) for row in rows}
+    assert kept == {good, bytes(5000)}
+    (refused,) = [
+        line
+        for line in gateway.log()
+        if line["event"] == "instance_refused" and line["sop_instance_uid"] == uid
+    ]
+    assert refused["reason"] == "The data set is empty"
     bystander.check()
 
 

@@ -54,6 +54,7 @@ _disk_comments: Final = {
     errno.EPERM: "Storage directory is not writable",
     errno.EROFS: "Storage is mounted read-only",
     errno.EIO: "Storage reports an input/output error",
+    errno.ENODATA: "The data set is empty",
     errno.EAGAIN: "The index is too far behind, try again",
 }
 

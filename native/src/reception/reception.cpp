@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 #include "base/clock.hpp"
 
@@ -205,7 +206,9 @@ void Reception::take_completions(Turn& turn) {
         if (completion.kind == CompletionKind::stored) {
             take_stored(completion, turn);
         } else if (completion.kind == CompletionKind::failed) {
-            tally_.set(tally_.slots().store_fault, static_cast<std::uint64_t>(completion.code));
+            if (completion.code != ENODATA) {  // the peer's fault, not the disk's
+                tally_.set(tally_.slots().store_fault, static_cast<std::uint64_t>(completion.code));
+            }
             if (inlet != nullptr) {
                 const auto code = static_cast<std::uint64_t>(completion.code);
                 tell(*inlet, {Notice::Kind::failed, 0, code, {}}, turn);

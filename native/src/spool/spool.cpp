@@ -3,7 +3,9 @@
 #include "spool/spool.hpp"
 
 #include <fcntl.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "base/checksum.hpp"
@@ -99,6 +101,7 @@ void Spool::begin(std::size_t number, std::string_view head, std::string prologu
     SCAI_ASSERT(head.size() <= slot.ring.bytes() / 2);
     slot.ring.reset();
     slot.prologue = std::move(prologue);
+    slot.head_bytes = head.size();
     slot.scanner.start(&wanted_, explicit_vr, settings_.attribute_bytes_max,
                        settings_.attributes_bytes_max);
     std::memcpy(slot.ring.room().data(), head.data(), head.size());
@@ -144,7 +147,10 @@ void Spool::end(std::size_t number) {
     slot.scanner.finish();
     const bool streamed = slot.mode == Mode::streamed;
     slot.mode = Mode::committing;
-    if (streamed) {
+    if (slot.ring.produced() == slot.head_bytes) {
+        // A data set of no byte is no instance: it must not take the place of one.
+        completions_.push({CompletionKind::failed, number, ENODATA, 0, 0});
+    } else if (streamed) {
         slot.writer->finish({++seals_, slot.prologue, slot.scanner.row()});
     } else {
         ended_.push_back(number);

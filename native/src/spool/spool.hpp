@@ -104,6 +104,7 @@ private:
         Ring ring;
         TagScanner scanner;
         Mode mode = Mode::idle;
+        std::size_t head_bytes = 0;  // what stands ahead of the data set
         std::string prologue;
         std::unique_ptr<FileWriter> writer;  // last: its thread uses what stands above
     };

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <cerrno>
+
 #include "base/checksum.hpp"
 #include "reception/intake.hpp"
 #include "scratch.hpp"
@@ -209,7 +211,11 @@ private:
         busy_ = false;
         if (storing_) {
             storing_ = false;
-            stored(wait_for(scai::CompletionKind::stored));
+            if (event.bytes > 0) {
+                stored(wait_for(scai::CompletionKind::stored));
+            } else {  // no instance
+                FUZZ_CLAIM(wait_for(scai::CompletionKind::failed).code == ENODATA);
+            }
         }
         intake_.expect_command();
     }
@@ -243,8 +249,8 @@ private:
         store().spool().flush();
         for (;;) {
             for (const auto& completion : store().wait()) {
-                FUZZ_CLAIM(completion.kind != scai::CompletionKind::failed);
                 if (completion.kind == kind) return completion;
+                FUZZ_CLAIM(completion.kind != scai::CompletionKind::failed);
             }
         }
     }

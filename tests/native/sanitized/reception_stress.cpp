@@ -173,7 +173,8 @@ private:
         if (caller.to_send.empty() && caller.under_way == 0) {
             const std::uint32_t kind = random_.below(16);
             const std::uint32_t most = kind == 0 ? 3u << 20 : kind < 4 ? 100'000 : 9000;
-            caller.to_send = store_of("1." + std::to_string(1 + ++instances_), random_.below(most));
+            const std::string uid = "1." + std::to_string(1 + ++instances_);
+            caller.to_send = store_of(uid, 1 + random_.below(most));
             caller.under_way = 1;
         }
         const std::size_t piece = 1 + random_.below(random_.below(2) == 0 ? 200 : 300'000);
