@@ -8,7 +8,6 @@ aside.
 """
 
 import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -31,7 +30,6 @@ SET_ASIDE_DIRECTORY: Final = "set_aside"
 _REQUEST_SUFFIX: Final = ".request.json"
 _RESULT_SUFFIX: Final = ".result.json"
 _READ_BYTES: Final = 1 << 20
-_PATH: Final = re.compile(r"[0-9a-f]{2}(/[0-9a-zA-Z.-]{1,80}){3}")
 _old_s: Final = 3600.0  # a result nobody fetched
 
 
@@ -91,10 +89,22 @@ def checksum(descriptor: int) -> tuple[int, int]:
 
 def _checked(tree: StoreTree, path: str) -> str:
     """The absolute path of a plain file in the tree; requests may hold anything."""
-    if not _PATH.fullmatch(path) or "/.." in path:
+    absolute = _inside(tree, path)
+    if os.path.islink(absolute) or not os.path.isfile(absolute):
+        raise LocalError("no plain file")
+    return absolute
+
+
+def _inside(tree: StoreTree, path: str) -> str:
+    """The absolute path of whatever lies there in the tree, at any depth. No link leads there."""
+    names = path.split("/")
+    if "\0" in path or any(name in ("", ".", "..") for name in names):
         raise LocalError("not a path in the tree")
     absolute = tree.absolute(path)
-    if os.path.islink(absolute) or not os.path.isfile(absolute):
+    for depth in range(1, len(names)):
+        if os.path.islink(tree.absolute("/".join(names[:depth]))):
+            raise LocalError("a link leads there")
+    if not os.path.lexists(absolute):
         raise LocalError("there is no such file any more")
     return absolute
 
@@ -164,7 +174,7 @@ def _forget(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
 
 
 def _set_aside(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
-    absolute = _checked(tree, action.path)
+    absolute = _inside(tree, action.path)
     uids = [
         os.path.basename(action.path).removesuffix(REPLACEMENT_SUFFIX).removesuffix(FILE_SUFFIX)
     ]
@@ -174,10 +184,23 @@ def _set_aside(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
         for uid in uids:
             if action.path in [view.path_of(*found) for found in view.instances_of_uid(uid)]:
                 raise LocalError("the index needs this file")
-    target = tree.root.parent / SET_ASIDE_DIRECTORY / action.path
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.replace(absolute, target)
+    target = _free_name(tree.root.parent / SET_ASIDE_DIRECTORY / action.path)
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.rename(absolute, target)
+    except OSError as error:
+        raise LocalError(f"it could not be moved: {error.strerror}") from error
     tree.remove(action.path)
+
+
+def _free_name(target: Path) -> Path:
+    """What was set aside before keeps its name."""
+    number = 0
+    free = target
+    while os.path.lexists(free):
+        number += 1
+        free = target.with_name(f"{target.name}.{number}")
+    return free
 
 
 def _recount(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
@@ -201,6 +224,24 @@ _requests: Final = msgspec.json.Decoder(tuple[Action, ...])
 _results: Final = msgspec.json.Decoder(tuple[Outcome, ...])
 
 
+def _written(path: str) -> str:
+    """A path as JSON can hold it: a name in the tree may be any bytes, but for a NUL."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return "\0" + os.fsencode(path).hex()
+    return path
+
+
+def _read(path: str) -> str:
+    if not path.startswith("\0"):
+        return path
+    try:
+        return os.fsdecode(bytes.fromhex(path[1:]))
+    except ValueError:
+        return path  # no path of ours, and none in the tree
+
+
 def leave_request(data_directory: Path, actions: Sequence[Action]) -> Path:
     """Ask the indexer; the path is what await_result() wants."""
     directory = data_directory / REPAIRS_DIRECTORY
@@ -208,7 +249,8 @@ def leave_request(data_directory: Path, actions: Sequence[Action]) -> Path:
     name = f"{time.time_ns():x}-{os.getpid()}"
     fresh = directory / f"{name}.new"
     request = directory / f"{name}{_REQUEST_SUFFIX}"
-    fresh.write_bytes(msgspec.json.encode(actions))
+    written = [msgspec.structs.replace(one, path=_written(one.path)) for one in actions]
+    fresh.write_bytes(msgspec.json.encode(written))
     fresh.replace(request)
     return request
 
@@ -245,7 +287,8 @@ def serve_requests(data_directory: Path, writer: IndexWriter, tree: StoreTree) -
                     path.unlink()
             continue
         try:
-            actions: Sequence[Action] = _requests.decode(path.read_bytes())
+            asked: Sequence[Action] = _requests.decode(path.read_bytes())
+            actions = [msgspec.structs.replace(one, path=_read(one.path)) for one in asked]
             outcomes = apply_actions(writer, tree, actions)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             outcomes = [Outcome(False, f"no request: {error}")]

@@ -4,6 +4,7 @@ The check is made as a reader, so the service may run meanwhile. Repairs are the
 is asked for them; when no service runs they are carried out here, under the same lock.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from engine.errors import OperatorError
-from engine.files.tree import StoreTree
+from engine.files.tree import STORE_DIRECTORY, StoreTree
 from engine.index.environment import IndexReader, NoIndexError, open_index_reader
 from engine.index.freshness import catch_up
 from engine.index.writer import IndexWriter, WriterBusyError
@@ -44,15 +45,14 @@ def command(
 ) -> int:
     """Check that files and index agree. The service may go on meanwhile.
 
-    Exit code 0: they agree; 1: there were differences, repaired or not.
+    Exit code 0: they agree; 1: there were differences, repaired or not, or there is no index.
     """
     data_directory = load(config_path).config.data_path
     with _Writer(data_directory, repair) as writer:
         try:
             reader = writer.reader()
         except NoIndexError:
-            click.echo("nothing was stored yet")
-            return Exit.OK
+            return _without_index(data_directory)
         with closing(reader):
             if not catch_up(data_directory):
                 click.echo("the index is behind; what came last is not checked", err=True)
@@ -68,6 +68,18 @@ def command(
                     _note_parted(report, writer)
             else:
                 click.echo("nothing was changed; scai verify --repair carries the remedies out")
+    return Exit.NEGATIVE
+
+
+def _without_index(data_directory: Path) -> int:
+    files = sum(len(names) for _, _, names in os.walk(StoreTree(data_directory).root))
+    if not files:
+        click.echo("nothing was stored yet")
+        return Exit.OK
+    click.echo(
+        f"there is no index, but there are {files} files in {STORE_DIRECTORY}/: they cannot be "
+        "found nor sent; scai verify --repair takes them into a new index"
+    )
     return Exit.NEGATIVE
 
 

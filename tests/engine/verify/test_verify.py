@@ -228,10 +228,10 @@ def test_the_command_without_a_service(store: Store) -> None:
     assert "nothing was changed" in found.stdout
     repaired = run(store.data, "--repair", "--content")
     assert repaired.return_value == Exit.NEGATIVE, repaired.exception
-    assert "repaired 2, left 1" in repaired.stdout
-    assert "hostile \\x1b[31m\\n.txt: not a path in the tree" in repaired.stdout
+    assert "repaired 3, left 0" in repaired.stdout
+    assert "hostile \\x1b[31m\\n.txt: not a DICOM file" in repaired.stdout
     assert "\x1b[31m" not in found.stdout + repaired.stdout
-    hostile.unlink()
+    assert not hostile.exists()
     agreed = run(store.data, "--content")
     assert agreed.return_value == Exit.OK
     assert "index and files agree" in agreed.stdout
