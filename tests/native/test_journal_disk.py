@@ -117,3 +117,66 @@ def test_a_short_write_of_a_large_instance_is_gone_on_with(tmp_path: Path) -> No
     """Half a piece is written: what is left of it follows, wherever a page ends."""
     said = scene(tmp_path, STORES, "incoming", shims.WRITE, 1, 0)
     assert said == ["True 0", "True"]
+
+
+CLOSES = """
+box = SpoolBox(directory, durable=False)
+kind, _, code, _, _ = box.store(data_set(1, 300_000))
+print(kind == _core.COMPLETION_FAILED, code, box.instances_under_way())
+"""
+
+WAKES = """
+import time
+from tests.rigs.spools import RING_BYTES, new_intake, store_stream
+box = SpoolBox(directory)
+piece = RING_BYTES // 4
+intake = new_intake()
+intake.attach(box.spool, 0)
+stream = store_stream(data_set(1, 3 * RING_BYTES))
+intake.feed(stream[:200])
+event = intake.next_event()
+box.spool.begin(0, HEAD, b"p", True)
+intake.expect_data(event[1])
+intake.feed(stream[200 : piece + 5000])  # one whole piece, and a little
+
+until = time.monotonic() + 20
+while not any(path.stat().st_size >= piece for path in box.incoming.iterdir()):
+    assert time.monotonic() < until
+# The writer has nothing more to write and begins to wait; now the ring is filled at one go.
+assert intake.feed(stream[piece + 5000 :]) == _core.RECEIVED_FULL
+until = time.monotonic() + 10
+found = []
+while not found and time.monotonic() < until:
+    found = [one for one in box.spool.completions() if one[0] == _core.COMPLETION_SPACE]
+    time.sleep(0.001)
+print("woken" if found else "asleep")
+import os
+os._exit(0)
+"""
+
+
+def preloaded(tmp_path: Path, script: str, shim: str, **environment: str) -> str:
+    """What a scene says that runs to its end with a shim that needs no arming."""
+    directory = tmp_path / "spool"
+    directory.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + script, str(directory)],
+        cwd=ROOT,
+        env={**os.environ, "LD_PRELOAD": str(shims.library(shim)), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_an_error_of_close_refuses_the_instance(tmp_path: Path) -> None:
+    """Without syncs it is the last word, on NFS and under quotas, on what was written."""
+    said = preloaded(tmp_path, CLOSES, "failing_close", FAIL_CLOSE=f"{tmp_path}/spool/incoming/")
+    assert said == f"True {errno.EIO} []"
+
+
+def test_a_writer_that_begins_to_wait_hears_of_what_comes_then(tmp_path: Path) -> None:
+    assert preloaded(tmp_path, WAKES, "slow_wait", SLOW_WAIT_MS="100") == "woken"

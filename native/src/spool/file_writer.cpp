@@ -187,7 +187,8 @@ int FileWriter::write_parts(int descriptor, std::span<const std::byte> first,
                                       static_cast<int>(used - skipped), static_cast<off_t>(offset));
         if (put < 0 && errno == EINTR) continue;
         if (put < 0 && errno == EINVAL && direct_) {
-            // The file system opened the file but does not take direct writes.
+            // The file system opened the file but does not take direct writes, or not from inside
+            // a page, where a short one stopped.
             direct_ = false;
             if (const int code = end_direct(descriptor); code != 0) return code;
             continue;
@@ -199,10 +200,6 @@ int FileWriter::write_parts(int descriptor, std::span<const std::byte> first,
         first = first.subspan(of_first);
         second = second.subspan(written - of_first);
         offset += written;
-        if (direct_ && written % page_bytes != 0 && !(first.empty() && second.empty())) {
-            // A short write that stops inside a page cannot be continued directly.
-            if (const int code = end_direct(descriptor); code != 0) return code;
-        }
     }
     return 0;
 }

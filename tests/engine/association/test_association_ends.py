@@ -46,6 +46,7 @@ from tests.rigs.association_driver import (
 
 def test_release() -> None:
     driver = Driver().established()
+    driver.now += ARTIM / 2  # the timer is a fresh one
     effects = driver.pdu(wire.pdu(wire.RELEASE_RQ, bytes(4)))
     assert sent(effects).kind == wire.RELEASE_RP
     assert driver.it.state is State.Sta13

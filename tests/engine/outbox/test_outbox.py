@@ -427,6 +427,7 @@ def test_the_sweep_takes_old_copies_that_nobody_names(tmp_path: Path, writer: Ou
     (number,) = ask(writer, new("a", file="named.dcm"))
     now_ns = spooled_path(tmp_path, "orphan.dcm").stat().st_ctime_ns
     assert sweep(writer, tmp_path, now_ns) == []
+    assert sweep(writer, tmp_path, now_ns + (limits.outbox_orphan_s - 60) * SECOND_NS) == []
     late_ns = now_ns + (limits.outbox_orphan_s + 60) * SECOND_NS
     assert sweep(writer, tmp_path, late_ns) == ["orphan.dcm"]
     renewed = new("a", file="other.dcm")
