@@ -63,6 +63,7 @@ class Indexer:
         self._dispatching: IndexerSpec | None = None  # whose rules the intake follows
         self._orphans: dict[str, int] = {}
         self._faults: dict[str, int] = {}  # by the work that failed
+        self._unreadable: dict[str, int] = {}  # journals that cannot be read, and why
         self._retry_s = _retry_s_first
         self._is_ready = False
         self._boot_deadline = 0.0
@@ -179,8 +180,26 @@ class Indexer:
             self.child.log.info("index_recovered")
             self.counters.set(Gauge.INDEX_FAULT, next(iter(self._faults.values()), 0))
 
+    def _report_journals(self, step: Step) -> None:
+        """Which journals cannot be read; only their receivers refuse instances meanwhile."""
+        faults = {name: fault_code(error) for name, error in step.unreadable}
+        for name, error in step.unreadable:
+            if self._unreadable.get(name) != faults[name]:
+                self.counters.add(Counter.INDEX_ERRORS)
+                self.child.log.error(
+                    "journal_unreadable", journal=name, errno=faults[name], text=str(error)
+                )
+        for name in self._unreadable.keys() - faults.keys():
+            self.child.log.info("journal_readable", journal=name)
+        if faults != self._unreadable:
+            self._unreadable = faults
+        for journal in self.child.spec.journals:
+            block = self.child.segment.block(journal.counters_block)
+            block.set(Gauge.JOURNAL_FAULT, faults.get(journal.name, 0))
+
     def _report(self, step: Step, seconds: float) -> None:
         log, counters = self.child.log, self.counters
+        self._report_journals(step)
         for name in step.renumbered:
             log.warning(
                 "journal_renumbered", journal=name, text="it lost its end: all of it is read"

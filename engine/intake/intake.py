@@ -48,6 +48,13 @@ class Missing(NamedTuple):
     sop_instance_uid: str
 
 
+class Unreadable(NamedTuple):
+    """A journal that cannot be read on: the others are, and this one is tried again."""
+
+    journal: str
+    error: OSError
+
+
 class Apart(NamedTuple):
     """What came under a UID that another patient has: a `study` or an `instance`."""
 
@@ -78,6 +85,7 @@ class Step:
     missing: list[Missing] = field(default_factory=list)
     renumbered: list[str] = field(default_factory=list)
     apart: list[Apart] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
     behind: bool = False  # a journal has more than was taken
 
 
@@ -93,6 +101,7 @@ class _Journal:
         self.reached = position.checkpointed  # and up to here they have their files again
         self.reader: _core.JournalReader | None = None
         self.pending: list[_Record] = []
+        self.stuck: tuple[int, OSError] | None = None  # what was reached when reading failed
         self.incoming_names: list[str] = []
         self.bytes_since_checkpoint = 0
         # Replayed records without a file, by whose they are, unless a later one explains them.
@@ -188,12 +197,24 @@ class Intake:
         ends = {
             journal.name: max(durable[journal.name], journal.replayed_to) for journal in journals
         }
-        for journal in journals:
-            journal.take(ends[journal.name], count)
+        for journal in list(journals):
+            try:
+                journal.take(ends[journal.name], count)
+            except OSError as error:
+                journal.stuck = journal.reached, error
+                journal.reader = None
+                journals.remove(journal)
+                continue
             if journal.pending:
                 work.append((journal, self._place_all(journal, done)))
         if work:
             self._commit(work, done)
+        for journal in self._journals.values():
+            # It is opened anew and comes to the same place again, unless somebody has mended it.
+            if journal.stuck is not None and journal.reached > journal.stuck[0]:
+                journal.stuck = None
+            if journal.stuck is not None:
+                done.unreadable.append(Unreadable(journal.name, journal.stuck[1]))
         for journal in journals:
             assert journal.reader is not None
             if journal.reader.next_sequence <= ends[journal.name]:
@@ -214,7 +235,11 @@ class Intake:
 
     def _open(self, journal: _Journal, done: Step) -> bool:
         before = journal.position.applied
-        opened = journal.open()
+        try:
+            opened = journal.open()
+        except OSError as error:
+            done.unreadable.append(Unreadable(journal.name, error))
+            return False
         if journal.position.applied != before:
             done.renumbered.append(journal.name)
         return opened

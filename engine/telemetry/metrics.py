@@ -177,6 +177,7 @@ class Gauge(IntEnum):
     # The one slot that somebody else writes: the indexer, in the block of the journal's receiver.
     JOURNAL_APPLIED_SEQUENCE = "journal_applied_sequence", "Last record indexed of the journal."
     STORE_FAULT = "store_fault_errno", "Error of the last store, 0 when it succeeded."
+    JOURNAL_FAULT = "journal_fault_errno", "Error that keeps the journal from being read, or 0."
     INDEX_FAULT = "index_fault_errno", "Error that keeps the index from going on, or 0."
     INDEX_MAP_BYTES = "index_map_bytes", "Size of the index's memory map."
     INDEX_USED_BYTES = "index_used_bytes", "Bytes of the map in use."

@@ -148,6 +148,8 @@ class _Writer:
         while behind:
             step = intake.step(ends)
             behind = step.behind
+            for name, error in step.unreadable:
+                click.echo(f"the journal of {name} cannot be read: {error}", err=True)
             for missing in step.missing:
                 uid = printable(missing.sop_instance_uid)
                 click.echo(f"acknowledged, but its bytes are nowhere: {uid}", err=True)

@@ -55,6 +55,10 @@ def _reasons(head: BlockHead, segment: CounterSegment) -> Iterator[str]:
             yield f"{head.name} is {head.state.name.lower()}"
     elif head.state is ProcessState.WAITING and head.role not in _not_receiving:
         yield f"{head.name} died and waits to be started again"
+    if head.role == "receiver":
+        fault = block.get(Gauge.JOURNAL_FAULT)
+        if fault:
+            yield f"the journal of {head.name} cannot be read: {errno.errorcode.get(fault, fault)}"
     if head.role == "indexer":
         fault = block.get(Gauge.INDEX_FAULT)
         if fault:

@@ -246,6 +246,9 @@ class Receiver:
         fault = self._indexer.get(Gauge.INDEX_FAULT)
         if fault:
             return LocalError(f"The index cannot go on: {os.strerror(fault)}")
+        fault = self.counters.get(Gauge.JOURNAL_FAULT)
+        if fault:
+            return LocalError(f"The journal cannot be read: {os.strerror(fault)}")
         return None
 
     def _refresh_admission(self) -> None:

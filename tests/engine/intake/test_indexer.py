@@ -245,6 +245,27 @@ def test_two_journals_of_one_instance_end_with_the_later_one(make_box: Callable[
     box.check()
 
 
+def test_a_journal_that_cannot_be_read_does_not_stop_another(make_box: Callable[..., Box]) -> None:
+    box = make_box("scp", "prefetch")
+    for number in range(4):
+        box.store(f"1.{number}")
+        box.store(f"2.{number}", "prefetch")
+    [segment] = box.spools["scp"].journal.glob("0*.wal")
+    whole = segment.read_bytes()
+    at = whole.index(data_set("1.2"))
+    segment.write_bytes(whole[:at] + b"?" + whole[at + 1 :])
+    steps = [box.intake.step(box.durable()) for _ in range(3)]
+    assert [one.journal for one in steps[-1].unreadable] == ["scp"]
+    assert "record 3 cannot be read" in str(steps[-1].unreadable[0].error)
+    assert box.intake.reached("scp") == 2
+    assert box.intake.reached("prefetch") == 4
+    segment.write_bytes(whole)
+    assert box.index() == []
+    assert not box.intake.step(box.durable()).unreadable
+    assert box.intake.reached("scp") == 4
+    box.check()
+
+
 def test_space_is_given_back(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(30):
         box.store(f"1.{i}", size=100_000)
