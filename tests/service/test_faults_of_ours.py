@@ -17,6 +17,7 @@ pytestmark = pytest.mark.process
 
 SETTINGS = {
     "application_timeout_s": 1,
+    "confine": False,  # the planted fault renames a file of the test
     "remotes": [{"name": "there", "ae_title": "THERE", "host": "127.0.0.1", "port": 9}],
 }
 PENDING = 'scai_connections_pending{ae="SCP_AE",process="storage_scp"}'
