@@ -187,6 +187,31 @@ crowding_forgotten_s: Final = 60
 trouble_pause_s_first: Final = 0.5
 trouble_pause_s_max: Final = 30
 
+# --- decoding -----------------------------------------------------------------------------------
+# Of one decoded frame, whichever decoder makes it. Mammograms take 60 MB, whole slides are tiled;
+# `jpeg::frame_bytes_max` of the native decoder is the same.
+decoded_frame_bytes_max: Final = 512 * MIB
+# What our own decoder is not made for is decoded in processes of their own, so many of each process
+# that asks; who comes meanwhile waits. Each takes a core while it decodes, and its memory.
+decoding_processes_max: Final = 2
+# libjpeg makes 50 to 180 MB a second of a good frame; a frame that needs twenty times as long, and
+# what every frame may need besides, is none.
+decoding_cpu_s_base: Final = 5
+decoding_bytes_per_cpu_s: Final = 4 * MIB
+# Of wall time: a machine whose cores are shared by several times as many who want them.
+decoding_wall_factor: Final = 6
+# libjpeg takes up to six bytes for each sample besides what the samples come in, measured with
+# 4096 x 4096 in colour; a process as it starts does not count.
+decoding_memory_bytes_base: Final = 64 * MIB
+decoding_memory_bytes_per_sample: Final = 12
+decoding_memory_bytes_max: Final = 2048 * MIB
+decoding_start_s: Final = 30  # until its first answer: it reads numpy from the disk
+# Then it ends and is replaced: what a library leaks for each frame stays little.
+decoding_frames_per_process: Final = 1000
+decoding_idle_s: Final = 60  # without a frame it ends, with its 35 MB
+# Markers before the frame header that are looked at; real streams have some ten.
+jpeg_markers_max: Final = 1000
+
 # --- outbox -------------------------------------------------------------------------------------
 # A remote AE's name: 64 characters of at most four bytes.
 destination_bytes_max: Final = 256

@@ -26,6 +26,7 @@ from engine.outgoing.pieces import FileRange, Piece
 from engine.outgoing.pixels import Frames, PixelDecoder
 from engine.outgoing.reader import DataSetReader
 from engine.outgoing.reencode import Reencoder
+from engine.pixels.transcode import OtherDecoder, no_other
 
 __all__ = [
     "CannotSend",
@@ -127,10 +128,14 @@ def _head(descriptor: int, file_bytes: int) -> tuple[bytes, Part10Head]:
 
 
 def pieces(
-    outgoing: Outgoing, target_syntax: str, corrections: Mapping[int, str], threads: int = 1
+    outgoing: Outgoing,
+    target_syntax: str,
+    corrections: Mapping[int, str],
+    threads: int = 1,
+    other: OtherDecoder = no_other,
 ) -> Iterator[Piece]:
     """What parts() gives, with frames decoded."""
-    return _flat(parts(outgoing, target_syntax, corrections, threads))
+    return _flat(parts(outgoing, target_syntax, corrections, threads, other))
 
 
 def _flat(given: Iterator[Piece | Frames]) -> Iterator[Piece]:
@@ -142,10 +147,15 @@ def _flat(given: Iterator[Piece | Frames]) -> Iterator[Piece]:
 
 
 def parts(
-    outgoing: Outgoing, target_syntax: str, corrections: Mapping[int, str], threads: int = 1
+    outgoing: Outgoing,
+    target_syntax: str,
+    corrections: Mapping[int, str],
+    threads: int = 1,
+    other: OtherDecoder = no_other,
 ) -> Iterator[Piece | Frames]:
     """The data set in `target_syntax`, with {tag: text} of the corrections in place of what the
-    file says. `threads` bounds the processors that Frames.decoded() uses.
+    file says. `threads` bounds the processors that Frames.decoded() uses, `other` decodes what we
+    do not.
 
     CannotSend at once when there is no way; LocalError when the file is broken, which may be seen
     only after some parts were given.
@@ -159,7 +169,7 @@ def parts(
     if stored not in TRANSFER_SYNTAX_NAMES:
         raise CannotSend(f"a data set in transfer syntax {stored} can only be sent as it is")
     choose(stored, (target_syntax,))
-    return _made(reader, stored, target_syntax, corrections, threads)
+    return _made(reader, stored, target_syntax, corrections, PixelDecoder(stored, threads, other))
 
 
 def _made(
@@ -167,7 +177,7 @@ def _made(
     stored: str,
     target: str,
     corrections: Mapping[int, str],
-    threads: int,
+    decoder: PixelDecoder,
 ) -> Iterator[Piece | Frames]:
     explicit, explicit_out = is_explicit_vr(stored), is_explicit_vr(target)
     edits = edits_for(reader, corrections, explicit, explicit_out)
@@ -175,5 +185,5 @@ def _made(
         yield from correct(reader, explicit, edits)
         return
     compressed = stored not in (implicit_vr_little_endian, explicit_vr_little_endian)
-    decoder = PixelDecoder(stored, threads) if compressed else None
-    yield from Reencoder(reader, explicit, explicit_out, edits, decoder).pieces()
+    given = decoder if compressed else None
+    yield from Reencoder(reader, explicit, explicit_out, edits, given).pieces()

@@ -17,12 +17,17 @@ from engine import limits
 from engine.errors import LocalError
 from engine.outgoing.reader import DataSetReader
 from engine.pixels.encapsulated import Span, group_frames
-from engine.pixels.transcode import JPEG_LOSSLESS, Shape, decode_frames
+from engine.pixels.transcode import (
+    JPEG_LOSSLESS,
+    OtherDecoder,
+    Shape,
+    decode_frames,
+    no_other,
+)
 
 # Decoded at a time, or one frame if that is larger: enough that a call of the decoder is worth it,
 # little enough for all associations together.
 _portion_bytes: Final = 8 * limits.MIB
-_frame_bytes_max: Final = 512 * limits.MIB
 _native_bytes_max: Final = 0xFFFFFFFE  # PS3.5 7.1.2: a length of 32 bits, not the undefined one
 _tail_bytes: Final = 16
 
@@ -38,11 +43,13 @@ _WHOLE: Final = b"YBR_FULL"
 
 
 class PixelDecoder:
-    """For one data set in one compressed transfer syntax. `threads` bounds the processors used."""
+    """For one data set in one compressed transfer syntax. `threads` bounds the processors used,
+    `other` decodes what is not JPEG Lossless of the usual kind."""
 
-    def __init__(self, transfer_syntax: str, threads: int) -> None:
+    def __init__(self, transfer_syntax: str, threads: int, other: OtherDecoder = no_other) -> None:
         self.transfer_syntax = transfer_syntax
         self.threads = threads
+        self.other = other
 
     def interpretation(self, value: bytes) -> bytes:
         """The Photometric Interpretation of what was decoded."""
@@ -64,7 +71,10 @@ class PixelDecoder:
                 f"{bits} bits is not decoded"
             )
         count = _count(kept.get(_NUMBER_OF_FRAMES, b"1"))
-        if shape.frame_bytes > _frame_bytes_max or count * shape.frame_bytes > _native_bytes_max:
+        if (
+            shape.frame_bytes > limits.decoded_frame_bytes_max
+            or count * shape.frame_bytes > _native_bytes_max
+        ):
             raise LocalError(f"{count} frames of {shape.frame_bytes} bytes are too large decoded")
         (table, *fragments), behind = reader.fragments(at)
         if not fragments or table[1] - table[0] > 4 * len(fragments):
@@ -129,7 +139,11 @@ class Frames:
             frames = [self._compressed(number) for number in range(begin, end)]
             try:
                 decoded = decode_frames(
-                    frames, self.decoder.transfer_syntax, self.shape, self.decoder.threads
+                    frames,
+                    self.decoder.transfer_syntax,
+                    self.shape,
+                    self.decoder.threads,
+                    self.decoder.other,
                 )
             except MemoryError as error:
                 raise LocalError("not enough memory to decode the image") from error

@@ -16,7 +16,13 @@ from engine import limits
 from engine.errors import LocalError
 from engine.files.part10 import read_part10_head
 from engine.pixels.encapsulated import PixelData, find_pixel_data, frames_of
-from engine.pixels.transcode import JPEG_LOSSLESS, Shape, decode_frames
+from engine.pixels.transcode import (
+    JPEG_LOSSLESS,
+    OtherDecoder,
+    Shape,
+    decode_frames,
+    no_other,
+)
 from native import _core
 
 _head_bytes_max: Final = limits.MIB  # the file meta information lies far within
@@ -32,7 +38,7 @@ class Checked:
     fault: str = ""
 
 
-def check_file(descriptor: int, transfer_syntax: str) -> Checked:
+def check_file(descriptor: int, transfer_syntax: str, other: OtherDecoder = no_other) -> Checked:
     """All frames of the file.
 
     It is mapped, not read: whoever calls has read it before, so that what the disk cannot read is
@@ -43,12 +49,12 @@ def check_file(descriptor: int, transfer_syntax: str) -> Checked:
         return Checked(fault="an empty file")
     # Not closed by hand: a frame that failed is still a view of it. It goes with the last of them.
     return check_image(
-        memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ)), transfer_syntax
+        memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ)), transfer_syntax, other
     )
 
 
-def check_image(data: memoryview, transfer_syntax: str) -> Checked:
-    """All frames of the file that `data` holds."""
+def check_image(data: memoryview, transfer_syntax: str, other: OtherDecoder = no_other) -> Checked:
+    """All frames of the file that `data` holds. `other` decodes what the native decoder refuses."""
     count = unchecked = broken = 0
     fault = ""
     try:
@@ -62,7 +68,7 @@ def check_image(data: memoryview, transfer_syntax: str) -> Checked:
         for frame in frames_of(data, pixel_data):
             count += 1
             try:
-                _check_frame(frame, pixel_data, transfer_syntax)
+                _check_frame(frame, pixel_data, transfer_syntax, other)
             except NotImplementedError:
                 unchecked += 1
             except LocalError as error:
@@ -78,11 +84,13 @@ def check_image(data: memoryview, transfer_syntax: str) -> Checked:
     return Checked(count, unchecked, fault)
 
 
-def _check_frame(frame: bytes | memoryview, pixel_data: PixelData, transfer_syntax: str) -> None:
+def _check_frame(
+    frame: bytes | memoryview, pixel_data: PixelData, transfer_syntax: str, other: OtherDecoder
+) -> None:
     try:
         rows, columns, components, precision, _, outside = _core.jpeg_lossless_validate(frame)
     except NotImplementedError:
-        _decode(frame, pixel_data, transfer_syntax)
+        _decode(frame, pixel_data, transfer_syntax, other)
         return
     except ValueError as error:
         raise LocalError(str(error)) from error
@@ -98,17 +106,20 @@ def _check_frame(frame: bytes | memoryview, pixel_data: PixelData, transfer_synt
         raise LocalError(f"{outside} samples lie outside its {precision} bits")
 
 
-def _decode(frame: bytes | memoryview, pixel_data: PixelData, transfer_syntax: str) -> None:
+def _decode(
+    frame: bytes | memoryview, pixel_data: PixelData, transfer_syntax: str, other: OtherDecoder
+) -> None:
     shape = Shape(
         pixel_data.rows, pixel_data.columns, pixel_data.samples, pixel_data.bits_allocated
     )
     if shape.bits_allocated not in (8, 16) or shape.frame_bytes > _decoded_bytes_max:
         raise NotImplementedError("an image of another kind, or too large")
-    decode_frames([frame], transfer_syntax, shape)
+    decode_frames([frame], transfer_syntax, shape, other=other)
 
 
-# By transfer syntax: what engine/verify/verify.py calls with a file's descriptor.
-IMAGE_CHECKS: Final[dict[str, Callable[[int], Checked]]] = {
-    transfer_syntax: partial(check_file, transfer_syntax=transfer_syntax)
-    for transfer_syntax in JPEG_LOSSLESS
-}
+def image_checks(other: OtherDecoder) -> dict[str, Callable[[int], Checked]]:
+    """By transfer syntax: what engine/verify/verify.py calls with a file's descriptor."""
+    return {
+        transfer_syntax: partial(check_file, transfer_syntax=transfer_syntax, other=other)
+        for transfer_syntax in JPEG_LOSSLESS
+    }

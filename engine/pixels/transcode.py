@@ -1,16 +1,19 @@
 """Compressed frames to samples: what a peer that takes no compressed image is sent is made here.
 
 JPEG Lossless goes through the native decoder; what that one is not made for (JPEG Baseline and
-Extended, subsampled lossless) through pylibjpeg-libjpeg, which nothing else imports: it is GPL v3.
+Extended, subsampled lossless) through a decoder that the caller gives. That one is libjpeg in a
+process of its own (`workers/decoding`), which alone can be held to a time and a size.
 Promises as many samples as expected or a LocalError, and never the first part of a stream that
 was cut off; libjpeg itself fills up what is missing and says nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from engine import limits
 from engine.errors import LocalError
+from engine.pixels.frame_header import check_frame_header
 from native import _core
 
 # Process 14 with any selection value, and with selection value 1 (PS3.5 10.2 and A.4.1).
@@ -36,11 +39,25 @@ class Shape:
         return self.rows * self.columns * self.samples * (self.bits_allocated // 8)
 
 
+# One frame's samples, as decode_frames() gives them, or a LocalError that says why not.
+OtherDecoder = Callable[[bytes, Shape], bytes]
+
+
+def no_other(frame: bytes, shape: Shape) -> bytes:
+    """In place of another decoder, where there is none."""
+    del frame, shape
+    raise LocalError("is of a kind that is not decoded here")
+
+
 def decode_frames(
-    frames: Sequence[Frame], transfer_syntax: str, shape: Shape, threads: int = 1
+    frames: Sequence[Frame],
+    transfer_syntax: str,
+    shape: Shape,
+    threads: int = 1,
+    other: OtherDecoder = no_other,
 ) -> bytearray:
     """The frames' samples one behind the other: colour by pixel, little endian, `bits_allocated`
-    bits each. `threads` bounds the processors used."""
+    bits each. `threads` bounds the processors used; `other` is for what is not decoded here."""
     if transfer_syntax not in JPEG_LOSSLESS | JPEG_LOSSY:
         raise LocalError(f"transfer syntax {transfer_syntax} is not decoded")
     # A bit holds at most one lossless sample, or 64 lossy ones with quartered chroma: a few bytes
@@ -49,6 +66,8 @@ def decode_frames(
     samples_held = held * 8 * 64
     if len(frames) * shape.rows * shape.columns * shape.samples > samples_held:
         raise LocalError(f"{held} bytes cannot hold {len(frames)} such frames")
+    if shape.frame_bytes > limits.decoded_frame_bytes_max:
+        raise LocalError(f"a frame of {shape.frame_bytes} bytes is too large decoded")
     decoded = bytearray(len(frames) * shape.frame_bytes)
     if transfer_syntax in JPEG_LOSSLESS:
         try:
@@ -68,28 +87,21 @@ def decode_frames(
         else:
             return decoded
     for index, frame in enumerate(frames):
-        samples = _decode_by_libjpeg(bytes(frame), shape, index + 1)
+        samples = _decode_by_other(bytes(frame), shape, index + 1, other)
         decoded[index * shape.frame_bytes : (index + 1) * shape.frame_bytes] = samples
     return decoded
 
 
-def _decode_by_libjpeg(frame: bytes, shape: Shape, number: int) -> bytes:
-    """One frame; its header is compared before libjpeg makes room for what that claims."""
-    # Imported with the first such frame: most processes that import this module never see one.
-    import numpy
-    from libjpeg.utils import decode, get_parameters
-
+def _decode_by_other(frame: bytes, shape: Shape, number: int, other: OtherDecoder) -> bytes:
+    """One frame; what its header plainly says is looked at first."""
     if not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
         raise LocalError(f"pixel data: frame {number} has no end")
     try:
-        header = get_parameters(frame)
-        said = (header["rows"], header["columns"], header["nr_components"])
-        if said != (shape.rows, shape.columns, shape.samples):
-            raise LocalError(f"pixel data: frame {number} is of {said} rows, columns, components")
-        samples: Any = decode(frame)
-    except (RuntimeError, ValueError) as error:
-        raise LocalError(f"pixel data: frame {number}: {error}") from error
-    if samples.dtype.itemsize * 8 > shape.bits_allocated:
-        raise LocalError(f"pixel data: frame {number} has more than {shape.bits_allocated} bits")
-    widened = samples.astype(numpy.dtype(f"<u{shape.bits_allocated // 8}"), copy=False)
-    return bytes(widened.tobytes())
+        check_frame_header(frame, shape.rows, shape.columns, shape.samples)
+        samples = other(frame, shape)
+    except LocalError as error:
+        # The cause tells a disk or a system that failed from a frame that is broken.
+        raise LocalError(f"pixel data: frame {number}: {error.comment}") from error.__cause__
+    if len(samples) != shape.frame_bytes:
+        raise LocalError(f"pixel data: frame {number}: {len(samples)} bytes of samples")
+    return samples

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames
 
+from engine import limits
 from native import _core
 from tests.material.jpeg_encoder import Form, encode, picture
 
@@ -164,9 +165,9 @@ def test_expectations_are_checked_first() -> None:
         with pytest.raises(ValueError, match=r"rows and columns|bits allocated"):
             _core.jpeg_lossless_decode(stream, rows, columns, samples, bits)
     frame = stream.index(b"\xff\xc3")
-    huge = stream[: frame + 5] + b"\xff\xff\xff\xff" + stream[frame + 9 :]
+    huge = stream[: frame + 5] + b"\x3f\xff\x3f\xff" + stream[frame + 9 :]
     with pytest.raises(ValueError, match="cannot hold"):
-        _core.jpeg_lossless_decode(huge, 65535, 65535, 1, 16)
+        _core.jpeg_lossless_decode(huge, 16383, 16383, 1, 16)
     with pytest.raises(ValueError, match="wrong size"):
         _core.jpeg_lossless_decode_frames([stream], bytearray(1199), 20, 30, 1, 16)
     with pytest.raises(BufferError):
@@ -314,3 +315,12 @@ def test_real_files_and_dcmtk(tmp_path: Path) -> None:
                 f"u{data.BitsAllocated // 8}",
             )
             assert np.array_equal(decoded.reshape(shape), by_libjpeg(stream, shape)), path.name
+
+
+def test_a_frame_that_is_too_large_gets_no_room() -> None:
+    stream = encode(picture(8, 8, 1, 8), Form(8))
+    most = limits.decoded_frame_bytes_max
+    with pytest.raises(ValueError, match=f"a frame of {most + 32768} bytes is too large"):
+        _core.jpeg_lossless_decode(stream, 16384, most // 32768 + 1, 1, 16)
+    with pytest.raises(ValueError, match="number of rows"):  # the largest that may be asked for
+        _core.jpeg_lossless_decode(stream, 16384, most // 32768, 1, 16)

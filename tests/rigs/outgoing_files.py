@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from engine.files.part10 import part10_head
 from engine.outgoing.outgoing import FileRange, open_outgoing, pieces
+from engine.pixels.libjpeg import decode_by_libjpeg
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -21,7 +22,7 @@ def sent(path: Path, target: str, corrections: Mapping[int, str] | None = None) 
     """The data set that goes out, as the sender puts its pieces together."""
     out = bytearray()
     with open_outgoing(path) as outgoing:
-        for piece in pieces(outgoing, target, corrections or {}):
+        for piece in pieces(outgoing, target, corrections or {}, other=decode_by_libjpeg):
             if isinstance(piece, FileRange):
                 assert piece.length > 0
                 part = os.pread(outgoing.descriptor, piece.length, piece.offset)

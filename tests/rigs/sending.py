@@ -11,6 +11,7 @@ import pydicom
 
 from engine.outbox.files import copy_in, examine, fresh_name, make_outbox
 from engine.outbox.records import Delivery, State
+from engine.pixels.transcode import OtherDecoder, no_other
 from tests.material import samples
 from tests.material.waiting import within
 from workers.scu.association import Peer
@@ -51,11 +52,13 @@ def destination(
 class Office:
     """An outbox and the lanes that empty it, without a process or a loop around them."""
 
-    def __init__(self, data_directory: Path, lanes: int = 5) -> None:
+    def __init__(
+        self, data_directory: Path, lanes: int = 5, other: OtherDecoder = no_other
+    ) -> None:
         (data_directory / "index").mkdir(parents=True, exist_ok=True)
         self.data_directory = data_directory
         self.ledger = Ledger(data_directory)
-        self.lanes = Lanes(lambda: None, lanes)
+        self.lanes = Lanes(lambda: None, lanes, other)
         self.settled: list[Settled] = []
         self._threads = [
             threading.Thread(target=self.lanes.run, args=(number,), daemon=True)
@@ -126,9 +129,9 @@ class Office:
 
 
 @contextmanager
-def office(directory: Path, lanes: int = 5) -> Iterator[Office]:
+def office(directory: Path, lanes: int = 5, other: OtherDecoder = no_other) -> Iterator[Office]:
     """One that ends with its block."""
-    opened = Office(directory, lanes)
+    opened = Office(directory, lanes, other)
     try:
         yield opened
     finally:

@@ -6,8 +6,8 @@ is asked for them; when no service runs they are carried out here, under the sam
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -98,15 +98,21 @@ def _check(data_directory: Path, reader: IndexReader, content: bool, pixels: boo
                 f"{report.studies} studies",
             )
 
-        return Verifier(data_directory, reader, content, show, _image_checks(pixels)).run()
+        with _image_checks(pixels) as images:
+            return Verifier(data_directory, reader, content, show, images).run()
 
 
-def _image_checks(wanted: bool) -> Mapping[str, Callable[[int], "Checked"]]:
+@contextmanager
+def _image_checks(wanted: bool) -> Iterator[Mapping[str, Callable[[int], "Checked"]]]:
+    """What images are checked by. Decoding processes that were started end with the check."""
     if not wanted:
-        return {}
-    from engine.pixels.check import IMAGE_CHECKS
+        yield {}
+        return
+    from engine.pixels.check import image_checks
+    from workers.decoding.decoders import Decoders
 
-    return IMAGE_CHECKS
+    with Decoders() as decoders:
+        yield image_checks(decoders.decode)
 
 
 class _Writer:

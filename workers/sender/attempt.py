@@ -22,6 +22,7 @@ from engine.outgoing.outgoing import (
     parts,
     proposals,
 )
+from engine.pixels.transcode import OtherDecoder, no_other
 from engine.sending.verdict import Ending, Verdict, answered, impossible, unanswered
 from engine.upper_layer.failure import FailureKind, ScuFailure
 from engine.upper_layer.pdus import ProposedContext
@@ -52,7 +53,8 @@ class Sender:
     """What one lane sends with: a buffer, and at most one association. One thread's own, but for
     interrupt()."""
 
-    def __init__(self) -> None:
+    def __init__(self, other: OtherDecoder = no_other) -> None:
+        self._other = other  # of images that we do not decode ourselves
         self._writer = DataSetWriter()
         self._association: ScuAssociation | None = None
         self._destination: Destination | None = None
@@ -84,6 +86,8 @@ class Sender:
         except ScuFailure as failure:
             return unanswered(failure, self._was_established)
         except LocalError as error:
+            if self._is_interrupted:  # with whatever decoded it
+                return Verdict(Ending.RETURNED, reason=error.comment)
             if isinstance(error.__cause__, OSError):  # the disk's: another day it may be read
                 return Verdict(Ending.REFUSED, reason=error.comment)
             return impossible(error.comment)
@@ -201,7 +205,7 @@ class Sender:
             message_id, outgoing.sop_class_uid, outgoing.sop_instance_uid
         )
         association.announce_data()
-        given = parts(outgoing, syntax, errand.corrections)
+        given = parts(outgoing, syntax, errand.corrections, other=self._other)
         complete = self._writer.write(association, context_id, command, given, outgoing.descriptor)
         status, comment = association.receive_stored(message_id, outgoing.sop_instance_uid)
         return self._judge(association, status, comment, complete)

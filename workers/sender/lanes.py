@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from engine import limits
+from engine.pixels.transcode import OtherDecoder, no_other
 from engine.sending.schedule import Schedule
 from engine.sending.verdict import Verdict
 from workers.sender.attempt import Destination, Errand, Sender
@@ -34,13 +35,15 @@ class Lanes:
     """What the lanes share. `reported` is called, in a lane's thread, when reports are there that
     nobody was told of yet."""
 
-    def __init__(self, reported: Callable[[], None], count: int) -> None:
+    def __init__(
+        self, reported: Callable[[], None], count: int, other: OtherDecoder = no_other
+    ) -> None:
         self._changed = threading.Condition()
         self._schedule: Schedule[Errand] = Schedule(count)
         self._destinations: Mapping[str, Destination] = {}
         self._reports: list[Report] = []
         self._reported = reported
-        self._senders = [Sender() for _ in range(count)]
+        self._senders = [Sender(other) for _ in range(count)]
         self._kept: Counter[str] = Counter()  # associations of lanes that wait
         self._closed = False
 

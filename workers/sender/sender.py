@@ -20,6 +20,7 @@ from engine.index.environment import INDEX_FAULTS, fault_code
 from engine.outbox.writer import OutboxWriter
 from engine.settings.entities import Remote
 from engine.telemetry.metrics import Gauge
+from workers.decoding.decoders import Decoders
 from workers.frame.child import Child
 from workers.frame.spec import SenderSpec
 from workers.frame.tls_handover import read_secured
@@ -50,7 +51,8 @@ class SenderRole:
         self._loop = asyncio.get_running_loop()
         self._report = SenderReport(child)
         self._reported = asyncio.Event()
-        self._lanes = Lanes(self._ring, child.spec.associations)
+        self._decoders = Decoders()
+        self._lanes = Lanes(self._ring, child.spec.associations, self._decoders.decode)
         self._threads = ThreadPoolExecutor(child.spec.associations, thread_name_prefix="scai-send")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scai-outbox")
         self._ledger: Ledger | None = None
@@ -91,6 +93,7 @@ class SenderRole:
             await self._drain()
             await asyncio.gather(*running)
             self._threads.shutdown()
+            self._decoders.close()
             await self._attempt(self._settle_now)
             await self._loop.run_in_executor(self._thread, self._close_now)
             self._thread.shutdown()
@@ -128,6 +131,7 @@ class SenderRole:
         while self._lanes.active:
             if self._loop.time() >= self.child.drain_deadline - _interrupt_early_s:
                 self._lanes.interrupt()
+                self._decoders.close()
                 return
             await self._attempt(self._settle_now)
             await asyncio.sleep(_poll_s)

@@ -8,19 +8,17 @@ a replacement finds the same listening sockets, rings and counters.
 import asyncio
 import os
 import signal
-import site
 import sys
 import time
-from pathlib import Path
 from typing import Final
 
-import workers
 from engine import limits
 from engine.telemetry.counters import CounterSegment
 from engine.telemetry.logs import Log
 from engine.telemetry.metrics import Gauge, ProcessState
 from workers.frame.child import EXIT_BOOT, EXIT_DRAINED
 from workers.frame.control import Begin, Change, Drain, Failed, Gone, Letterbox, Ready
+from workers.frame.environment import environment_of_children
 from workers.frame.spec import (
     AnySpec,
     IndexerSpec,
@@ -178,7 +176,7 @@ class Supervised:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=(number, *_descriptors(self.spec)),
-                env=_environment(),
+                env=environment_of_children(),
             )
         except OSError as error:
             letterbox.close()
@@ -271,19 +269,6 @@ def _descriptors(spec: AnySpec) -> list[int]:
     else:
         descriptors += spec.listen_descriptors
     return descriptors
-
-
-def _environment() -> dict[str, str]:
-    """Ours, and the way to our packages where they are not installed in site-packages."""
-    environment = dict(os.environ)
-    # Children must not take the service manager's words for theirs.
-    for name in ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"):
-        environment.pop(name, None)
-    root = str(Path(workers.__file__).resolve().parent.parent)
-    if root not in site.getsitepackages():
-        paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-    return environment
 
 
 def _ending(status: int) -> str:

@@ -28,6 +28,9 @@ struct Report {
     std::uint64_t samples_out_of_range = 0;
 };
 
+// decoded_frame_bytes_max of engine/limits.py, with its reason.
+inline constexpr std::size_t frame_bytes_max = std::size_t{512} << 20;
+
 // The bytes of one decoded frame. Throws when the expectation itself is impossible.
 std::size_t frame_bytes(const Expected& expected);
 

@@ -12,7 +12,8 @@ from engine.files.tree import StoreTree, instance_path
 from engine.index.writer import IndexWriter
 from engine.pixels import check as image_check
 from engine.pixels import transcode
-from engine.pixels.check import IMAGE_CHECKS, Checked, check_image
+from engine.pixels.check import Checked, check_image, image_checks
+from engine.pixels.libjpeg import decode_by_libjpeg
 from engine.verify.findings import Kind
 from engine.verify.repair import read_entry
 from engine.verify.verify import Verifier
@@ -23,7 +24,7 @@ from tools.face.terminal import Exit
 
 
 def check(content: bytes) -> Checked:
-    return check_image(memoryview(content), JPEG_LOSSLESS)
+    return check_image(memoryview(content), JPEG_LOSSLESS, decode_by_libjpeg)
 
 
 def test_the_broken_frames_of_many_are_named() -> None:
@@ -75,9 +76,9 @@ def colour() -> bytes:
 def test_other_kinds_are_decoded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
 
-    def decode(frames: list[bytes], *others: object) -> bytearray:
+    def decode(frames: list[bytes], *others: object, **named: object) -> bytearray:
         decoded.append(len(frames))
-        return original(frames, *others)  # type: ignore[arg-type]
+        return original(frames, *others, **named)  # type: ignore[arg-type]
 
     original = transcode.decode_frames
     monkeypatch.setattr(image_check, "decode_frames", decode)
@@ -134,7 +135,7 @@ def images(tmp_path: Path) -> Path:
 
 def test_broken_images_are_differences(images: Path) -> None:
     writer = IndexWriter(images)
-    verifier = Verifier(images, writer.reader(), images=IMAGE_CHECKS)
+    verifier = Verifier(images, writer.reader(), images=image_checks(decode_by_libjpeg))
     report = verifier.run(settle_s=0)
     writer.close()
     (finding,) = report.findings
@@ -151,7 +152,9 @@ def test_a_damaged_disk_comes_before_a_broken_image(images: Path) -> None:
     content[-30] ^= 0x10
     path.write_bytes(content)
     writer = IndexWriter(images)
-    report = Verifier(images, writer.reader(), images=IMAGE_CHECKS).run(settle_s=0)
+    report = Verifier(images, writer.reader(), images=image_checks(decode_by_libjpeg)).run(
+        settle_s=0
+    )
     writer.close()
     assert {finding.kind for finding in report.findings} == {Kind.WRONG_BYTES, Kind.PIXELS}
     assert report.images == 2
@@ -182,5 +185,5 @@ def test_the_file_is_mapped_and_let_go(images: Path) -> None:
     count: Callable[[], int] = lambda: Path("/proc/self/maps").read_text().count("1.2.5.dcm")  # noqa: E731
     with path.open("rb") as file:
         for _ in range(100):
-            assert IMAGE_CHECKS[JPEG_LOSSLESS](file.fileno()).fault
+            assert image_checks(decode_by_libjpeg)[JPEG_LOSSLESS](file.fileno()).fault
     assert count() == 0
