@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.rigs.archives import MadeStudy, make_study
 from tests.rigs.gateway import Gateway
@@ -17,6 +17,10 @@ from tests.rigs.prefetch_shelf import Shelf
 
 settings.register_profile("derandomised", derandomize=True, database=None, print_blob=False)
 settings.register_profile("randomised", derandomize=False, database=None, print_blob=False)
+# For planted faults: that an example fails is enough, the smallest one takes minutes to find.
+settings.register_profile(
+    "planted", settings.get_profile("derandomised"), phases=(Phase.explicit, Phase.generate)
+)
 settings.load_profile("derandomised")
 
 

@@ -85,7 +85,10 @@ class CopiedTree:
 
     def pytest(self, arguments: Sequence[str], seconds_max: float) -> int | None:
         """Run the copy's tests; pytest's exit status, None when they took too long."""
-        return self._run([sys.executable, "-m", "pytest", "-q", *arguments], seconds_max)
+        return self._run(
+            [sys.executable, "-m", "pytest", "--hypothesis-profile=planted", *arguments],
+            seconds_max,
+        )
 
     def _run(self, command: Sequence[str], seconds_max: float) -> int | None:
         """In a session of its own, so that nothing of it is left when it takes too long."""
