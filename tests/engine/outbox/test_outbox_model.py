@@ -340,6 +340,11 @@ EXAMPLES: Final[list[list[tuple[str, dict[str, Any]]]]] = [
         ("enqueue", {"destination": "AB", "instance": "1.0.0", "study": "1", "file": ""}),
         ("enqueue", {"destination": "AB", "instance": "1.1.0", "study": "", "file": ""}),
     ],
+    [  # what is held stays held when its instance comes in another study
+        ("enqueue", {"destination": "A", "instance": "1.1", "study": "1", "file": ""}),
+        ("order", {"backwards": [1], "order": "hold"}),
+        ("enqueue", {"destination": "A", "instance": "1.1", "study": "1.0", "file": ""}),
+    ],
 ]
 
 
