@@ -28,7 +28,7 @@ def chosen_of(faults: Sequence[Fault], options: argparse.Namespace) -> list[Faul
         fault
         for fault in faults
         if (not options.rooms or fault.room in options.rooms)
-        and (not options.only or options.only in f"{fault.file} {fault.name}")
+        and (not options.only or any(one in f"{fault.file} {fault.name}" for one in options.only))
         and not (options.python and fault.is_native)
     ]
     if options.quick:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("rooms", nargs="*", help="only these lists, e.g. outbox tls")
-    parser.add_argument("--only", metavar="TEXT", help="faults whose file or name has it")
+    parser.add_argument("--only", metavar="TEXT", action="append", help="whose file or name has it")
     parser.add_argument("--python", action="store_true", help="none that has to be built")
     parser.add_argument("--quick", type=int, metavar="N", help="a fixed sample of quick ones")
     parser.add_argument("--list", action="store_true", help="name them and end")

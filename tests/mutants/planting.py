@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from tests.mutants.listed import Fault
 
 # Far beyond what the tests of any fault take; most faults that make them wait are noticed by that.
-_tests_s_max: Final = 300
+_tests_s_max: Final = 180
 _failed: Final = 1  # pytest: some tests failed
 _passed: Final = 0
 

@@ -50,6 +50,7 @@ def test_another_journal_with_the_same_numbers_is_read_as_new(box: Box) -> None:
     box.store("1.1")
     box.store("1.2")
     box.index()
+    assert box.intake.checkpoint()
     spool = box.spools["scp"]
     spool.spool.close()
     for path in spool.journal.iterdir():

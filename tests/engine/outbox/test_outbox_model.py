@@ -345,6 +345,23 @@ EXAMPLES: Final[list[list[tuple[str, dict[str, Any]]]]] = [
         ("order", {"backwards": [1], "order": "hold"}),
         ("enqueue", {"destination": "A", "instance": "1.1", "study": "1.0", "file": ""}),
     ],
+    [  # what is not due yet is not woken
+        ("enqueue", {"destination": "A", "instance": "1.1", "study": "1", "file": ""}),
+        ("lease", {"destination": "A", "count": 1, "later": 0}),
+        ("fail", {"which": 0, "pause": 50}),
+        ("lease", {"destination": "A", "count": 1, "later": 10}),
+    ],
+    [  # the file of a delivery that ended well is nobody's any more; what ended now is no old history
+        ("enqueue", {"destination": "A", "instance": "1.1", "study": "1", "file": "f1"}),
+        ("lease", {"destination": "A", "count": 1, "later": 0}),
+        ("deliver", {"which": 0, "status": 0}),
+        ("prune", {"ago": 0}),
+    ],
+    [  # what is being sent cannot be discarded
+        ("enqueue", {"destination": "A", "instance": "1.1", "study": "1", "file": ""}),
+        ("lease", {"destination": "A", "count": 1, "later": 0}),
+        ("order", {"backwards": [1], "order": "discard"}),
+    ],
 ]
 
 

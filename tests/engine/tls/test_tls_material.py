@@ -198,7 +198,9 @@ def test_passwords_from_files(tmp_path: Path) -> None:
     file.chmod(0o600)
     assert loaded(tmp_path, **in_files).warnings == ()
     file.chmod(0o644)
-    assert all("chmod o-r" in warning for warning in loaded(tmp_path, **in_files).warnings)
+    told = loaded(tmp_path, **in_files).warnings
+    assert len(told) == 2
+    assert all("chmod o-r" in warning for warning in told)
     for content, said in ((b"\n", "is empty"), (b"\xfc\n", "ASCII"), (bytes(1025), "longer than")):
         file.write_bytes(content)
         assert said in refused(tmp_path, **in_files)
@@ -212,6 +214,12 @@ def test_what_ends_soon_is_warned_of(tmp_path: Path) -> None:
     ours, theirs = material.warnings
     assert ours.startswith("certificate CN=soon expires on 2")
     assert theirs.startswith("trusted certificate CN=soon expires on 2")
+    assert material.not_after == soon.certificate.not_valid_after_utc
+
+
+def test_the_earliest_end_in_the_chain_counts(tmp_path: Path) -> None:
+    soon = issue("soon", root(), authority=True, ends=100)
+    material = loaded(tmp_path, issue("later", soon, ends=200))
     assert material.not_after == soon.certificate.not_valid_after_utc
 
 
