@@ -99,12 +99,13 @@ def test_a_fresh_segment_is_synced_before_it_is_used(tmp_path: Path, number: int
     assert scene(tmp_path, OPENS, "journal", shims.SYNC, number, errno.EIO) == [str(errno.EIO)]
 
 
-def test_what_recovery_found_is_synced_before_it_is_built_upon(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_recovery_found_is_synced_before_it_is_built_upon(tmp_path: Path, number: int) -> None:
     """Its last records may lie in the page cache alone, of a predecessor that was killed."""
     box = SpoolBox(tmp_path / "spool")
     box.store(b"abcd" * 1000)
     box.close()
-    assert scene(tmp_path, OPENS, "journal", shims.SYNC, 1, errno.EIO) == [str(errno.EIO)]
+    assert scene(tmp_path, OPENS, "journal", shims.SYNC, number, errno.EIO) == [str(errno.EIO)]
 
 
 @pytest.mark.parametrize("kinds", [shims.WRITE, shims.SYNC, shims.RENAME])

@@ -351,7 +351,7 @@ EXAMPLES: Final[list[list[tuple[str, dict[str, Any]]]]] = [
         ("fail", {"which": 0, "pause": 50}),
         ("lease", {"destination": "A", "count": 1, "later": 10}),
     ],
-    [  # the file of a delivery that ended well is nobody's any more; what ended now is no old history
+    [  # the file of what ended well is nobody's any more; what ended now is no old history
         ("enqueue", {"destination": "A", "instance": "1.1", "study": "1", "file": "f1"}),
         ("lease", {"destination": "A", "count": 1, "later": 0}),
         ("deliver", {"which": 0, "status": 0}),
