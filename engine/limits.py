@@ -182,10 +182,14 @@ folder_files_per_turn: Final = 200  # of one folder, then the next one has its t
 sending_idle_s: Final = 1
 # A destination that let no more associations in is offered one more after this.
 crowding_forgotten_s: Final = 60
-# A destination that cannot be reached is asked again after this, twice as long each time: what
-# waits for it shall not use up its attempts while a peer restarts.
+# A destination that cannot be reached is asked again after this, twice as long each time, to a
+# bound: a connection every ten seconds costs nobody anything, and what waits goes out within
+# seconds of the peer's return.
 trouble_pause_s_first: Final = 0.5
-trouble_pause_s_max: Final = 30
+trouble_pause_s_max: Final = 10
+# A long weekend and the days of a repair; 0: for ever. Ten years.
+give_up_after_hours_default: Final = 168
+give_up_after_hours_max: Final = 87_600
 
 # --- decoding -----------------------------------------------------------------------------------
 # Of one decoded frame, whichever decoder makes it. Mammograms take 60 MB, whole slides are tiled;

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from engine.limits import outbox_portion_max
 from engine.outbox import records
-from engine.outbox.records import BLOCKED, NUMBER, PAIR, Delivery, NewDelivery, State
+from engine.outbox.records import BLOCKED, NUMBER, PAIR, Away, Delivery, NewDelivery, State
 from engine.outbox.view import OutboxView
 from engine.prefetch.hit_rate import HitRate
 from engine.settings.send import FOLDER, USER
@@ -138,6 +138,30 @@ class Outbox(OutboxView):
         self._give_back(delivery, state, now_ns)
         return True
 
+    def give_up(self, numbers: Iterable[int], now_ns: int, reason: str) -> int:
+        """These have failed, waiting for a destination that is away: their attempts stay as they
+        are, and so does what an attempt of theirs came to. How many."""
+        count = 0
+        for delivery in self._in_states(numbers, (State.WAITING, State.RETRYING)):
+            delivery.reason = f"{reason}; before: {delivery.reason}" if delivery.reason else reason
+            self._move(delivery, State.FAILED, now_ns)
+            count += 1
+        return count
+
+    def note_away(self, destination: str, now_ns: int, pause_s: float, reason: str) -> None:
+        """It was asked and not reached, and is asked again after a pause."""
+        earlier = self.away_of(destination)
+        since_ns, asked = (now_ns, 0) if earlier is None else (earlier.since_ns, earlier.asked)
+        due_ns = now_ns + int(pause_s * 1_000_000_000)
+        away = Away(since_ns, asked + 1, now_ns, due_ns, reason)
+        key = records.AWAY + records.destination_key(destination)
+        self._put("outbox", key, records.encode(away))
+
+    def forget_away(self, *destinations: str) -> None:
+        """They are back, or are not asked any more."""
+        for destination in destinations:
+            self._delete("outbox", records.AWAY + records.destination_key(destination))
+
     def return_leases(self, numbers: Iterable[int] | None = None) -> int:
         """Let these, or everything that is being sent, wait again; how many. For what was leased
         and not begun, and for a sender that starts: its predecessor's attempts do not count."""
@@ -165,14 +189,25 @@ class Outbox(OutboxView):
         return self._change(numbers, (State.HELD,), State.WAITING, now_ns)
 
     def retry(self, numbers: Iterable[int], now_ns: int) -> list[Delivery]:
-        """Failed and retrying ones start over at once, with all their attempts. As they are now."""
+        """Failed and retrying ones start over at once, with all their attempts, and so do those
+        that wait for a destination that is away; it is asked at once. As they are now."""
         retried = []
-        for delivery in self._in_states(numbers, (State.FAILED, State.RETRYING)):
+        states = (State.FAILED, State.RETRYING, State.WAITING)
+        for delivery in self._in_states(numbers, states):
+            if delivery.state is State.WAITING and self.away_of(delivery.destination) is None:
+                continue  # its turn comes
             self._leave(delivery)
             self._start_over(delivery, now_ns)
             self._enter(delivery)
             retried.append(delivery)
+        for destination in {delivery.destination for delivery in retried}:
+            self.ask_now(destination, now_ns)
         return retried
+
+    def ask_now(self, destination: str, now_ns: int) -> None:
+        """End the pause after which a destination in trouble would be asked again."""
+        key = records.ASKED + records.destination_key(destination)
+        self._put("outbox", key, NUMBER.pack(now_ns))
 
     def discard(self, numbers: Iterable[int], now_ns: int) -> list[Delivery]:
         """Take deliveries out, in whatever state but being sent. As they were."""

@@ -11,7 +11,9 @@
     delivery_files    file, NUL, u64                         empty
     outbox            "number", "paused\\0" destination,     u64, empty,
                       "count\\0" state, destination,         u64,
-                      "taken\\0" file                       empty
+                      "taken\\0" file                       empty,
+                      "away\\0" destination,               Away,
+                      "asked\\0" destination               u64: when the user wanted it asked
 
 Each delivery stands once in `delivery_queue`, at a place that depends on its state. A waiting one
 stands at its study's rank, one that is tried again at the time it is due, a delivered one at the
@@ -47,6 +49,8 @@ NEXT_NUMBER: Final = b"number"
 PAUSED: Final = b"paused\0"
 COUNT: Final = b"count\0"
 TAKEN: Final = b"taken\0"
+AWAY: Final = b"away\0"
+ASKED: Final = b"asked\0"
 _SECOND_NS: Final = 1_000_000_000
 
 
@@ -108,8 +112,20 @@ class Delivery(msgspec.Struct, array_like=True):
     patient: str = ""
 
 
+class Away(msgspec.Struct, array_like=True, frozen=True):
+    """A destination that cannot be reached: since when, how often it was asked in vain and when
+    last, when it is asked again, and what came of the last time. Times are in ns since 1970."""
+
+    since_ns: int
+    asked: int
+    asked_ns: int
+    due_ns: int
+    reason: str
+
+
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_delivery: Final = msgspec.msgpack.Decoder(Delivery).decode
+decode_away: Final = msgspec.msgpack.Decoder(Away).decode
 
 
 # --- keys ----------------------------------------------------------------------------------------

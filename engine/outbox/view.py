@@ -7,7 +7,7 @@ from typing import Final, Self
 from engine.index.environment import View
 from engine.limits import outbox_page_max
 from engine.outbox import records
-from engine.outbox.records import BLOCKED, NUMBER, PAIR, Delivery, State
+from engine.outbox.records import BLOCKED, NUMBER, PAIR, Away, Delivery, State
 
 # States whose places say nothing: there the queue is ordered by number within a destination.
 _BY_NUMBER: Final = (State.SENDING, State.FAILED, State.HELD)
@@ -38,6 +38,41 @@ class OutboxView(View):
         """The destinations that the user has paused."""
         keys = self.keys_with_prefix("outbox", records.PAUSED)
         return {records.destination_of(key, len(records.PAUSED)) for key, _ in keys}
+
+    def away(self) -> dict[str, Away]:
+        """The destinations that cannot be reached."""
+        return {
+            records.destination_of(key, len(records.AWAY)): records.decode_away(value)
+            for key, value in self.keys_with_prefix("outbox", records.AWAY)
+        }
+
+    def away_of(self, destination: str) -> Away | None:
+        """Since when it is away; None: it is not."""
+        value = self._get("outbox", records.AWAY + records.destination_key(destination))
+        return None if value is None else records.decode_away(value)
+
+    def asked(self) -> dict[str, int]:
+        """When the user last wanted a destination to be asked at once, in ns since 1970."""
+        return {
+            records.destination_of(key, len(records.ASKED)): NUMBER.unpack(value)[0]
+            for key, value in self.keys_with_prefix("outbox", records.ASKED)
+        }
+
+    def overdue(self, destination: str, before_ns: int, limit: int) -> tuple[list[int], int | None]:
+        """(up to `limit` that wait since before a time, since when the first of the others does:
+        None without any, or when there may be more than `limit`)."""
+        found: list[int] = []
+        others: int | None = None
+        for state in _BY_PLACE:
+            for _, number in self._places(state, destination):
+                since_ns = self._load(number).due_ns
+                if since_ns > before_ns:
+                    others = since_ns if others is None else min(others, since_ns)
+                elif len(found) >= limit:
+                    return found, None
+                else:
+                    found.append(number)
+        return found, others
 
     def next_due_ns(self, destination: str) -> int | None:
         """When the first delivery is due that is to be tried again; None: there is none, or the

@@ -2,8 +2,8 @@
 
 `Schedule` shares a few lanes (one association each) among destinations so that none waits for
 another one's slowness. Each destination with work keeps a lane, and one lane is kept for whoever
-comes next. A destination in trouble has a single lane and is asked with growing pauses. So a peer
-that is restarted for a minute does not use up the attempts of everything that waits for it.
+comes next. A destination in trouble or away has a single lane and is asked with growing pauses. So
+a peer that is restarted for a minute costs an attempt of what it was just sent, and nothing else.
 """
 
 import math
@@ -34,6 +34,7 @@ class _Standing(Generic[T]):
     lanes_learnt: float = 0.0
     last_end: float = -math.inf  # of an attempt
     last_answer: float = -math.inf  # of one that had one
+    last_failure: float = -math.inf
 
     @property
     def in_work(self) -> bool:
@@ -220,18 +221,43 @@ class Schedule(Generic[T]):
             standing.lanes_learnt = now
         standing.is_slow = seconds > limits.sending_slow_s
         if verdict.is_trouble:
-            standing.failures += 1
-            standing.lanes_max = self._lanes  # it is down, not full
-            step = min(standing.failures - 1, 16)
-            pause = min(limits.trouble_pause_s_first * 2**step, limits.trouble_pause_s_max)
-            standing.not_before = now + pause
-            self._return(standing)
-        elif verdict.ending is not Ending.IMPOSSIBLE:
+            self._fail(standing, now - seconds, now)
+        elif verdict.is_reached:
             standing.failures = 0
             standing.not_before = 0.0
         if destination not in self._open and not standing.in_work:
             del self._standings[destination]
         return verdict
+
+    def _fail(self, standing: _Standing[T], began: float, now: float) -> None:
+        """It is in trouble. Lanes that were under way together have met with the same trouble: only
+        who asks again makes the pauses grow."""
+        if began >= standing.last_failure or not standing.failures:
+            standing.failures += 1
+        standing.last_failure = now
+        standing.lanes_max = self._lanes  # it is down, not full
+        step = min(standing.failures - 1, 16)
+        pause = min(limits.trouble_pause_s_first * 2**step, limits.trouble_pause_s_max)
+        standing.not_before = now + pause
+        self._return(standing)
+
+    # --- pauses --------------------------------------------------------------------------------
+    def pause_s(self, destination: str, now: float) -> float:
+        """How long a destination is not asked from now on."""
+        standing = self._standings.get(destination)
+        return 0.0 if standing is None else max(0.0, standing.not_before - now)
+
+    def resume(self, destination: str, failures: int, not_before: float) -> None:
+        """It was in trouble when our predecessor ended: it is asked as that one would have."""
+        if standing := self._standings.get(destination):
+            standing.failures = failures
+            standing.not_before = not_before
+
+    def ask_now(self, destination: str) -> None:
+        """Its pause is over, and what it was in trouble for perhaps too: pauses begin anew."""
+        if standing := self._standings.get(destination):
+            standing.failures = min(standing.failures, 1)
+            standing.not_before = 0.0
 
     def next_try(self, now: float) -> float | None:
         """When the next pause of a destination in trouble ends; None: no pause does. One that is

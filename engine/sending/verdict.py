@@ -26,14 +26,16 @@ class Ending(Enum):
     DELIVERED = "delivered"
     WARNING = "delivered with a warning"
     REFUSED = "answered with a failure status"
-    BROKEN = "no answer"  # rejected, aborted, timed out, lost, not reached
+    BROKEN = "no answer"  # offered, then aborted, timed out or lost; or rejected for good
+    AWAY = "not reached"  # nothing of it was offered: the destination's state, no attempt
     IMPOSSIBLE = "cannot be sent"  # no retry can mend it
     RETURNED = "not attempted"  # we were asked to stop: it waits again
 
 
 class Verdict(NamedTuple):
     """An attempt's end. `reason` may hold a peer's words, to be escaped where they are shown;
-    `status` -1: none came. `is_trouble`: the next instance would fare no better just now."""
+    `status` -1: none came. `is_trouble`: the next instance would fare no better just now.
+    `is_reached`: the peer let us in, or said for good that it will not."""
 
     ending: Ending
     status: int = NO_STATUS
@@ -41,6 +43,7 @@ class Verdict(NamedTuple):
     is_permanent: bool = False
     is_trouble: bool = False
     is_crowding: bool = False  # not let in: perhaps only since others of ours are
+    is_reached: bool = False
 
     @property
     def words(self) -> str:
@@ -57,27 +60,33 @@ def answered(status: int, comment: str) -> Verdict:
     attempt, whichever it is."""
     outcome = outcome_of(status)
     if outcome is Outcome.SUCCESS:
-        return Verdict(Ending.DELIVERED, status)
+        return Verdict(Ending.DELIVERED, status, is_reached=True)
     words = status_words(status)
     reason = f"{words}: {comment}" if comment else words
     if outcome is Outcome.WARNING:
-        return Verdict(Ending.WARNING, status, reason)
+        return Verdict(Ending.WARNING, status, reason, is_reached=True)
     is_trouble = status >> 8 == _OUT_OF_RESOURCES
-    return Verdict(Ending.REFUSED, status, reason, is_trouble=is_trouble)
+    return Verdict(Ending.REFUSED, status, reason, is_trouble=is_trouble, is_reached=True)
 
 
-def unanswered(failure: ScuFailure, was_established: bool) -> Verdict:
-    """The association failed, before or after it was established."""
+def unanswered(failure: ScuFailure, was_offered: bool) -> Verdict:
+    """The association failed, before or after anything of the instance was offered.
+
+    Before, it says nothing of the instance, whatever it was: a name without an address, nobody
+    there, TLS, a rejection for now, an end or silence. Only a peer that will not have us for good,
+    or takes no context, has said what no waiting mends.
+    """
     if failure.kind is FailureKind.INTERRUPTED:
         return Verdict(Ending.RETURNED, reason=failure.text)
     if failure.kind is FailureKind.NO_CONTEXT:  # of this instance: others may have one
-        return Verdict(Ending.IMPOSSIBLE, reason=failure.text, is_permanent=True)
+        return Verdict(Ending.IMPOSSIBLE, reason=failure.text, is_permanent=True, is_reached=True)
     return Verdict(
-        Ending.BROKEN,
+        Ending.BROKEN if was_offered or failure.permanent else Ending.AWAY,
         reason=failure.text,
         is_permanent=failure.permanent,
         is_trouble=True,
-        is_crowding=not (was_established or failure.permanent or failure.kind in _NOBODY_THERE),
+        is_crowding=not (was_offered or failure.permanent or failure.kind in _NOBODY_THERE),
+        is_reached=was_offered or failure.permanent,
     )
 
 

@@ -57,6 +57,15 @@ class Send(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             most=limits.delivered_days_max,
         ),
     ] = limits.delivered_days_default
+    give_up_after_hours: Annotated[
+        int,
+        setting(
+            "Hours for which what waits for a remote AE that cannot be reached is kept waiting, "
+            "before it stays in the queue as failed; 0: for ever. Not reaching it uses no attempt.",
+            least=0,
+            most=limits.give_up_after_hours_max,
+        ),
+    ] = limits.give_up_after_hours_default
     retry_pause_s: Annotated[
         int,
         setting(

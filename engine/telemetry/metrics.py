@@ -125,6 +125,7 @@ class Counter(IntEnum):
     SENT_WARNING = "sent_attempts_total", "", "outcome=warning"
     SENT_REFUSED = "sent_attempts_total", "", "outcome=refused"
     SENT_BROKEN = "sent_attempts_total", "", "outcome=no_answer"
+    SENT_AWAY = "sent_attempts_total", "", "outcome=not_reached"
     SENT_IMPOSSIBLE = "sent_attempts_total", "", "outcome=impossible"
     SENT_RETURNED = "sent_attempts_total", "", "outcome=put_off"
     SENT_GIVEN_UP = "sent_given_up_total", "Deliveries that failed for good."
@@ -282,6 +283,9 @@ DESTINATION_ROW: Final = Row(
 DESTINATION_AGE_ROW: Final = Row(
     "outbox_destination_oldest_seconds", "How long a destination's first waiting delivery waits."
 )
+DESTINATION_AWAY_ROW: Final = Row(
+    "outbox_destination_away_seconds", "For how long a destination cannot be reached; 0: it can be."
+)
 DERIVED_ROWS: Final = (
     RESTARTS_ROW,
     LAG_ROW,
@@ -289,6 +293,7 @@ DERIVED_ROWS: Final = (
     BUILD_ROW,
     DESTINATION_ROW,
     DESTINATION_AGE_ROW,
+    DESTINATION_AWAY_ROW,
     REFUSED_ROW,
 )
 

@@ -273,9 +273,9 @@ class ScriptedPeer:
     ones the last. `tls`: a server-side context. `open_most`: how many associations there were at
     once at most."""
 
-    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.scripts = scripts
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=64)
         self.address: tuple[str, int] = self.listener.getsockname()
         self.port = self.address[1]
         self.tls = tls

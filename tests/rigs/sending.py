@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -84,27 +84,39 @@ class Office:
                 )
         return numbers
 
-    def run(self, destinations: Iterable[Destination], timeout_s: float = 20.0) -> None:
-        """Until nothing waits, or retries, or is sent."""
+    def run(
+        self, destinations: Iterable[Destination], timeout_s: float = 20.0, away: int = 0
+    ) -> None:
+        """Until nothing waits, or retries, or is sent, but for what waits for so many destinations
+        that are away."""
         self.lanes.open_for({one.peer.name: one for one in destinations})
         begun = time.monotonic()
-        while self.turn() or self.under_way():
+        while (
+            self.turn()
+            or self.under_way(but=self.ledger.away if away else ())
+            or (len(self.ledger.away) < away)
+        ):
             assert time.monotonic() - begun < within(timeout_s), self.states()
             time.sleep(0.01)
 
     def turn(self, policy: Policy = POLICY) -> bool:
         """One settlement; whether there was anything in it."""
         self.ledger.look()
+        self.lanes.ask_now(self.ledger.to_ask())
         self.ledger.keep(*self.lanes.collect())
         leased, settled = self.ledger.settle(self.lanes.wanted(), policy)
         self.lanes.put(leased)
         self.settled += settled
         return bool(settled)
 
-    def under_way(self) -> int:
-        """Deliveries that are not at their end."""
+    def under_way(self, but: Collection[str] = ()) -> int:
+        """Deliveries that are not at their end, but for those to some destinations."""
         states = (State.WAITING, State.SENDING, State.RETRYING)
-        return sum(count for (_, state), count in self.ledger.counts.items() if state in states)
+        return sum(
+            count
+            for (name, state), count in self.ledger.counts.items()
+            if state in states and name not in but
+        )
 
     def states(self) -> Mapping[tuple[str, State], int]:
         """Deliveries by destination and state."""

@@ -158,6 +158,26 @@ def test_retry_all(data: Path) -> None:
     assert states(data)[4] is State.RETRYING
 
 
+def test_who_is_away_is_shown_and_asked_at_once(data: Path) -> None:
+    began_ns = 1_700_000_000 * 10**9
+    writer = OutboxWriter(data)
+    writer.commit(lambda outbox: outbox.note_away("PACS", began_ns, 1.0, "nobody \x1b[31m listens"))
+    writer.close()
+    shown = " ".join(run(data).stdout.split())
+    assert "away since 2023-11-14T22:13:20Z: nobody \\x1b[31m listens; asked 1 times" in shown
+    result = run(data, "retry", "1")
+    assert (result.return_value, result.stdout) == (Exit.OK, "1 to PACS starts over\n")
+    result = run(data, "retry", "--all", "--to", "PACS", "--study", "1")
+    assert result.return_value == Exit.OK
+    assert result.stdout.startswith("PACS, away since 2023-11-14T22:13:20Z, is asked at once\n")
+    result = run(data, "retry", "--all", "--to", "Old")
+    assert (result.return_value, result.stdout) == (Exit.NEGATIVE, "0 deliveries start over\n")
+    writer = OutboxWriter(data)
+    with writer.view() as outbox:
+        assert outbox.asked().keys() == {"PACS"}
+    writer.close()
+
+
 def test_all_is_done_in_portions(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tools.commands.queue_change.outbox_portion_max", 2)
     writer = OutboxWriter(data)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -143,6 +144,16 @@ def test_failures_are_told(tmp_path: Path) -> None:
     assert "A900 data set does not match SOP class" in said.stderr
     assert said.stdout.startswith("0 of 1 delivered, 1 failed")
     assert len(refuses.commands) == 2, "it was tried again once"
+
+
+def test_a_remote_that_is_away_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    (good,) = ct_files(tmp_path / "in", 1)
+    with ScriptedPeer(Scp()) as gone, running_with(gone, tmp_path) as gateway:
+        gone.listener.shutdown(socket.SHUT_RDWR)  # nobody listens any more
+        said = gateway.command("send", "--to", "pacs", str(good))
+    assert said.returncode == 1
+    assert said.stdout.startswith("0 of 1 delivered, 1 still queued: pacs is away: ")
+    assert said.stdout.endswith("; they go out when it is back\n")
 
 
 def test_without_a_service_it_is_queued(

@@ -6,6 +6,7 @@ what was changed at once. What is being sent at the moment is nobody's to change
 
 import heapq
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -36,13 +37,14 @@ from tools.commands.queue_change import (
 )
 from tools.commands.queue_listing import (
     STATE_NAMES,
+    absence,
     fields_of,
     print_deliveries,
     print_fields,
     print_summary,
 )
 from tools.face.options import config_option, json_option, load, number_type
-from tools.face.terminal import Exit, confirmed, printable
+from tools.face.terminal import Exit, confirmed, moment, printable
 
 _table_rows_default: Final = 50
 _UNDELIVERED: Final = tuple(state for state in State if state is not State.DELIVERED)
@@ -118,10 +120,33 @@ def show(numbers: tuple[int, ...], config_path: Path | None, as_json: bool) -> i
 def retry(selection: Selection, config_path: Path | None) -> int:
     """Send again, with all attempts anew, what failed; with --all, all that failed.
 
-    One that waits for its next attempt is tried at once when it is named.
+    One that waits for its next attempt is tried at once when it is named. A remote AE that cannot
+    be reached is asked at once, with --all (and --to) or when a delivery to it is named.
     """
+    data_directory = _config(config_path).data_path
     change = Change(Outbox.retry, (State.FAILED,), "starts over", "start over")
-    return carry_out(_config(config_path).data_path, selection, change)
+    asked = _ask_those_away(data_directory, selection) if selection.every else []
+    for line in asked:
+        click.echo(printable(line))
+    outcome = carry_out(data_directory, selection, change)
+    return Exit.OK if asked else outcome
+
+
+def _ask_those_away(data_directory: Path, selection: Selection) -> list[str]:
+    """End the pauses of destinations that are away; a line of each."""
+
+    def work(outbox: Outbox) -> list[str]:
+        now_ns = time.time_ns()
+        lines = []
+        for name, away in sorted(outbox.away().items()):
+            if selection.destination in (None, name):
+                outbox.ask_now(name, now_ns)
+                since = moment(away.since_ns, "seconds")
+                lines.append(f"{name}, away since {since}, is asked at once")
+        return lines
+
+    with changing(data_directory) as writer:
+        return writer.commit(work)
 
 
 @command.command()
@@ -274,7 +299,7 @@ def _print_tables(reader: IndexReader, config: Config, wanted: _Wanted, limit: i
 
 
 def _summarize(outbox: OutboxView, config: Config, destination: str | None) -> None:
-    counts, by_hand = outbox.counts(), outbox.paused()
+    counts, by_hand, away = outbox.counts(), outbox.paused(), outbox.away()
     by_file = {remote.name for remote in config.remotes if remote.paused}
     known = {remote.name for remote in config.remotes}
     names = {name for name, _ in counts} | by_hand | known
@@ -287,6 +312,7 @@ def _summarize(outbox: OutboxView, config: Config, destination: str | None) -> N
                 ("paused", name in by_hand),
                 ("paused by the configuration", name in by_file),
                 ("not in the configuration", name not in known),
+                (absence(away.get(name)), name in away),
             )
             if holds
         )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from engine.outbox.records import Delivery, State
+from engine.outbox.records import Away, Delivery, State
 from tools.face.tables import Column, Row, print_table
 from tools.face.terminal import moment, one_line
 
@@ -48,6 +48,14 @@ def fields_of(delivery: Delivery) -> dict[str, Any]:
         "file_bytes": delivery.file_bytes,
         "file": delivery.file,
     }
+
+
+def absence(away: Away | None) -> str:
+    """What is said of a destination that cannot be reached; "": it can be."""
+    if away is None:
+        return ""
+    since, due = moment(away.since_ns, "seconds"), moment(away.due_ns, "seconds")
+    return f"away since {since}: {away.reason}; asked {away.asked} times, next {due}"
 
 
 def print_deliveries(deliveries: Iterable[Delivery]) -> None:

@@ -17,6 +17,7 @@ import click
 from engine.config.loading import Config, Remote
 from engine.errors import OperatorError
 from engine.index.freshness import catch_up
+from engine.outbox.outbox import Outbox
 from engine.outbox.records import Delivery, State
 from engine.outbox.writer import OutboxWriter
 from tools.commands.send_queueing import Problem, Queueing, Wanted
@@ -77,7 +78,12 @@ def command(
         if not wait or hindrance:
             click.echo(f"{_counted(len(numbers))} queued{hindrance and ': ' + hindrance}")
             return Exit.NEGATIVE if queueing.problems else Exit.OK
-        watched = _watch(writer, numbers, lambda: _hindrance(config, writer, remotes))
+        _ask_now(writer, remotes)
+        watched = _watch(
+            writer,
+            numbers,
+            lambda left: _hindrance(config, writer, remotes) or _absence(writer, left),
+        )
         delivered = _summarize(watched, len(numbers), len(queueing.problems))
     return Exit.OK if delivered and not queueing.problems else Exit.NEGATIVE
 
@@ -138,6 +144,28 @@ def _hindrance(config: Config, writer: OutboxWriter, remotes: Sequence[Remote]) 
     return ""
 
 
+def _ask_now(writer: OutboxWriter, remotes: Sequence[Remote]) -> None:
+    """Somebody waits: who was away may be back."""
+    now_ns = time.time_ns()
+
+    def work(outbox: Outbox) -> None:
+        for name in outbox.away().keys() & {remote.name for remote in remotes}:
+            outbox.ask_now(name, now_ns)
+
+    writer.commit(work)
+
+
+def _absence(writer: OutboxWriter, numbers: Sequence[int]) -> str:
+    """Why nothing of this goes out just now; "" where some of it may."""
+    with writer.view() as outbox:
+        away = outbox.away()
+        left = {one.destination for one in map(outbox.delivery, numbers) if one is not None}
+    if not left or left - away.keys():
+        return ""
+    words = "; ".join(f"{name} is away: {away[name].reason}" for name in sorted(left))
+    return f"{words}; they go out when it is back"
+
+
 class Watched(NamedTuple):
     """What became of deliveries that were watched, and why the rest was not waited for."""
 
@@ -146,7 +174,9 @@ class Watched(NamedTuple):
     hindrance: str
 
 
-def _watch(writer: OutboxWriter, numbers: Sequence[int], hindered: Callable[[], str]) -> Watched:
+def _watch(
+    writer: OutboxWriter, numbers: Sequence[int], hindered: Callable[[Sequence[int]], str]
+) -> Watched:
     """Until none is under way any more, or nobody sends them; a restart is waited for."""
     from rich.progress import Progress
 
@@ -164,7 +194,7 @@ def _watch(writer: OutboxWriter, numbers: Sequence[int], hindered: Callable[[], 
                 if under_way:
                     time.sleep(_look_s)
                 if under_way and time.monotonic() - asked >= _ask_s:
-                    before, hindrance = hindrance, hindered()
+                    before, hindrance = hindrance, hindered(under_way)
                     asked = time.monotonic()
     except KeyboardInterrupt:
         click.echo(

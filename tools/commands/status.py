@@ -18,6 +18,7 @@ from rich.text import Text
 from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
 from engine.telemetry.counters import CounterSegment, journal_lag, open_counters
 from engine.telemetry.metrics import REFUSED_CLASSES, Counter, Gauge
+from tools.commands.status_away import Absence, absences
 from tools.face.options import config_option
 from tools.face.service_data import data_of, data_option
 from tools.face.terminal import Exit, printable
@@ -87,6 +88,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     disk_free_bytes: int
     outbox: dict[str, int]  # empty: no remote AE is configured
     prefetch: dict[str, int]  # jobs by state; empty: no prefetch rule is
+    away: list[Absence]
 
 
 @click.command()
@@ -130,11 +132,16 @@ def _report(status: Status, segment: CounterSegment, data: Path) -> Report:
         disk_free_bytes=shutil.disk_usage(data).free,
         outbox=_outbox(status, segment),
         prefetch=_prefetch(status, segment),
+        away=absences(data) if _sender(status) else [],
     )
 
 
+def _sender(status: Status) -> ProcessStatus | None:
+    return next((one for one in status.processes if one.role == "sender"), None)
+
+
 def _outbox(status: Status, segment: CounterSegment) -> dict[str, int]:
-    sender = next((one for one in status.processes if one.role == "sender"), None)
+    sender = _sender(status)
     if sender is None:
         return {}
     block = segment.block(sender.counters_block)
@@ -211,6 +218,8 @@ def _print(report: Report) -> None:
         console.print(f"outbox: {_states(outbox) or 'empty'}")
         if fault := report.outbox["fault"]:
             console.print(f"the outbox cannot be written: error {fault}", style="bold")
+    for absence in report.away:
+        console.print(Text(printable(absence.line), style="bold"))
     if report.prefetch:
         console.print(f"prefetches: {_states(report.prefetch) or 'none'}")
     if index["index_fault"]:

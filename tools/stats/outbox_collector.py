@@ -14,9 +14,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from engine.index.environment import INDEX_FAULTS, IndexReader, open_index_reader
-from engine.outbox.records import State
+from engine.outbox.records import Away, State
 from engine.outbox.view import OutboxView
-from engine.telemetry.metrics import DESTINATION_AGE_ROW, DESTINATION_ROW
+from engine.telemetry.metrics import DESTINATION_AGE_ROW, DESTINATION_AWAY_ROW, DESTINATION_ROW
 from tools.stats.collector import PREFIX
 
 
@@ -30,12 +30,13 @@ class OutboxCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         counts: dict[tuple[str, State], int] = {}
         queued_ns: dict[str, int] = {}
+        away: dict[str, Away] = {}
         try:
             if self._reader is None:
                 self._reader = open_index_reader(self._data_directory)
             with self._reader.view() as view:
                 outbox = OutboxView.within(view)
-                counts = outbox.counts()
+                counts, away = outbox.counts(), outbox.away()
                 for name in {name for name, _ in counts}:
                     first = outbox.first_in_line(name)
                     queued_ns[name] = 0 if first is None else first.queued_ns
@@ -47,14 +48,21 @@ class OutboxCollector(Collector):
         ages = GaugeMetricFamily(
             PREFIX + DESTINATION_AGE_ROW.family, DESTINATION_AGE_ROW.text, labels=("destination",)
         )
+        absences = GaugeMetricFamily(
+            PREFIX + DESTINATION_AWAY_ROW.family, DESTINATION_AWAY_ROW.text, labels=("destination",)
+        )
+        now_ns = time.time_ns()
         for name, began_ns in sorted(queued_ns.items()):
             for state in State:
                 count = counts.get((name, state), 0)
                 deliveries.add_metric([name, state.name.lower()], count)
-            age_s = (time.time_ns() - began_ns) / 1e9 if began_ns else 0.0
+            age_s = (now_ns - began_ns) / 1e9 if began_ns else 0.0
             ages.add_metric([name], max(0.0, age_s))
+            away_s = (now_ns - away[name].since_ns) / 1e9 if name in away else 0.0
+            absences.add_metric([name], max(0.0, away_s))
         yield deliveries
         yield ages
+        yield absences
 
     def close(self) -> None:
         """Let go of the index; the next scrape opens it anew."""

@@ -103,6 +103,7 @@ class SenderSpec(ProcessSpec, frozen=True, kw_only=True, tag="sender"):
     retry_pause_s: int
     delivered_days: int
     associations: int  # open at once, to all remote AEs together
+    give_up_after_hours: int
     remotes: tuple[Remote, ...]
     log_instances: bool  # a line for each instance that was sent
     tls_descriptor: int = -1  # as the receivers'; -1: no remote AE is spoken to over TLS
@@ -164,6 +165,7 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
             "retry_count",
             "retry_pause_s",
             "delivered_days",
+            "give_up_after_hours",
             "remotes",
             "log_instances",
             "tls_digest",

@@ -60,7 +60,7 @@ class Sender:
         self._destination: Destination | None = None
         self._order = Interruption()  # to open no association any more
         self._is_interrupted = False
-        self._was_established = False  # in this attempt
+        self._is_writing = False  # the instance, in this attempt
         self.associations = 0  # opened so far
 
     @property
@@ -75,7 +75,7 @@ class Sender:
 
     def attempt(self, destination: Destination, errand: Errand) -> Verdict:
         """Send it now, once."""
-        self._was_established = False
+        self._is_writing = False
         if errand.problem:
             return impossible(errand.problem)
         try:
@@ -84,7 +84,7 @@ class Sender:
         except CannotSend as error:
             return impossible(error.reason)
         except ScuFailure as failure:
-            return unanswered(failure, self._was_established)
+            return unanswered(failure, self._is_writing and self._writer.has_begun)
         except LocalError as error:
             if self._is_interrupted:  # with whatever decoded it
                 return Verdict(Ending.RETURNED, reason=error.comment)
@@ -120,14 +120,13 @@ class Sender:
         )
         if self._destination is not None:
             if self._destination == destination and self._may_go_on(outgoing, offered):
-                self._was_established = True
                 try:
                     return self._store(errand, outgoing, offered)
                 except ScuFailure as failure:
                     if failure.kind not in (FailureKind.LOST, FailureKind.ABORTED):
                         raise
                     # Most likely the peer had ended what was idle; a new one will tell.
-                    self._was_established = False
+                    self._is_writing = False
             else:
                 self.release()
         self._open(destination, outgoing.sop_class_uid, offered)
@@ -169,7 +168,6 @@ class Sender:
             self._order,
         )
         self._destination = destination
-        self._was_established = True
         if self._is_interrupted:  # it came while the association was not there to be interrupted
             self._association.interrupt()
 
@@ -206,6 +204,7 @@ class Sender:
         )
         association.announce_data()
         given = parts(outgoing, syntax, errand.corrections, other=self._other)
+        self._is_writing = True
         complete = self._writer.write(association, context_id, command, given, outgoing.descriptor)
         status, comment = association.receive_stored(message_id, outgoing.sop_instance_uid)
         return self._judge(association, status, comment, complete)

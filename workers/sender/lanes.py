@@ -8,7 +8,7 @@ are reports.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -29,6 +29,7 @@ class Report(NamedTuple):
     seconds: float
     sent_bytes: int
     associations: int  # opened for it
+    pause_s: float = 0.0  # for which its destination is not asked again
 
 
 class Lanes:
@@ -51,8 +52,29 @@ class Lanes:
     def open_for(self, destinations: Mapping[str, Destination]) -> None:
         """Only these are sent to from now on."""
         with self._changed:
-            self._destinations = destinations
+            before, self._destinations = self._destinations, destinations
             self._schedule.open_for(destinations)
+            for name, destination in destinations.items():
+                if before.get(name, destination) != destination:
+                    self._schedule.ask_now(name)  # most likely this was its trouble
+            self._changed.notify_all()
+
+    def resume(self, away: Mapping[str, tuple[int, float]]) -> None:
+        """Of destinations that a predecessor could not reach: how often it had asked, and in how
+        many seconds it would have asked again."""
+        with self._changed:
+            now = time.monotonic()
+            for name, (asked, seconds) in away.items():
+                # The clock may have been set since: no pause is longer than the longest.
+                wait_s = min(max(0.0, seconds), limits.trouble_pause_s_max)
+                self._schedule.resume(name, asked, now + wait_s)
+            self._changed.notify_all()
+
+    def ask_now(self, destinations: Iterable[str]) -> None:
+        """End the pauses of these."""
+        with self._changed:
+            for name in destinations:
+                self._schedule.ask_now(name)
             self._changed.notify_all()
 
     def wanted(self) -> dict[str, int]:
@@ -143,7 +165,9 @@ class Lanes:
         with self._changed:
             name = destination.peer.name
             counts = self._schedule.ended(name, verdict, now - began, now, self._kept[name])
-            self._reports.append(Report(errand, counts, now - began, sent_bytes, opened))
+            pause_s = self._schedule.pause_s(name, now)
+            report = Report(errand, counts, now - began, sent_bytes, opened, pause_s)
+            self._reports.append(report)
             first = len(self._reports) == 1
             # A lane that waits may be allowed now what it was not.
             self._changed.notify_all()

@@ -6,7 +6,7 @@ report is kept until a commit has it, however often the disk refuses.
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,12 +16,13 @@ from engine.index import corrections
 from engine.index.stored_head import whose_file
 from engine.limits import outbox_portion_max
 from engine.outbox.outbox import Outbox
-from engine.outbox.records import Delivery, State, due_after_failure
+from engine.outbox.records import Away, Delivery, State, due_after_failure
 from engine.outbox.spool import remove_finished, spooled_path, sweep
 from engine.outbox.writer import OutboxWriter
 from engine.sending.verdict import Ending
 from workers.sender.attempt import Errand
 from workers.sender.lanes import Report
+from workers.sender.patience import GivenUp, Patience
 
 _day_ns: Final = 86_400_000_000_000
 _NEVER: Final = 2**63
@@ -33,10 +34,11 @@ class Policy(NamedTuple):
     retry_count: int
     retry_pause_s: int
     delivered_days: int
+    give_up_after_hours: int = 0
 
 
 class Settled(NamedTuple):
-    """A report that is in the outbox. `due_ns` None: delivered, or failed for good."""
+    """A report that is in the outbox. `due_ns` None: it waits, was delivered or failed for good."""
 
     report: Report
     state: State
@@ -55,9 +57,15 @@ class Ledger:
         self._reports: list[Report] = []
         self._returned: list[Errand] = []
         self._files_ended: set[str] = set()
+        self._patience = Patience()
+        self._asked: dict[str, int] = {}  # when the user last wanted a destination to be asked
+        self._to_ask: set[str] = set()
+        self.away: dict[str, Away] = {}
         self.counts: dict[tuple[str, State], int] = {}
         self.paused: frozenset[str] = frozenset()
         self.returned_at_start = self._writer.commit(Outbox.return_leases)
+        self.look()
+        self._to_ask.clear()
 
     def keep(self, reports: Sequence[Report], returned: Sequence[Errand]) -> None:
         """For the next settle()."""
@@ -65,7 +73,8 @@ class Ledger:
         self._returned += returned
 
     def look(self) -> bool:
-        """Whether there is anything that was not known before; `counts` and `paused` are as now."""
+        """Whether there is anything that was not known before; `counts`, `paused` and `away` are as
+        now."""
         change = self._writer.last_change()
         if change == self._seen and time.time_ns() < min(self._due_ns.values(), default=_NEVER):
             return False
@@ -77,9 +86,32 @@ class Ledger:
     def _read(self, outbox: Outbox) -> None:
         self.counts = outbox.counts()
         self.paused = frozenset(outbox.paused())
+        self.away = outbox.away()
+        asked = outbox.asked()
+        self._to_ask |= {name for name, when in asked.items() if self._asked.get(name) != when}
+        self._asked = asked
         names = {name for name, state in self.counts if state is State.RETRYING}
         due = {name: outbox.next_due_ns(name) for name in names}
         self._due_ns = {name: due_ns for name, due_ns in due.items() if due_ns is not None}
+
+    def to_ask(self) -> set[str]:
+        """The destinations that the user wants to be asked at once; each is told once."""
+        wanted, self._to_ask = self._to_ask, set()
+        return wanted
+
+    def resumed(self) -> dict[str, tuple[int, float]]:
+        """Of destinations that are away, as a predecessor left them: how often each was asked, and
+        after how many seconds it is to be asked again."""
+        now_ns = time.time_ns()
+        return {
+            name: (
+                away.asked,
+                0.0
+                if self._asked.get(name, 0) > away.asked_ns
+                else (away.due_ns - now_ns) / 1_000_000_000,
+            )
+            for name, away in self.away.items()
+        }
 
     def has_work(self, destination: str) -> bool:
         """Whether leasing for it would give something."""
@@ -121,6 +153,12 @@ class Ledger:
         if verdict.ending is Ending.RETURNED:
             outbox.return_leases([delivery.number])
             return Settled(report, State.WAITING, None)
+        if verdict.ending is Ending.AWAY:
+            outbox.note_away(delivery.destination, now_ns, report.pause_s, verdict.reason)
+            outbox.return_leases([delivery.number])
+            return Settled(report, State.WAITING, None)
+        if verdict.is_reached:
+            outbox.forget_away(delivery.destination)
         if verdict.is_delivered:
             outbox.delivered(delivery.number, now_ns, verdict.status, verdict.reason)
             return Settled(report, State.DELIVERED, None)
@@ -177,14 +215,15 @@ class Ledger:
         return corrections.to_be_sent(study, series) if series else dict(study.corrections)
 
     # --- now and then --------------------------------------------------------------------------
-    def tidy(self, policy: Policy) -> int:
-        """Forget old history and finished copies; how many deliveries were forgotten."""
+    def tidy(self, policy: Policy, asked: Collection[str]) -> list[GivenUp]:
+        """Forget old history and finished copies; what waited for too long for a destination that
+        is away, and is given up. `asked`: the destinations that are sent to."""
         files, self._files_ended = self._files_ended, set()
         remove_finished(self._writer, self._data_directory, files)
-        before_ns = time.time_ns() - policy.delivered_days * _day_ns
-        return self._writer.commit(
-            lambda outbox: outbox.prune_delivered(before_ns, outbox_portion_max)
-        )
+        now_ns = time.time_ns()
+        before_ns = now_ns - policy.delivered_days * _day_ns
+        self._writer.commit(lambda outbox: outbox.prune_delivered(before_ns, outbox_portion_max))
+        return self._patience.look(self._writer, asked, policy.give_up_after_hours, now_ns)
 
     def sweep(self) -> list[str]:
         """Remove copies that no delivery names; their names."""

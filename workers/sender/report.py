@@ -5,21 +5,25 @@ what a peer wrote into its responses.
 """
 
 import os
+import time
+from collections.abc import Mapping
 from typing import Final
 
-from engine.outbox.records import State
+from engine.outbox.records import Away, State
 from engine.sending.verdict import NO_STATUS, Ending
 from engine.telemetry.metrics import Counter, Gauge, Histogram
 from workers.frame.child import Child
 from workers.frame.spec import SenderSpec
 from workers.sender.folders import Folder, Turn
 from workers.sender.ledger import Ledger, Settled
+from workers.sender.patience import GivenUp
 
 _OUTCOMES: Final = {
     Ending.DELIVERED: Counter.SENT_SUCCESS,
     Ending.WARNING: Counter.SENT_WARNING,
     Ending.REFUSED: Counter.SENT_REFUSED,
     Ending.BROKEN: Counter.SENT_BROKEN,
+    Ending.AWAY: Counter.SENT_AWAY,
     Ending.IMPOSSIBLE: Counter.SENT_IMPOSSIBLE,
     Ending.RETURNED: Counter.SENT_RETURNED,
 }
@@ -39,6 +43,7 @@ class SenderReport:
     def __init__(self, child: Child[SenderSpec]) -> None:
         self._child = child
         self._unknown: set[str] = set()
+        self._away: Mapping[str, Away] = {}
         self._folder_faults: dict[str, int] = {}
         child.counters.set(Gauge.ASSOCIATIONS_LIMIT, child.spec.associations)
 
@@ -93,6 +98,30 @@ class SenderReport:
                 text="deliveries wait for a remote AE that is not configured any more",
             )
         self._unknown = unknown
+        self._tell_away(ledger.away)
+
+    def _tell_away(self, away: Mapping[str, Away]) -> None:
+        """Once when a destination cannot be reached, and once when it can be again."""
+        log, now_ns = self._child.log, time.time_ns()
+        for name in sorted(away.keys() - self._away.keys()):
+            seconds = (now_ns - away[name].since_ns) / 1e9
+            log.warning(
+                "destination_away", destination=name, seconds=seconds, text=away[name].reason
+            )
+        for name in sorted(self._away.keys() - away.keys()):
+            seconds = (now_ns - self._away[name].since_ns) / 1e9
+            log.info("destination_back", destination=name, seconds=seconds)
+        self._away = away
+
+    def given_up(self, given_up: GivenUp) -> None:
+        """What waited for a destination for too long."""
+        self._child.counters.add(Counter.SENT_GIVEN_UP, given_up.deliveries)
+        self._child.log.error(
+            "deliveries_given_up",
+            destination=given_up.destination,
+            deliveries=given_up.deliveries,
+            text="the destination was away for longer than give_up_after_hours",
+        )
 
     def folder(self, folder: Folder, turn: Turn) -> None:
         """A look at a watched folder."""

@@ -203,7 +203,9 @@ class SenderRole:
     @property
     def _policy(self) -> Policy:
         spec = self.child.spec
-        return Policy(spec.retry_count, spec.retry_pause_s, spec.delivered_days)
+        return Policy(
+            spec.retry_count, spec.retry_pause_s, spec.delivered_days, spec.give_up_after_hours
+        )
 
     # --- in the thread -------------------------------------------------------------------------
     async def _attempt(self, work: Callable[[], T]) -> T | None:
@@ -229,6 +231,7 @@ class SenderRole:
 
     def _open_now(self) -> Ledger:
         self._ledger = Ledger(Path(self.child.spec.data_directory))
+        self._lanes.resume(self._ledger.resumed())
         returned = self._ledger.returned_at_start
         if returned:
             self.child.log.info("deliveries_returned", deliveries=returned)
@@ -249,6 +252,7 @@ class SenderRole:
         if ledger is None:
             return False
         ledger.look()
+        self._lanes.ask_now(ledger.to_ask())
         ledger.keep(*self._lanes.collect())
         leased, settled = ledger.settle(self._lanes.wanted(), self._policy)
         self._lanes.put(leased)
@@ -257,7 +261,13 @@ class SenderRole:
         return bool(settled) or any(leased.values())
 
     def _tidy_now(self) -> int:
-        return 0 if self._ledger is None else self._ledger.tidy(self._policy)
+        if self._ledger is None:
+            return 0
+        asked = self._destinations.keys() - self._ledger.paused
+        given_up = self._ledger.tidy(self._policy, asked)
+        for one in given_up:
+            self._report.given_up(one)
+        return len(given_up)
 
     def _sweep_now(self) -> int:
         swept = [] if self._ledger is None else self._ledger.sweep()

@@ -24,11 +24,19 @@ class DataSetWriter:
     def __init__(self) -> None:
         self._native = _core.DataSetSender(limits.send_buffer_bytes)
         self._frames = _core.FrameSender()
+        self._sent_before = 0
+        self._is_secured_begun = False
 
     @property
     def sent_bytes(self) -> int:
         """So far, with all headers of the P-DATA-TF PDUs."""
         return self._native.sent_bytes
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of the last message went out, or may have: of what is handed to OpenSSL
+        nobody knows how far it came."""
+        return self._is_secured_begun or self.sent_bytes > self._sent_before
 
     def write(
         self,
@@ -41,6 +49,7 @@ class DataSetWriter:
         """All of it, until the peer has most of it. False: the peer has answered already, or is
         gone. `descriptor`: the file that ranges and frames lie in. ScuFailure, and the association
         aborted, when the peer takes nothing any more; LocalError or OSError of the file's."""
+        self._sent_before, self._is_secured_begun = self.sent_bytes, False
         self._native.begin(context_id, association.pdu_bytes_max, command)
         for part in parts:
             if not self._put(association, part, descriptor):
@@ -118,6 +127,7 @@ class DataSetWriter:
         secured = association.socket
         if not isinstance(secured, ssl.SSLSocket):
             return self._heed(association, self._native.flush(*_way(association)))
+        self._is_secured_begun = True
         try:
             with self._native.staged() as staged:
                 if not send_secured(secured, staged, association.timeout_s, association.has_heard):

@@ -220,6 +220,7 @@ def _sender(fields: dict[str, object], config: Config, resources: Resources) -> 
         retry_pause_s=config.send.retry_pause_s,
         delivered_days=config.send.delivered_days,
         associations=config.send.associations,
+        give_up_after_hours=config.send.give_up_after_hours,
         remotes=config.remotes,
         log_instances=config.log.instances,
         tls_descriptor=resources.handover.descriptor if secured else -1,

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from engine import limits
 from engine.errors import Rejection
 from engine.sending.schedule import Schedule
-from engine.sending.verdict import Ending, Verdict, answered, impossible, unanswered
+from engine.sending.verdict import Ending, answered, impossible, unanswered
 from engine.upper_layer.failure import FailureKind, ScuFailure, aborted, rejected
 
-GOOD: Final = Verdict(Ending.DELIVERED, 0)
-DEAD: Final = unanswered(ScuFailure(FailureKind.TIMEOUT, "silence"), was_established=True)
+GOOD: Final = answered(0x0000, "")
+DEAD: Final = unanswered(ScuFailure(FailureKind.TIMEOUT, "silence"), was_offered=True)
 
 
 def filled(*destinations: str, count: int = 50) -> Schedule[int]:
@@ -110,15 +110,17 @@ def test_a_failing_destination_has_one_lane_and_growing_pauses() -> None:
     for _ in range(12):
         due = schedule.next_try(now)
         assert due is not None
-        pauses.append(due - now)
+        pauses.append(round(due - now, 6))
         now = due
         assert schedule.next_try(now) is None, "lanes would wake for it without end"
         assert schedule.wanted(now)["dead"] == 1
         schedule.put("dead", [1])
         assert take_all(schedule, now)["dead"] == 1
         assert "dead" not in schedule.wanted(now), "one at a time"
-        schedule.ended("dead", DEAD, 5.0, now)
+        schedule.ended("dead", DEAD, 0.1, now + 0.1)
+        now += 0.1
     assert pauses == sorted(pauses)
+    assert pauses[0] == limits.trouble_pause_s_first, "five that failed together are one failure"
     assert pauses[-1] == limits.trouble_pause_s_max
     now += limits.trouble_pause_s_max
     schedule.put("dead", [1])
@@ -126,6 +128,25 @@ def test_a_failing_destination_has_one_lane_and_growing_pauses() -> None:
     schedule.ended("dead", GOOD, 0.1, now)
     assert schedule.next_try(now) is None
     assert schedule.wanted(now)["dead"] >= 4, "it is as good as any other again"
+
+
+def test_pauses_end_when_somebody_wants_it_and_outlast_their_process() -> None:
+    schedule = filled("dead", count=1)
+    schedule.resume("dead", 12, 300.0)
+    assert take_all(schedule, 299.0) == {}
+    assert schedule.next_try(299.0) == 300.0
+    assert take_all(schedule, 300.0) == {"dead": 1}
+    schedule.ended("dead", DEAD, 0.1, 300.1)
+    assert schedule.pause_s("dead", 300.1) == pytest.approx(limits.trouble_pause_s_max)
+    schedule.ask_now("dead")
+    assert schedule.pause_s("dead", 300.1) == 0
+    assert schedule.wanted(300.1) == {"dead": 1}, "it is asked, by one"
+    schedule.put("dead", [1])
+    assert take_all(schedule, 300.1) == {"dead": 1}
+    schedule.ended("dead", DEAD, 0.1, 300.3)
+    assert schedule.pause_s("dead", 300.3) == 2 * limits.trouble_pause_s_first
+    schedule.ask_now("nobody")
+    schedule.resume("nobody", 1, 0.0)
 
 
 def test_all_that_are_late_leave_a_lane() -> None:
@@ -160,7 +181,7 @@ def test_slow_ones_come_after_quick_ones() -> None:
 def test_a_peer_that_lets_few_in_is_not_asked_for_more() -> None:
     schedule = filled("small")
     assert take_all(schedule) == {"small": 5}
-    refusal = unanswered(rejected(Rejection(2, 3, 2)), was_established=False)
+    refusal = unanswered(rejected(Rejection(2, 3, 2)), was_offered=False)
     for _ in range(3):
         counted = schedule.ended("small", refusal, 0.1, 1.0)
         assert counted.ending is Ending.RETURNED, "that was our doing"
@@ -176,23 +197,23 @@ def test_a_peer_that_lets_few_in_is_not_asked_for_more() -> None:
 def test_the_last_one_that_is_not_let_in_counts() -> None:
     schedule = filled("full")
     take_all(schedule)
-    refusal = unanswered(rejected(Rejection(2, 3, 2)), was_established=False)
+    refusal = unanswered(rejected(Rejection(2, 3, 2)), was_offered=False)
     endings = [schedule.ended("full", refusal, 0.1, 1.0).ending for _ in range(5)]
-    assert endings == [Ending.RETURNED] * 4 + [Ending.BROKEN]
+    assert endings == [Ending.RETURNED] * 4 + [Ending.AWAY]
 
 
 def test_a_destination_that_was_down_gets_all_its_lanes_back() -> None:
     schedule = filled("pacs")
     take_all(schedule)
-    late = unanswered(ScuFailure(FailureKind.TIMEOUT, "no answer"), was_established=False)
+    late = unanswered(ScuFailure(FailureKind.TIMEOUT, "no answer"), was_offered=False)
     for _ in range(5):
         schedule.ended("pacs", late, 5.0, 5.0)
     schedule.put("pacs", range(10))
     assert take_all(schedule, 6.0) == {"pacs": 1}
     schedule.ended("pacs", GOOD, 0.1, 6.1)
     assert take_all(schedule, 6.1) == {"pacs": 5}
-    nobody = unanswered(ScuFailure(FailureKind.REFUSED, "nobody listens"), was_established=False)
-    assert schedule.ended("pacs", nobody, 0.1, 6.2).ending is Ending.BROKEN, "that is no crowd"
+    nobody = unanswered(ScuFailure(FailureKind.REFUSED, "nobody listens"), was_offered=False)
+    assert schedule.ended("pacs", nobody, 0.1, 6.2).ending is Ending.AWAY, "that is no crowd"
 
 
 def test_one_that_others_kept_waiting_does_not_count() -> None:
@@ -201,10 +222,10 @@ def test_one_that_others_kept_waiting_does_not_count() -> None:
     take_all(schedule)
     for moment in (1.0, 1.1, 1.2, 1.3):
         schedule.ended("single", GOOD, moment, moment)
-    late = unanswered(ScuFailure(FailureKind.TIMEOUT, "no answer"), was_established=False)
+    late = unanswered(ScuFailure(FailureKind.TIMEOUT, "no answer"), was_offered=False)
     assert schedule.ended("single", late, 2.0, 2.0).ending is Ending.RETURNED
     assert take_all(schedule, 2.0) == {"single": 1}
-    assert schedule.ended("single", late, 2.0, 4.0).ending is Ending.BROKEN
+    assert schedule.ended("single", late, 2.0, 4.0).ending is Ending.AWAY
 
 
 def test_a_kept_association_is_preferred_while_nobody_waits() -> None:
@@ -226,7 +247,7 @@ def test_associations_that_are_kept_are_used_first() -> None:
     assert schedule.take(0.0, kept=Counter(a=1)) is None, "the lane that has one will take it"
     assert schedule.take(0.0, keep="a") is not None
     schedule.put("a", range(10))
-    refusal = unanswered(rejected(Rejection(2, 3, 2)), was_established=False)
+    refusal = unanswered(rejected(Rejection(2, 3, 2)), was_offered=False)
     counted = schedule.ended("a", refusal, 0.1, 0.0, kept=1)
     assert counted.ending is Ending.RETURNED
     assert schedule.take(0.0, kept=Counter(a=1)) is None, "it lets in no more than that one"
@@ -295,7 +316,7 @@ def test_nothing_is_lost_and_nobody_has_too_much(actions: list[tuple[int, str]])
     put = taken = 0
     active: list[str] = []
     now = 0.0
-    crowd = unanswered(aborted(2, 0), was_established=False)
+    crowd = unanswered(aborted(2, 0), was_offered=False)
     for which, action in actions:
         now += 0.3
         name = names[which]
@@ -350,16 +371,36 @@ def test_statuses(status: int, ending: Ending, is_trouble: bool) -> None:
 
 
 def test_failures_of_associations() -> None:
-    permanent = unanswered(rejected(Rejection(1, 1, 7)), was_established=False)
+    permanent = unanswered(rejected(Rejection(1, 1, 7)), was_offered=False)
     assert (permanent.ending, permanent.is_permanent) == (Ending.BROKEN, True)
     assert not permanent.is_crowding
     assert "called AE title not recognized" in permanent.reason
     no_context = unanswered(
-        ScuFailure(FailureKind.NO_CONTEXT, "none", permanent=True), was_established=False
+        ScuFailure(FailureKind.NO_CONTEXT, "none", permanent=True), was_offered=False
     )
     assert (no_context.ending, no_context.is_trouble) == (Ending.IMPOSSIBLE, False)
-    stopped = unanswered(ScuFailure(FailureKind.INTERRUPTED, "us"), was_established=True)
+    stopped = unanswered(ScuFailure(FailureKind.INTERRUPTED, "us"), was_offered=True)
     assert stopped.ending is Ending.RETURNED
     assert impossible("Enhanced CT").is_permanent
     for kind in (FailureKind.NAME, FailureKind.REFUSED, FailureKind.TLS, FailureKind.LOST):
-        assert unanswered(ScuFailure(kind, "x"), was_established=True).is_trouble
+        assert unanswered(ScuFailure(kind, "x"), was_offered=True).is_trouble
+    assert unanswered(ScuFailure(FailureKind.LOST, "x"), was_offered=True).ending is Ending.BROKEN
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        *(
+            ScuFailure(kind, "x")
+            for kind in FailureKind
+            if kind not in (FailureKind.NO_CONTEXT, FailureKind.INTERRUPTED)
+        ),
+        rejected(Rejection(2, 3, 1)),
+        aborted(0, 0),
+    ],
+)
+def test_what_comes_before_the_offer_says_nothing_of_the_instance(failure: ScuFailure) -> None:
+    verdict = unanswered(failure, was_offered=False)
+    assert (verdict.ending, verdict.is_trouble) == (Ending.AWAY, True)
+    assert not verdict.is_reached
+    assert not verdict.is_permanent
