@@ -291,6 +291,7 @@ certificate_expiry_warning_days: Final = 30
 tls_handshake_s: Final = 5
 # After a refusal, for the peer to read the alert before the connection is gone.
 tls_linger_s: Final = 1
+tls_reload_retry_s: Final = 1  # what was published could not be read: connections go on as before
 # Of an association, so that many records cost one system call; handshakes do with one record.
 tls_read_ahead_bytes: Final = 256 * KIB
 tls_expiry_check_s: Final = 86_400  # how often a running service looks at its certificate

@@ -53,7 +53,10 @@ def test_what_fuzzing_found_before_stays_mended(target: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in sanitized.PROGRAMS if "_stress_" in name])
 def test_the_threads_under_load(name: str) -> None:
-    result = sanitized.run(built(name), str(STRESS_SECONDS), timeout_s=120)
+    try:
+        result = sanitized.run(built(name), str(STRESS_SECONDS), timeout_s=120)
+    except sanitized.MissingCompilerError as missing:
+        pytest.skip(str(missing))
     assert result.returncode == 0, result.stdout[-8000:]
     stored = re.search(r"^(\d+) stored", result.stdout, re.M)
     assert stored is not None

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,21 @@ def test_a_reset_behind_a_short_read_is_told(box: ReceptionBox) -> None:
     assert caller.notices == [(_core.NOTICE_RECEIVED, _core.RECEIVED_END)]
     caller.close()
     ours.close()
+
+
+def test_a_fault_of_ours_is_not_taken_for_a_reset(box: ReceptionBox) -> None:
+    """It leaves the turn, and ends the process; the peer of a reset is only told to have gone."""
+    caller = Caller(box, 0)
+    caller.inlet.receive()  # has used up its turn, and is seen to in the next
+    reading, writing = os.pipe()
+    os.dup2(reading, caller.ours.fileno())
+    with pytest.raises(OSError, match="receiving") as caught:
+        box.turn()
+    assert caught.value.errno == errno.ENOTSOCK
+    assert box.notices == []
+    for descriptor in (reading, writing):
+        os.close(descriptor)
+    caller.close()
 
 
 def test_who_comes_with_a_descriptor_is_not_told_of_who_left_with_it(box: ReceptionBox) -> None:

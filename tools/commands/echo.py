@@ -55,7 +55,9 @@ def command(
     peers = _peers(config, _remotes(config, every, names, tls))
     results = []
     for result in echo_each(
-        peers, config.calling_ae_title, timeout_s or config.application_timeout_s
+        peers,
+        config.calling_ae_title,
+        config.application_timeout_s if timeout_s is None else timeout_s,
     ):
         results.append(result)
         if as_json:

@@ -35,7 +35,7 @@ from engine.upper_layer.table import State
 from native import _core
 from workers.receiver.admission import counter_of
 from workers.receiver.host import Host
-from workers.receiver.transport import Transport
+from workers.receiver.transport import ConnectionLostError, Transport
 
 _client_hello: Final = 0x16  # RFC 8446 5.1: the type of TLS's first record, read as a PDU's
 # By the kinds of TlsSession.fault that a session which stood can have.
@@ -325,7 +325,7 @@ class Connection:
         if not self._unsent:
             try:
                 sent = self._transport.send(data)
-            except OSError:
+            except ConnectionLostError:
                 # The peer is gone; reading will say so, and the core will be told then.
                 return
             if sent == len(data):
@@ -346,7 +346,7 @@ class Connection:
     def _writable(self) -> None:
         try:
             sent = self._transport.send(self._unsent)
-        except OSError:
+        except ConnectionLostError:
             sent = len(self._unsent)
         del self._unsent[:sent]
         if not self._unsent:

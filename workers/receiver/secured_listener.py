@@ -5,12 +5,14 @@ standing connections alone. Handshakes cost a signature each, so one step of one
 turn of the loop: however many there are, associations have every other turn.
 """
 
+import asyncio
 import socket
 from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
 from engine import limits
+from engine.errors import OperatorError
 from engine.telemetry.metrics import Counter
 from native import _core
 from workers.frame.tls_handover import read_secured
@@ -47,6 +49,7 @@ class SecuredListener:
         self._turn_due = False
         self._digest = host.spec.tls_digest
         self._server = self._load()
+        self._retry: asyncio.TimerHandle | None = None
 
     def _load(self) -> _core.TlsServer:
         secured = read_secured(self.host.spec.tls_descriptor)
@@ -55,10 +58,23 @@ class SecuredListener:
         return server
 
     def reload(self) -> None:
-        """New connections are secured by what the supervisor has published meanwhile."""
-        if self.host.spec.tls_digest != self._digest:
-            self._digest = self.host.spec.tls_digest
+        """New connections are secured by what the supervisor has published meanwhile. If it cannot
+        be had they are secured as before, and it is tried again."""
+        first = self._retry is None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        digest = self.host.spec.tls_digest
+        if digest == self._digest:
+            return
+        try:
             self._server = self._load()
+        except (OperatorError, ValueError) as error:
+            if first:
+                self.host.child.log.error("tls_reload_failed", text=str(error))
+            self._retry = self.host.loop.call_later(limits.tls_reload_retry_s, self.reload)
+        else:
+            self._digest = digest
 
     def open(self, connection: socket.socket, peer: str, number: str) -> "Handshake":
         """A connection that was just accepted."""

@@ -6,13 +6,48 @@ the peer can read the alert that says why.
 """
 
 import asyncio
+import errno
 import socket
+from contextlib import suppress
 from typing import Final
 
 from engine import limits
 from native import _core
 
 _discard_bytes: Final = 64 * limits.KIB
+
+# What the kernel says of a connection, not of us (native/src/base/byte_stream.hpp, which has a test
+# for both). Any other error of a socket is a fault of ours.
+CONNECTION_LOSSES: Final = frozenset(
+    (
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.ECONNREFUSED,
+        errno.EPIPE,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.EPROTO,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENETRESET,
+    )
+)
+_MEMORY_SHORT: Final = (errno.ENOMEM, errno.ENOBUFS)  # the kernel's; it passes
+
+
+class ConnectionLostError(Exception):
+    """The peer is gone, or the network between."""
+
+
+def judge_failure(error: OSError) -> None:
+    """Raise what it means; nothing where there is only nothing to do now."""
+    if isinstance(error, BlockingIOError) or error.errno in _MEMORY_SHORT:
+        return
+    if error.errno in CONNECTION_LOSSES:
+        raise ConnectionLostError from error
+    raise error
 
 
 class Transport:
@@ -31,10 +66,11 @@ class Transport:
         return "", ""
 
     def send(self, data: bytes | bytearray) -> int:
-        """How many bytes were taken; 0: none now. OSError: the peer is gone."""
+        """How many bytes were taken; 0: none now. ConnectionLostError: the peer is gone."""
         try:
             return self._socket.send(data, socket.MSG_NOSIGNAL)
-        except BlockingIOError:
+        except OSError as error:
+            judge_failure(error)
             return 0
 
     def drop_input(self) -> int:
@@ -44,10 +80,12 @@ class Transport:
             try:
                 if not self._socket.recv(_discard_bytes):
                     return _core.RECEIVED_END
-            except BlockingIOError:
+            except OSError as error:
+                try:
+                    judge_failure(error)
+                except ConnectionLostError:
+                    return _core.RECEIVED_END
                 return _core.RECEIVED_AGAIN
-            except OSError:
-                return _core.RECEIVED_END
         return _core.RECEIVED_BUDGET
 
     def widen(self) -> None:
@@ -57,8 +95,9 @@ class Transport:
         """The peer hears the end of the stream behind what was sent."""
         try:
             self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            return  # already gone; the reader finds the end
+        except OSError as error:
+            with suppress(ConnectionLostError):  # already gone; the reader finds the end
+                judge_failure(error)
 
     def close(self) -> None:
         """At once. The caller watches the descriptor no more."""
@@ -81,7 +120,11 @@ class SecuredTransport(Transport):
         return self.session.fault
 
     def send(self, data: bytes | bytearray) -> int:
-        return self.session.send(data)
+        try:
+            return self.session.send(data)
+        except OSError as error:
+            judge_failure(error)
+            return 0
 
     def widen(self) -> None:
         self.session.widen()

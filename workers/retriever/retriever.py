@@ -199,8 +199,8 @@ class Retriever:
             return None
         spec = self.child.spec
         if spec.tls_digest != self._tls_digest:
-            self._tls_digest = spec.tls_digest
             self._context = read_secured(spec.tls_descriptor).client()
+            self._tls_digest = spec.tls_digest
         assert self._context is not None, "never without TLS where it is asked for"
         return self._context
 

@@ -177,7 +177,8 @@ class ScuAssociation:
         """The next message, whole within this time (None: the association's time-out)."""
         requestor = self._requestor
         if not requestor.messages:
-            requestor.expect(time.monotonic(), timeout_s or self.timeout_s)
+            seconds = self.timeout_s if timeout_s is None else timeout_s
+            requestor.expect(time.monotonic(), seconds)
             while not requestor.messages:
                 self._read()
         return requestor.messages.popleft()

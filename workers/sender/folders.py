@@ -69,7 +69,10 @@ class FolderWatch:
         self._writer = writer
         self._seen: dict[Path, dict[str, _Seen]] = {}  # by folder
         self._due: dict[Path, float] = {}
-        self._removed: list[str] = []  # notes in the outbox that are no longer needed
+        # Notes in the outbox that are no longer needed, until a commit has forgotten them; and
+        # those of files that are removed, by folder, until that is durable.
+        self._removed: list[str] = []
+        self._unlinked: dict[Path, list[str]] = {}
 
     def is_due(self, folder: Folder) -> bool:
         """Whether to look again: the more lies there that is not complete, the more rarely."""
@@ -144,14 +147,15 @@ class FolderWatch:
             # A claim that a power cut undid would be queued again under another name.
             sync_directory(folder.path / TAKEN)
             sync_copies(self._data_directory)
-        removed, self._removed = self._removed, []
-        if found or removed:
-            self._queue(writer, folder.destination, found, removed)
+        if found or self._removed:
+            self._queue(writer, folder.destination, found)
+        unlinked = self._unlinked.setdefault(folder.path, [])
         for path in claimed:
             path.unlink(missing_ok=True)
-        if claimed:
-            sync_directory(folder.path / TAKEN)
-        self._removed = [_copy_name(path) for path in claimed if path in queued] + [*found]
+            if path in queued or _copy_name(path) in found:
+                unlinked.append(_copy_name(path))
+        sync_directory(folder.path / TAKEN)
+        self._removed += self._unlinked.pop(folder.path)
         return Turn(len(found), rejected)
 
     def _copy(self, path: Path) -> None:
@@ -184,9 +188,9 @@ class FolderWatch:
         writer: OutboxWriter,
         destination: str,
         found: dict[str, Examined],
-        removed: list[str],
     ) -> None:
         now_ns = time.time_ns()
+        removed = list(self._removed)
 
         def work(outbox: Outbox) -> None:
             outbox.forget_taken(removed)
@@ -195,6 +199,7 @@ class FolderWatch:
                 outbox.note_taken(name)
 
         writer.commit(work)
+        del self._removed[: len(removed)]  # not before: a commit that failed has forgotten nothing
         writer.sync()  # the files are removed next
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from engine import limits
+from engine.errors import OperatorError
 from engine.index.environment import INDEX_FAULTS, fault_code
 from engine.outbox.writer import OutboxWriter
 from engine.settings.entities import Remote
@@ -67,7 +68,7 @@ class SenderRole:
     async def run(self) -> None:
         """Until the draining is over."""
         self._configure()
-        self.child.reconfigured(lambda _: self._configure())
+        self.child.reconfigured(lambda _: self._reconfigure())
         running = [
             self._loop.run_in_executor(self._threads, self._lanes.run, number)
             for number in range(self.child.spec.associations)
@@ -160,11 +161,19 @@ class SenderRole:
         self._loop.call_soon_threadsafe(self._reported.set)
 
     # --- configuration -------------------------------------------------------------------------
+    def _reconfigure(self) -> None:
+        """Whole, or as before until it can be: what TLS is made of may not be there yet."""
+        try:
+            self._configure()
+        except (OperatorError, ssl.SSLError) as error:
+            self.child.log.error("tls_reload_failed", text=str(error))
+            self._loop.call_later(limits.tls_reload_retry_s, self._reconfigure)
+
     def _configure(self) -> None:
         spec = self.child.spec
         if spec.tls_digest != self._tls_digest:
-            self._tls_digest = spec.tls_digest
             self._context = read_secured(spec.tls_descriptor).client() if spec.tls_digest else None
+            self._tls_digest = spec.tls_digest
         self._destinations = {
             remote.name: self._destination(remote, spec)
             for remote in spec.remotes

@@ -169,7 +169,7 @@ Received Reception::receive(Inlet& inlet) {
     Received state = Received::end;
     try {
         state = inlet.intake_.receive(inlet.stream_, inlet.budget_);
-    } catch (const SystemFailure&) {  // reset by the peer, or timed out by TCP
+    } catch (const ConnectionLost&) {  // reset by the peer, or timed out by TCP; else it is ours
     }
     const std::uint64_t received = inlet.intake_.received_bytes() - before;
     if (received > 0) {
@@ -254,7 +254,7 @@ void Reception::answer(Inlet& inlet, const Intake::FinishedStore& finished,
     std::size_t sent = 0;
     try {
         if (!inlet.held_) sent = inlet.stream_.send(std::as_bytes(std::span(response)));
-    } catch (const SystemFailure&) {
+    } catch (const ConnectionLost&) {
         sent = response.size();  // the peer is gone; reading will say so
     }
     if (sent < response.size()) {

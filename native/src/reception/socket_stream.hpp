@@ -30,8 +30,9 @@ public:
                 const auto count = static_cast<std::size_t>(got);
                 return {Reading::Kind::bytes, count, count < room};
             }
-            if (errno == EAGAIN) return {Reading::Kind::none};
-            if (errno != EINTR) throw SystemFailure(errno, "receiving");
+            if (errno == EINTR) continue;
+            if (errno != EAGAIN) judge_failure(errno, "receiving");
+            return {Reading::Kind::none};
         }
     }
 
@@ -40,8 +41,9 @@ public:
             const ssize_t put =
                 ::send(descriptor_, data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
             if (put >= 0) return static_cast<std::size_t>(put);
-            if (errno == EAGAIN) return 0;
-            if (errno != EINTR) throw SystemFailure(errno, "sending");
+            if (errno == EINTR) continue;
+            if (errno != EAGAIN) judge_failure(errno, "sending");
+            return 0;
         }
     }
 

@@ -79,9 +79,12 @@ void FileWriter::abandon() {
     changed_.notify_one();
 }
 
+// We set the flag, then look at the ring; the thread gives the ring space, then looks at the flag.
+// That one of us sees the other's store takes all four to be sequentially consistent (C++20
+// [atomics.order] 4): with a release and an acquire for the ring, a processor other than x86 may
+// have both looks overtake both stores, and nobody would be told.
 bool FileWriter::want_space() noexcept {
     space_wanted_.store(true, std::memory_order_seq_cst);
-    // Looked at again after the flag: the thread clears the flag after it gave space, never before.
     if (ring_.room().empty()) return true;
     return !space_wanted_.exchange(false, std::memory_order_seq_cst);
 }
@@ -160,6 +163,7 @@ void FileWriter::write_available(Order order, SealedFile& file, Descriptor& desc
         file.bytes += count;
         ring_.consume(count);
         if (last) return;
+        // Early, for who waits already; who is missed here is told behind the last piece.
         if (space_wanted_.load(std::memory_order_relaxed)) tell_space();
     }
 }

@@ -61,10 +61,11 @@ public:
     std::uint64_t produced() const noexcept {
         return header_->produced.load(std::memory_order_relaxed);
     }
-    // Room after the produced position. The acquire pairs with the release in consume().
+    // Room after the produced position. Pairs with consume(), whose order with FileWriter's flag
+    // has to be one for both threads: see FileWriter::want_space().
     std::span<std::byte> room() noexcept {
         const std::uint64_t at = produced();
-        const std::uint64_t used = at - header_->consumed.load(std::memory_order_acquire);
+        const std::uint64_t used = at - header_->consumed.load(std::memory_order_seq_cst);
         SCAI_ASSERT(used <= bytes_);
         return {data_ + at % bytes_, bytes_ - used};
     }
@@ -85,7 +86,7 @@ public:
         return {data_ + consumed() % bytes_, count};
     }
     void consume(std::uint64_t count) noexcept {
-        header_->consumed.store(consumed() + count, std::memory_order_release);
+        header_->consumed.store(consumed() + count, std::memory_order_seq_cst);
     }
 
 private:

@@ -297,7 +297,7 @@ std::size_t TlsSession::send(std::span<const std::byte> data) {
     if (put > 0) return static_cast<std::size_t>(put);
     const int error = SSL_get_error(session_.get(), put);
     if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return 0;
-    throw SystemFailure(EPIPE, "sending");
+    throw ConnectionLost(EPIPE, "sending");
 }
 
 void TlsSession::say_end() noexcept {

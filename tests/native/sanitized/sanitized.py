@@ -22,6 +22,9 @@ OUTPUT: Final = ROOT / "build" / "native"
 FUZZ: Final = ("-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-O1")
 ADDRESS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1")
 THREAD: Final = ("-fsanitize=thread", "-O1")
+# Not a sanitizer: another processor's code, whose compiler may order memory as x86 never would. It
+# is run by qemu's user emulation, which shows what is wrong in the code, not all that is weak.
+ARM: Final = ("-O2", "-static", "-march=armv8.3-a")
 
 # A sanitizer's first finding ends the program; leaks count as findings.
 ENVIRONMENT: Final = {
@@ -32,7 +35,7 @@ ENVIRONMENT: Final = {
 
 
 class MissingCompilerError(Exception):
-    """There is no clang++ here; the sanitizers of the programs below are clang's."""
+    """There is no clang++ here, whose sanitizers these are, or nothing for aarch64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ PROGRAMS: Final = {
         Program("reception_stress_thread", RECEPTION, THREAD, "reception_stress"),
         Program("spool_stress_address", STORE, ADDRESS, "spool_stress"),
         Program("spool_stress_thread", STORE, THREAD, "spool_stress"),
+        Program("reception_stress_arm", RECEPTION, ARM, "reception_stress"),
+        Program("spool_stress_arm", STORE, ARM, "spool_stress"),
     )
 }
 
@@ -94,8 +99,20 @@ def fuzz_targets() -> list[str]:
     return [name for name, program in PROGRAMS.items() if program.flags == FUZZ]
 
 
-def compiler() -> str:
-    """The newest clang++ on the path."""
+def emulator() -> list[str]:
+    """What runs programs for aarch64 here."""
+    for name in ("qemu-aarch64", "qemu-aarch64-static"):
+        if found := shutil.which(name):
+            return [found]
+    raise MissingCompilerError("qemu-aarch64 is not installed (apt-get install qemu-user)")
+
+
+def compiler(flags: tuple[str, ...] = ADDRESS) -> str:
+    """The newest clang++ on the path; for aarch64 GCC's cross compiler."""
+    if flags == ARM:
+        if found := shutil.which("aarch64-linux-gnu-g++"):
+            return found
+        raise MissingCompilerError("no g++ for aarch64 (apt-get install g++-aarch64-linux-gnu)")
     names = ["clang++", *(f"clang++-{version}" for version in range(25, 13, -1))]
     for name in names:
         if found := shutil.which(name):
@@ -107,7 +124,7 @@ def build(name: str) -> Path:
     """The named program, compiled if need be. CalledProcessError carries the compiler's words."""
     program = PROGRAMS[name]
     command = [
-        compiler(),
+        compiler(program.flags),
         *("-std=c++20", "-g", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Wpedantic"),
         *("-Wshadow", "-Werror", "-pthread", *program.flags, f"-I{SOURCES}", f"-I{HERE}"),
     ]
@@ -133,8 +150,9 @@ def build(name: str) -> Path:
 
 def run(binary: Path, *arguments: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
     """Run a program under its sanitizers' options; output is captured, not checked."""
+    emulated = emulator() if binary.parent.name.endswith("_arm") else []
     return subprocess.run(
-        [str(binary), *arguments],
+        [*emulated, str(binary), *arguments],
         env=os.environ | ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

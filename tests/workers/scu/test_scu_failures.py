@@ -302,6 +302,22 @@ def test_a_peer_that_leaves_in_the_middle(fault: str, kind: FailureKind) -> None
             association.announce_data()
 
 
+def test_no_time_at_all_is_no_time() -> None:
+    """Not the association's own time-out, which None stands for."""
+
+    def say_nothing(link: Link) -> None:
+        link.associate()
+        ended.wait(20)
+
+    ended = threading.Event()
+    with ScriptedPeer(say_nothing) as peer:
+        association = opened(peer, STORE, 600)
+        with pytest.raises(ScuFailure) as caught:
+            association.receive_message(0)
+        ended.set()
+        assert caught.value.kind is FailureKind.TIMEOUT
+
+
 def test_a_response_before_its_time_is_heard() -> None:
     def script(link: Link) -> None:
         link.associate()

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from engine import limits
+from engine.outbox.files import fresh_name
+from engine.outbox.records import TAKEN as TAKEN_NOTE
 from engine.outbox.records import State
 from engine.outbox.spool import OUTBOX_DIRECTORY
 from engine.outbox.writer import OutboxWriter
@@ -214,6 +216,41 @@ def test_a_full_disk_leaves_the_file_for_another_time(
             watched.watch.look(watched.folder)
     assert watched.queued() == []
     assert watched.watch.look(watched.folder).collected == 1
+
+
+def test_notes_are_forgotten_by_a_commit_that_succeeds(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that fails has forgotten nothing: they go with the next."""
+
+    def notes() -> int:
+        with watched.writer.view() as outbox:
+            return sum(1 for _ in outbox.keys_with_prefix("outbox", TAKEN_NOTE))
+
+    def look() -> int:
+        watched.put(path, f"{fresh_name()}.dcm")
+        return watched.watch.look(watched.folder).collected
+
+    def refuse(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    (path,) = ct_files(tmp_path / "in", 1)
+    assert (look(), notes()) == (1, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(watched.writer, "commit", refuse)
+        with pytest.raises(OSError, match="Input/output"):
+            look()
+    assert notes() == 1
+    assert look() == 2
+    assert notes() == 2, "the first is forgotten, what came with these is not yet"
+    with monkeypatch.context() as patched:
+        calls = iter([sender_folders.sync_directory, refuse])
+        patched.setattr(sender_folders, "sync_directory", lambda path: next(calls)(path))
+        with pytest.raises(OSError, match="Input/output"):
+            look()
+    assert notes() == 1
+    assert (look(), notes()) == (1, 2), "what was removed may come back, until that is durable"
+    assert (look(), notes()) == (1, 1)
 
 
 # --- crashes -------------------------------------------------------------------------------------
