@@ -109,7 +109,9 @@ receive_turn_us: Final = 1000
 # escapes are below 600 bytes.
 attribute_bytes_max: Final = 1024
 attributes_bytes_max: Final = 64 * KIB  # of one instance, all wanted attributes together
-sequence_depth_max: Final = 64  # nested undefined-length sequences followed before giving up
+# Sequences nested in each other before we give up. Real ones stay below 20, some writers of private
+# elements reach 100. Nothing recurses: a level costs a stack entry of some 300 bytes in Python.
+sequence_depth_max: Final = 1024
 
 # --- journal ------------------------------------------------------------------------------------
 journal_segment_bytes: Final = 32 * MIB  # made once in about 50 ms, then recycled

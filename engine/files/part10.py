@@ -17,6 +17,7 @@ from engine.errors import LocalError
 _PREAMBLE: Final = bytes(128) + b"DICM"
 _SHORT: Final = struct.Struct("<HH2sH")
 _LONG: Final = struct.Struct("<HH2sHI")
+_VRS: Final = LONG_VRS | {b"UI", b"SH", b"AE", b"UL", b"LO", b"ST", b"CS"}
 _UID: Final = re.compile(rb"[0-9.]{0,64}")
 
 
@@ -65,20 +66,26 @@ class Part10Head:
 def read_part10_head(data: bytes) -> Part10Head:
     """The head of a file whose first bytes are `data`; it has to lie in them as a whole.
 
-    The end of the file meta information is where its elements end. Its group length is not
-    looked at: files in which it lies are common, and a good one says nothing more.
+    The file meta information ends where its group length says, if an element ends there that can
+    be the last one: what follows may be elements of group 0002 that came in the data set. Files
+    whose group length lies are common, so that otherwise it ends where its elements end.
     """
     if data[128:132] != b"DICM":
         raise LocalError("not a DICOM file: no DICM prefix")
     values: dict[int, bytes] = {}
     at = 132
     before = -1
+    end = 0  # as the group length says; 0: it says nothing
     while data[at : at + 2] == b"\2\0":
+        if at == end and _may_end(values, data, at):
+            break
         element, at, value = _element(data, at)
         if element <= before:
             raise LocalError("file meta information is out of order")
         before = element
         values[element] = value
+        if element == 0 and len(value) == 4:
+            end = at + int.from_bytes(value, "little")
     if not values:
         raise LocalError("no file meta information")
     title = values.get(0x0016, b"").strip(b" \0")
@@ -89,6 +96,20 @@ def read_part10_head(data: bytes) -> Part10Head:
         source_ae_title=title[:16].decode("ascii", "replace"),
         data_set_offset=at,
     )
+
+
+def _may_end(values: dict[int, bytes], data: bytes, at: int) -> bool:
+    """Whether the file meta information can end at `at`, ahead of one more element of group 0002.
+
+    Ours always ends where it says. In a file of another writer an element that continues it in
+    order belongs to it, as pydicom and DCMTK have it: the group length was too short.
+    """
+    if 0x0010 not in values:
+        return False
+    if _uid(values.get(0x0012, b"")) == uids.implementation_class:
+        return True
+    element = int.from_bytes(data[at + 2 : at + 4], "little")
+    return element <= max(values) or data[at + 4 : at + 6] not in _VRS
 
 
 def _element(data: bytes, at: int) -> tuple[int, int, bytes]:

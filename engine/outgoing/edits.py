@@ -58,32 +58,41 @@ class Edits:
 
 
 def edits_for(
-    reader: DataSetReader, corrections: Mapping[int, str], explicit: bool, explicit_out: bool
+    reader: DataSetReader,
+    corrections: Mapping[int, str],
+    explicit: bool,
+    explicit_out: bool,
+    start: int | None = None,
 ) -> Edits:
-    """The corrections in the character set of the data set that the reader reads."""
+    """The corrections in the character set of the data set that the reader reads; `start`: where
+    its own elements begin."""
     if not corrections:
         return Edits({}, explicit_out)
     character_set = b""
-    at = reader.start
+    at = reader.start if start is None else start
     while at < reader.end:
-        tag, vr, length, start = reader.header(at, explicit)
+        tag, vr, length, value = reader.header(at, explicit)
         if tag >= SPECIFIC_CHARACTER_SET:
             if tag == SPECIFIC_CHARACTER_SET and length != UNDEFINED:
-                character_set = reader.value(start, min(length, _character_set_bytes_max))
+                character_set = reader.value(value, min(length, _character_set_bytes_max))
             break
-        at = reader.skip(start, vr, length, explicit)
+        at = reader.skip(value, vr, length, explicit)
     return Edits(encode_corrections(corrections, character_set.rstrip(b" \0")), explicit_out)
 
 
-def correct(reader: DataSetReader, explicit: bool, edits: Edits) -> Iterator[Piece]:
-    """The data set with its edits, in the transfer syntax that it has.
+def correct(
+    reader: DataSetReader, explicit: bool, edits: Edits, start: int | None = None
+) -> Iterator[Piece]:
+    """The data set with its edits, in the transfer syntax that it has. What is ahead of `start`
+    goes as it came.
 
     Every element up to the pixel data is looked at: one that is out of order is replaced as well.
     """
-    at = kept = reader.start
+    kept = reader.start
+    at = kept if start is None else start
     while at < reader.end:
-        tag, vr, length, start = reader.header(at, explicit)
-        following = at if tag >= PIXEL_DATA else reader.skip(start, vr, length, explicit)
+        tag, vr, length, value = reader.header(at, explicit)
+        following = at if tag >= PIXEL_DATA else reader.skip(value, vr, length, explicit)
         # A group length does not survive a change in its group.
         counts = tag & 0xFFFF == 0 and tag >> 16 in edits.groups
         goes = counts or tag in edits.tags or tag == LENGTH_TO_END

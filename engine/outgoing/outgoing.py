@@ -7,7 +7,7 @@ bounded memory. The file itself is never changed.
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,6 +22,7 @@ from engine.files.part10 import Part10Head, read_part10_head
 from engine.limits import KIB, MIB
 from engine.outgoing.contexts import CannotSend, choose, proposals
 from engine.outgoing.edits import correct, edits_for
+from engine.outgoing.oddities import Oddities
 from engine.outgoing.pieces import FileRange, Piece
 from engine.outgoing.pixels import Frames, PixelDecoder
 from engine.outgoing.reader import DataSetReader
@@ -50,7 +51,7 @@ class Outgoing:
     """A file that is open for sending. What replaces it on the disk meanwhile does not touch it.
 
     `descriptor` is what a FileRange is read from; it is closed at the end of the with block. `head`
-    are the file's first bytes.
+    are the file's first bytes. `oddities` are noted while its parts are given.
     """
 
     descriptor: int
@@ -60,6 +61,7 @@ class Outgoing:
     data_set_offset: int
     file_bytes: int
     head: bytes = b""
+    oddities: Oddities = field(default_factory=Oddities)
 
     def __enter__(self) -> Self:
         return self
@@ -162,7 +164,11 @@ def parts(
     """
     stored = outgoing.transfer_syntax_uid
     reader = DataSetReader(
-        outgoing.descriptor, outgoing.data_set_offset, outgoing.file_bytes, outgoing.head
+        outgoing.descriptor,
+        outgoing.data_set_offset,
+        outgoing.file_bytes,
+        outgoing.head,
+        outgoing.oddities,
     )
     if target_syntax == stored and not corrections:
         return iter((FileRange(reader.start, reader.end - reader.start),))
@@ -179,11 +185,14 @@ def _made(
     corrections: Mapping[int, str],
     decoder: PixelDecoder,
 ) -> Iterator[Piece | Frames]:
-    explicit, explicit_out = is_explicit_vr(stored), is_explicit_vr(target)
-    edits = edits_for(reader, corrections, explicit, explicit_out)
-    if target == stored:
-        yield from correct(reader, explicit, edits)
+    start, explicit = reader.begin(is_explicit_vr(stored))
+    if target == stored:  # also where the data set is not in the encoding that it is said to have
+        yield from correct(
+            reader, explicit, edits_for(reader, corrections, explicit, explicit, start), start
+        )
         return
+    explicit_out = is_explicit_vr(target)
+    edits = edits_for(reader, corrections, explicit, explicit_out, start)
     compressed = stored not in (implicit_vr_little_endian, explicit_vr_little_endian)
     given = decoder if compressed else None
-    yield from Reencoder(reader, explicit, explicit_out, edits, given).pieces()
+    yield from Reencoder(reader, explicit, explicit_out, edits, given, start).pieces()

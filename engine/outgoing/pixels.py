@@ -15,8 +15,9 @@ from typing import Final
 
 from engine import limits
 from engine.errors import LocalError
+from engine.outgoing.oddities import Oddity
 from engine.outgoing.reader import DataSetReader
-from engine.pixels.encapsulated import Span, group_frames
+from engine.pixels.encapsulated import TAIL_BYTES, Span, group_frames, number_of_frames
 from engine.pixels.transcode import (
     JPEG_LOSSLESS,
     OtherDecoder,
@@ -29,7 +30,7 @@ from engine.pixels.transcode import (
 # little enough for all associations together.
 _portion_bytes: Final = 8 * limits.MIB
 _native_bytes_max: Final = 0xFFFFFFFE  # PS3.5 7.1.2: a length of 32 bits, not the undefined one
-_tail_bytes: Final = 16
+_PIXEL_DATA: Final = 0x7FE00010
 
 _SAMPLES: Final = 0x00280002
 _PLANAR_CONFIGURATION: Final = 0x00280006
@@ -70,25 +71,33 @@ class PixelDecoder:
                 f"an image of {shape.rows} rows, {shape.columns} columns, {samples} samples of "
                 f"{bits} bits is not decoded"
             )
-        count = _count(kept.get(_NUMBER_OF_FRAMES, b"1"))
+        said = number_of_frames(kept.get(_NUMBER_OF_FRAMES, b"1"))
+        if said is None:
+            reader.oddities.note(Oddity.FRAME_COUNT, _NUMBER_OF_FRAMES, at)
+        count = said or 1
         if (
             shape.frame_bytes > limits.decoded_frame_bytes_max
             or count * shape.frame_bytes > _native_bytes_max
         ):
             raise LocalError(f"{count} frames of {shape.frame_bytes} bytes are too large decoded")
         (table, *fragments), behind = reader.fragments(at)
-        if not fragments or table[1] - table[0] > 4 * len(fragments):
-            raise LocalError("the offset table and the fragments do not fit")
-        groups = group_frames(
-            reader.value(table[0], table[1] - table[0]),
+        if not fragments:
+            raise LocalError(f"pixel data (7fe0,0010) have no fragment at byte {at}")
+        # One entry more than there can be is enough to see that a table is too long.
+        grouped = group_frames(
+            reader.value(table[0], min(table[1] - table[0], 4 * len(fragments) + 4)),
             fragments,
-            count,
+            said,
             lambda span: reader.value(
-                max(span[0], span[1] - _tail_bytes), min(_tail_bytes, span[1] - span[0])
+                max(span[0], span[1] - TAIL_BYTES), min(TAIL_BYTES, span[1] - span[0])
             ),
         )
+        if grouped.ignores_table:
+            reader.oddities.note(Oddity.OFFSET_TABLE, _PIXEL_DATA, table[0])
+        if grouped.drops_empty:
+            reader.oddities.note(Oddity.EMPTY_FRAGMENT, _PIXEL_DATA, fragments[-1][0])
         by_plane = samples > 1 and _number(kept, _PLANAR_CONFIGURATION, 0) == 1
-        return Frames(self, reader, shape, groups, behind, by_plane)
+        return Frames(self, reader, shape, grouped.frames, behind, by_plane)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +180,3 @@ class Frames:
 def _number(kept: Mapping[int, bytes], tag: int, default: int) -> int:
     value = kept.get(tag, b"")
     return int.from_bytes(value[:2], "little") if len(value) >= 2 else default
-
-
-def _count(value: bytes) -> int:
-    text = value.strip(b" \0")
-    if not text.isdigit() or int(text) == 0:
-        raise LocalError("the number of frames is no number")
-    return int(text)

@@ -10,8 +10,10 @@ from struct import Struct
 from typing import Final
 
 from engine import limits
-from engine.dictionary.vr import LONG_VRS
+from engine.dictionary.headers import SHORT_VRS, Form, form_of
+from engine.dictionary.vr import LONG_VRS, UNKNOWN
 from engine.errors import LocalError
+from engine.outgoing.oddities import Oddities, Oddity
 from native import _core
 
 UNDEFINED: Final = 0xFFFFFFFF
@@ -23,28 +25,51 @@ _IMPLICIT: Final = Struct("<HHI").unpack_from
 _EXPLICIT: Final = Struct("<HH2sH").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
 _header_bytes_max: Final = 12
-# PS3.5 7.1.2: all other VRs have a length of 32 bits.
-SHORT_VRS: Final = frozenset(
-    {
-        *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO"),
-        *(b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
-    }
-)
+_header_bytes_min: Final = 8
+_meta_group: Final = b"\2\0"
 _window_bytes: Final = 64 * limits.KIB
 # More fragments than the longest runs have; their places take 50 MB of memory.
 _fragments_max: Final = 256 * limits.KIB
 
-Header = tuple[int, bytes, int, int]  # tag, VR (empty: none was there), length, where the value is
+# Tag, VR (empty: none was there; UN: none that we know), length, where the value is.
+Header = tuple[int, bytes, int, int]
 # Where the first element lies that was not passed over, what the others become, values by tag.
 Run = tuple[int, bytes, list[tuple[int, bytes]]]
+
+
+def is_delimiter(group: int, element: int) -> bool:
+    """Of an item or a sequence: its length says nothing."""
+    return group == 0xFFFE and element in (0xE00D, 0xE0DD)
+
+
+def too_deep(at: int) -> LocalError:
+    """What sequences are that are nested beyond the bound."""
+    return LocalError(
+        f"sequences are nested more than {limits.sequence_depth_max} deep at byte {at}"
+    )
+
+
+def broken_sequence(tag: int, at: int) -> LocalError:
+    """What a sequence is in which no item is next."""
+    return LocalError(
+        f"a sequence is broken at byte {at}: ({tag >> 16:04x},{tag & 0xFFFF:04x}) and no item"
+    )
 
 
 class DataSetReader:
     """The bytes from `start` to `end` of an open file. `head`: its first bytes, if they have been
     read."""
 
-    def __init__(self, descriptor: int, start: int, end: int, head: bytes = b"") -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        start: int,
+        end: int,
+        head: bytes = b"",
+        oddities: Oddities | None = None,
+    ) -> None:
         self._descriptor = descriptor
+        self.oddities = Oddities() if oddities is None else oddities
         self.start = start
         self.end = end
         self._window = b""
@@ -68,14 +93,62 @@ class DataSetReader:
             elif vr in LONG_VRS:
                 length = _LENGTH(window, offset + 8)[0]
                 behind = at + 12
-            elif vr not in SHORT_VRS and behind <= self.end and not (vr.isalpha() and vr.isupper()):
-                raise LocalError(f"the data set has no VR at byte {at}")
+            elif vr not in SHORT_VRS:
+                tag = group << 16 | element
+                vr, length, behind = self._odd_header(at, tag, vr, length, offset)
         else:
             group, element, length = _IMPLICIT(window, offset)
             vr = b""
-        if behind > self.end or (length > self.end - behind and length != UNDEFINED):
-            raise LocalError(f"the data set is cut off at byte {at}")
+        if behind > self.end or (
+            length > self.end - behind and length != UNDEFINED and not is_delimiter(group, element)
+        ):
+            raise LocalError(
+                f"the data set is cut off at byte {at}, in ({group:04x},{element:04x})"
+            )
         return group << 16 | element, vr, length, behind
+
+    def _odd_header(
+        self, at: int, tag: int, vr: bytes, short: int, offset: int
+    ) -> tuple[bytes, int, int]:
+        """(VR, length, where the value begins) of an element with no VR that we know."""
+        form = form_of(vr, short)
+        if form is not Form.SHORT:
+            behind = at + (12 if form is Form.LONG else 8)
+            long = _LENGTH(self._window, offset + behind - at - 4)[0]
+            if long > self.end - behind and long != UNDEFINED:
+                form = Form.SHORT  # it leads outside, as DCMTK sees as well
+        is_implicit = form is Form.IMPLICIT
+        self.oddities.note(Oddity.IMPLICIT_ELEMENT if is_implicit else Oddity.UNKNOWN_VR, tag, at)
+        if form is Form.SHORT:
+            return UNKNOWN, short, at + 8
+        return (b"" if is_implicit else UNKNOWN), long, behind
+
+    def begin(self, explicit: bool) -> tuple[int, bool]:
+        """(where the data set's own elements begin, whether they are explicit).
+
+        Elements of group 0002 ahead of them belong to no data set (PS3.10 7.1); they are in the
+        encoding of the file meta information or in that of the data set. A data set may be in the
+        other encoding than the one that was negotiated: its first element tells, as in
+        native/src/spool/tag_scanner.cpp.
+        """
+        at = self.start
+        while self.end - at >= _header_bytes_min and self.value(at, 2) == _meta_group:
+            tag, vr, length, start = self.header(at, self._has_vr(at))
+            self.oddities.note(Oddity.META_IN_DATA_SET, tag, at)
+            at = self.skip(start, vr, length, explicit)
+        if self.end - at < _header_bytes_min:
+            return at, explicit
+        vr, behind = self.value(at + 4, 2), int.from_bytes(self.value(at + 6, 2), "little")
+        other = form_of(vr, behind) is Form.IMPLICIT if explicit else self._has_vr(at)
+        if other:
+            tag = self.header(at, not explicit)[0]
+            self.oddities.note(Oddity.OTHER_ENCODING, tag, at)
+        return at, explicit != other
+
+    def _has_vr(self, at: int) -> bool:
+        """Whether two letters that are a VR follow the tag."""
+        vr = self.value(at + 4, 2)
+        return vr in SHORT_VRS or vr in LONG_VRS
 
     def value(self, at: int, length: int) -> bytes:
         """Bytes that header() said are there. Whoever calls bounds the length."""
@@ -106,19 +179,27 @@ class DataSetReader:
         levels = [(explicit and vr != b"UN", True)]
         while levels:
             if len(levels) > 2 * limits.sequence_depth_max:
-                raise LocalError(f"sequences are nested too deep at byte {at}")
+                raise too_deep(at)
             inside, items = levels[-1]
             tag, vr, length, behind = self.header(at, inside and not items)
             if tag == (SEQUENCE_END if items else ITEM_END):
                 levels.pop()
+                behind = self.behind_delimiter(tag, length, at)
             elif items and tag != ITEM:
-                raise LocalError(f"a sequence is broken at byte {at}")
+                raise broken_sequence(tag, at)
             elif length == UNDEFINED:
                 levels.append((inside, False) if items else (inside and vr != b"UN", True))
             else:
                 behind += length
             at = behind
         return at
+
+    def behind_delimiter(self, tag: int, length: int, at: int) -> int:
+        """Where what follows the delimiter at `at` begins. Its length has to be 0 (PS3.5 7.5);
+        like everybody else we do not believe another one."""
+        if length:
+            self.oddities.note(Oddity.DELIMITER, tag, at)
+        return at + 8
 
     def fragments(self, at: int) -> tuple[list[tuple[int, int]], int]:
         """(where each item of encapsulated pixel data begins and ends, where the next element is);
@@ -132,9 +213,9 @@ class DataSetReader:
         while True:
             tag, _, length, begin = self.header(at, explicit=False)
             if tag == SEQUENCE_END and spans:
-                return spans, begin
+                return spans, self.behind_delimiter(tag, length, at)
             if tag != ITEM or length == UNDEFINED:
-                raise LocalError(f"pixel data are broken at byte {at}")
+                raise LocalError(f"pixel data (7fe0,0010) are broken at byte {at}")
             if len(spans) > _fragments_max:
                 raise LocalError(f"pixel data have more than {_fragments_max} fragments")
             at = begin + length

@@ -16,9 +16,18 @@ from engine import limits
 from engine.dictionary.vr import UNKNOWN, VALUE_BYTES, private_vr, standard_vr
 from engine.errors import LocalError
 from engine.outgoing.edits import LENGTH_TO_END, PIXEL_DATA, Edits, header
+from engine.outgoing.oddities import Oddity
 from engine.outgoing.pieces import COPIED_BYTES_MAX, FileRange, Piece, PieceWriter
 from engine.outgoing.pixels import Frames, PixelDecoder
-from engine.outgoing.reader import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED, DataSetReader
+from engine.outgoing.reader import (
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED,
+    DataSetReader,
+    broken_sequence,
+    too_deep,
+)
 from native import _core
 
 _BITS_ALLOCATED: Final = 0x00280100
@@ -43,6 +52,11 @@ _KEPT: Final = frozenset(
 )
 _KEPT_BYTES_MAX: Final = 64
 _OFFSET_TABLES: Final = frozenset({0x7FE00001, 0x7FE00002, 0x7FE00003})  # of encapsulated frames
+# Runs are tried natively down to here. Each try may look at a whole window, so what is nested
+# deeper to no purpose would cost a window for each few bytes.
+_RUN_DEPTH_MAX: Final = 128
+_ITEM_BYTES: Final = b"\xfe\xff\x00\xe0"
+_SEQUENCE_END_BYTES: Final = b"\xfe\xff\xdd\xe0"
 _OPEN: Final = 1 << 62  # the end of what a delimiter ends: no file reaches it
 _CREATOR_BYTES_MAX: Final = 256  # LO: 64 characters
 
@@ -74,8 +88,10 @@ class Reencoder:
         explicit_out: bool,
         edits: Edits,
         decoder: PixelDecoder | None,
+        start: int | None = None,
     ) -> None:
-        """`decoder` None: the source is not compressed."""
+        """`decoder` None: the source is not compressed. `start`: where the data set's own elements
+        begin, if elements of group 0002 are ahead of them."""
         self._reader = reader
         self._explicit = explicit
         self._explicit_out = explicit_out
@@ -83,7 +99,7 @@ class Reencoder:
         self._decoder = decoder
         self._writer = PieceWriter()
         self._levels = [_Level(reader.end, items=False)]
-        self._at = reader.start
+        self._at = self._start = reader.start if start is None else start
         self._surveyed = False
         self._runs: _core.ElementRun | None = None
         if explicit:
@@ -121,7 +137,7 @@ class Reencoder:
 
     def _enter(self, start: int, length: int, items: bool) -> None:
         if len(self._levels) > 2 * limits.sequence_depth_max:
-            raise LocalError(f"sequences are nested too deep at byte {start}")
+            raise too_deep(start)
         end = _OPEN if length == UNDEFINED else start + length
         if end != _OPEN and end > self._levels[-1].end:
             raise LocalError(f"a sequence or item is longer than what it is in at byte {start}")
@@ -131,11 +147,10 @@ class Reencoder:
     def _item(self, sequence: _Level) -> None:
         at = self._at
         tag, _, length, start = self._reader.header(at, explicit=False)
-        if tag == SEQUENCE_END and sequence.end == _OPEN:
-            self._leave(sequence)
-            self._at = start
+        if tag == SEQUENCE_END:
+            self._delimited(sequence, tag, length, at)
         elif tag != ITEM:
-            raise LocalError(f"a sequence is broken at byte {at}")
+            raise broken_sequence(tag, at)
         elif length == 0:
             self._writer.put(header(ITEM, b"", 0, False))
             self._at = start
@@ -143,11 +158,19 @@ class Reencoder:
             self._writer.put(header(ITEM, b"", UNDEFINED, False))
             self._enter(start, length, items=False)
 
+    def _delimited(self, level: _Level, tag: int, length: int, at: int) -> None:
+        """A delimiter ends what it stands in, as it does for DCMTK and pydicom, even where that has
+        a length of its own."""
+        if level.end != _OPEN:
+            self._reader.oddities.note(Oddity.DELIMITER, tag, at)
+        self._leave(level)
+        self._at = self._reader.behind_delimiter(tag, length, at)
+
     # --- elements ---------------------------------------------------------------------------------
     def _element(self, level: _Level) -> Frames | None:
         """Pass on the elements that are next: some, or one. Frames to be decoded are given back."""
         at = self._at
-        if self._runs is not None:
+        if self._runs is not None and len(self._levels) <= _RUN_DEPTH_MAX:
             self._at, written, kept = self._reader.run(
                 at, level.end, self._runs, len(self._levels), self._edits.next_tag
             )
@@ -158,10 +181,17 @@ class Reencoder:
                 return None
         tag, vr, length, start = self._reader.header(at, self._explicit)
         if tag >> 16 == 0xFFFE:
-            if tag != ITEM_END or level.end != _OPEN or len(self._levels) == 1:
-                raise LocalError(f"a delimiter without anything to end at byte {at}")
-            self._leave(level)
-            self._at = start
+            if tag == ITEM_END and len(self._levels) == 1:
+                # Both DCMTK and pydicom take it for the end of the data set.
+                self._reader.oddities.note(Oddity.DELIMITER, tag, at)
+                self._levels.pop()
+                return None
+            if tag != ITEM_END:
+                raise LocalError(
+                    f"a delimiter without anything to end at byte {at}: "
+                    f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
+                )
+            self._delimited(level, tag, length, at)
             return None
         if len(self._levels) == 1 and tag >= self._edits.next_tag:
             self._writer.put(self._edits.due(tag))
@@ -170,16 +200,12 @@ class Reencoder:
             return None
         if self._decoder is not None and tag == PIXEL_DATA:
             return self._pixel_data(level, start, length)
-        if self._explicit:
-            self._sized(level, tag, vr, length, start)
-            return None
-        if tag & 0x10000:
-            vr = self._private(level, tag, length, start)
-        else:
-            vr = standard_vr(tag)
-            if len(vr) > 2:
-                vr = self._decided(tag, vr, level)
-        self._sized(level, tag, b"SQ" if length == UNDEFINED else vr, length, start)
+        if not vr:
+            vr = self._looked_up(level, tag, length, start)
+        if vr == b"SQ" and length not in (0, UNDEFINED) and not self._has_items(start, length):
+            self._reader.oddities.note(Oddity.SEQUENCE_VALUE, tag, at)
+            vr = UNKNOWN
+        self._sized(level, tag, vr, length, start)
         return None
 
     def _goes(self, tag: int) -> bool:
@@ -193,7 +219,9 @@ class Reencoder:
         writer = self._writer
         if vr == b"SQ" and length:
             if tag == PIXEL_DATA:
-                raise LocalError(f"pixel data of undefined length, uncompressed, at byte {start}")
+                raise LocalError(
+                    f"pixel data (7fe0,0010) of undefined length, uncompressed, at byte {start}"
+                )
             writer.put(header(tag, vr, UNDEFINED, self._explicit_out))
             self._enter(start, length, items=True)
             return
@@ -202,7 +230,9 @@ class Reencoder:
             return
         self._at = following = start + length
         if following > level.end:
-            raise LocalError(f"an element is longer than its item at byte {start}")
+            raise LocalError(
+                f"({tag >> 16:04x},{tag & 0xFFFF:04x}) is longer than its item at byte {start}"
+            )
         if length > COPIED_BYTES_MAX:
             writer.put(header(tag, vr, length, self._explicit_out))
             writer.pass_on(FileRange(start, length))
@@ -219,7 +249,10 @@ class Reencoder:
         """Of VR UN and undefined length: in implicit VR inside, whatever is outside (PS3.5 6.2.2),
         so it is the same either way."""
         if vr != UNKNOWN:
-            raise LocalError(f"an element of undefined length that is no sequence at byte {start}")
+            raise LocalError(
+                f"({tag >> 16:04x},{tag & 0xFFFF:04x}) of undefined length is no sequence at byte "
+                f"{start}"
+            )
         self._at = self._reader.skip(start, vr, UNDEFINED, self._explicit)
         self._writer.put(header(tag, vr, UNDEFINED, self._explicit_out))
         self._writer.pass_on(FileRange(start, self._at - start))
@@ -238,6 +271,23 @@ class Reencoder:
         return frames
 
     # --- VRs that are not in the data set ---------------------------------------------------------
+    def _looked_up(self, level: _Level, tag: int, length: int, start: int) -> bytes:
+        if tag & 0x10000:
+            vr = self._private(level, tag, length, start)
+        else:
+            vr = standard_vr(tag)
+            if len(vr) > 2:
+                vr = self._decided(tag, vr, level)
+        return b"SQ" if length == UNDEFINED else vr
+
+    def _has_items(self, start: int, length: int) -> bool:
+        """Whether a sequence's value is one. Text in its place is sent as UN, of which nobody
+        expects items."""
+        if length < 8:
+            return False
+        value = self._reader.value(start, 4)
+        return value in (_ITEM_BYTES, _SEQUENCE_END_BYTES)
+
     def _private(self, level: _Level, tag: int, length: int, start: int) -> bytes:
         """By the creator that reserved the block in this very data set or item (PS3.5 7.8.1)."""
         element = tag & 0xFFFF
@@ -250,9 +300,6 @@ class Reencoder:
         vr = private_vr(tag, creator) if creator else UNKNOWN
         if length % VALUE_BYTES.get(vr, 1):
             return UNKNOWN
-        if vr == b"SQ" and length not in (0, UNDEFINED):
-            first = self._reader.header(start, explicit=False)[0] if length >= 8 else 0
-            return vr if first == ITEM else UNKNOWN
         return vr
 
     def _decided(self, tag: int, choice: bytes, level: _Level) -> bytes:
@@ -281,11 +328,11 @@ class Reencoder:
     def _survey(self) -> None:
         """Look ahead for it: elements of lower groups may depend on it, too."""
         self._surveyed = True
-        at = self._reader.start
+        at = self._start
         while at < self._reader.end:
-            tag, vr, length, start = self._reader.header(at, explicit=False)
+            tag, vr, length, start = self._reader.header(at, self._explicit)
             if tag >= _PIXEL_REPRESENTATION:
                 if tag == _PIXEL_REPRESENTATION and length == 2:
                     self._levels[0].kept[tag] = self._reader.value(start, length)
                 return
-            at = self._reader.skip(start, vr, length, explicit=False)
+            at = self._reader.skip(start, vr, length, self._explicit)

@@ -73,10 +73,10 @@ def check_image(data: memoryview, transfer_syntax: str, other: OtherDecoder = no
                 unchecked += 1
             except LocalError as error:
                 broken += 1
-                fault = fault or f"frame {count} of {pixel_data.frames}: {error.comment}"
+                fault = fault or f"frame {count} of {pixel_data.frames or 1}: {error.comment}"
     except NotImplementedError:
-        unchecked += pixel_data.frames - count
-        count = pixel_data.frames
+        unchecked += (pixel_data.frames or 1) - count
+        count = pixel_data.frames or 1
     except LocalError as error:
         return Checked(count, unchecked, error.comment)
     if broken > 1:

@@ -6,14 +6,15 @@ is a LocalError with the byte where it was seen. Each step moves on by a header 
 the work is bounded by the file.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine import limits
-from engine.dictionary.vr import LONG_VRS
+from engine.dictionary.headers import Form, form_of
 from engine.errors import LocalError
 
 _SHORT: Final = struct.Struct("<HH2sH")
@@ -31,6 +32,9 @@ _SHAPE: Final = {
     0x00280100: "bits_allocated",
 }
 _END_OF_IMAGE: Final = b"\xff\xd9"
+TAIL_BYTES: Final = 16  # of a fragment: EOI and its padding
+# An integer string (PS3.5 6.2); some writers make a decimal one of it.
+_NUMBER: Final = re.compile(rb"\+?([0-9]{1,12})(?:\.0*)?")
 # Several times what the longest runs have; their places take 50 MB of memory.
 _fragments_max: Final = 256 * limits.KIB
 # One frame of several fragments is copied; no image in use is nearly as large.
@@ -41,7 +45,8 @@ Span = tuple[int, int]  # where it begins, where it ends
 
 @dataclass(frozen=True, slots=True)
 class PixelData:
-    """What the data set says of its frames; `start` is where their items begin. 0: not said."""
+    """What the data set says of its frames; `start` is where their items begin. 0: not said, or
+    nothing usable."""
 
     start: int
     frames: int = 1
@@ -66,44 +71,87 @@ def find_pixel_data(data: memoryview, offset: int) -> PixelData | None:
             return PixelData(start, **shape)
         if tag > _PIXEL_DATA:
             return None
-        behind = _skip(data, start, vr, length, explicit=True, depth=0)
+        behind = _skip(data, start, vr, length)
         if tag in _SHAPE and length == 2:
             shape[_SHAPE[tag]] = int.from_bytes(data[start:behind], "little")
         elif tag == _NUMBER_OF_FRAMES:
-            shape["frames"] = _number(bytes(data[start : min(behind, start + 16)]))
+            shape["frames"] = number_of_frames(bytes(data[start : min(behind, start + 16)])) or 0
         at = behind
     return None
+
+
+def number_of_frames(value: bytes) -> int | None:
+    """Number of Frames; None where it is empty, 0 or no number, which pydicom and DCMTK take for
+    one frame."""
+    found = _NUMBER.fullmatch(value.strip(b" \0"))
+    return int(found[1]) or None if found else None
 
 
 def frames_of(data: memoryview, pixel_data: PixelData) -> Iterator[bytes | memoryview]:
     """Each frame's compressed bytes. LocalError before the first one when they cannot be told
     apart; NotImplementedError, and no more frames, when one is too large to be put together."""
     table, *fragments = fragment_spans(data, pixel_data.start)
-    offsets = bytes(data[table[0] : table[1]])
+    offsets = bytes(data[table[0] : min(table[1], table[0] + 4 * len(fragments) + 4)])
     for group in group_frames(
-        offsets, fragments, pixel_data.frames, lambda span: bytes(data[span[0] : span[1]][-3:])
-    ):
+        offsets,
+        fragments,
+        pixel_data.frames or None,
+        lambda span: bytes(data[max(span[0], span[1] - TAIL_BYTES) : span[1]]),
+    ).frames:
         yield _joined(data, group)
 
 
+class Grouped(NamedTuple):
+    """The fragments of each frame, and what was odd about them."""
+
+    frames: list[list[Span]]
+    ignores_table: bool = False
+    drops_empty: bool = False
+
+
 def group_frames(
-    offsets: bytes, fragments: Sequence[Span], count: int, last_bytes: Callable[[Span], bytes]
-) -> list[list[Span]]:
-    """The fragments of each of `count` frames, or LocalError. `offsets` is the basic offset table;
-    `last_bytes` gives three bytes or more of a fragment's end."""
-    if not fragments:
+    offsets: bytes,
+    fragments: Sequence[Span],
+    count: int | None,
+    last_bytes: Callable[[Span], bytes],
+) -> Grouped:
+    """The fragments of each of `count` frames (None: not said, so one), or LocalError. `offsets` is
+    the basic offset table; `last_bytes` gives the last TAIL_BYTES of a fragment.
+
+    A table that leads nowhere or counts wrongly is not needed where the fragments tell the frames
+    apart themselves; an empty fragment behind the last one belongs to none.
+    """
+    filled = list(fragments)
+    while len(filled) > 1 and filled[-1][0] == filled[-1][1]:
+        filled.pop()
+    if not filled:
         raise LocalError("pixel data have no fragment")
+    drops = len(filled) < len(fragments)
+    said = "" if not offsets else "the offset table does not count them"
     if offsets:
-        groups = _by_table(offsets, fragments)
+        try:
+            groups = _by_table(offsets, filled)
+        except LocalError as error:
+            said = error.comment
+        else:
+            if len(groups) == (count or 1):
+                return Grouped(groups, drops_empty=drops)
+    if count is not None and len(filled) == count:
+        groups = [[fragment] for fragment in filled]
     elif count == 1:
-        groups = [list(fragments)]
-    elif len(fragments) == count:
-        groups = [[fragment] for fragment in fragments]
+        groups = [filled]
     else:
-        groups = _by_end_of_image(fragments, last_bytes)
-    if len(groups) != count:
-        raise LocalError(f"{len(groups)} frames are there, the data set says {count}")
-    return groups
+        groups = _by_end_of_image(filled, last_bytes)
+    if len(groups) != (count or 1):
+        reason = f"{len(groups)} frames are there, the data set says {count or 'nothing'}"
+        raise LocalError(f"{reason}; {said}" if said else reason)
+    return Grouped(groups, bool(offsets), drops)
+
+
+def ends_image(tail: bytes) -> bool:
+    """Whether the marker EOI ends these bytes, or one byte or a run of usual padding is behind it.
+    PS3.5 A.4 wants 00; others write FF or a blank."""
+    return _END_OF_IMAGE in (tail[-3:-1], tail.rstrip(b"\0\xff ")[-2:])
 
 
 def fragment_spans(data: memoryview, start: int) -> list[Span]:
@@ -112,7 +160,7 @@ def fragment_spans(data: memoryview, start: int) -> list[Span]:
     at = start
     while True:
         tag, _, length, begin = _header(data, at, explicit=False)
-        if tag == _SEQUENCE_END and spans:
+        if tag == _SEQUENCE_END and spans:  # whatever its length says
             return spans
         if tag != _ITEM or length > len(data) - begin:
             raise LocalError(f"pixel data are broken or cut off at byte {at}")
@@ -148,7 +196,7 @@ def _by_end_of_image(
     groups: list[list[Span]] = [[]]
     for fragment in fragments:
         groups[-1].append(fragment)
-        if last_bytes(fragment).rstrip(b"\0").endswith(_END_OF_IMAGE):
+        if ends_image(last_bytes(fragment)):
             groups.append([])
     return [group for group in groups if group]
 
@@ -162,13 +210,6 @@ def _joined(data: memoryview, spans: Sequence[Span]) -> bytes | memoryview:
     return b"".join(data[begin:end] for begin, end in spans)
 
 
-def _number(value: bytes) -> int:
-    text = value.strip(b" \0")
-    if not text.isdigit() or int(text) == 0:
-        raise LocalError("the number of frames is no number")
-    return int(text)
-
-
 # --- what is passed over ---------------------------------------------------------------------
 def _header(data: memoryview, at: int, explicit: bool) -> tuple[int, bytes, int, int]:
     """(tag, VR, length, where the value begins) of the element or item at `at`."""
@@ -178,44 +219,39 @@ def _header(data: memoryview, at: int, explicit: bool) -> tuple[int, bytes, int,
     tag = group << 16 | element
     if not explicit or group == 0xFFFE:
         return tag, b"", length, at + 8
-    _, _, vr, length = _SHORT.unpack_from(data, at)
-    if vr not in LONG_VRS:
-        if not (vr.isalpha() and vr.isupper()):
-            raise LocalError(f"the data set has no VR at byte {at}")
-        return tag, vr, length, at + 8
+    _, _, vr, short = _SHORT.unpack_from(data, at)
+    form = form_of(vr, short)
+    if form is Form.SHORT:
+        return tag, vr, short, at + 8
+    if form is Form.IMPLICIT:
+        return tag, b"", length, at + 8
     if len(data) - at < 12:
         raise LocalError(f"the data set is cut off at byte {at}")
     return tag, vr, int.from_bytes(data[at + 8 : at + 12], "little"), at + 12
 
 
-def _skip(data: memoryview, start: int, vr: bytes, length: int, explicit: bool, depth: int) -> int:
-    """Where the next element begins."""
-    if length == _UNDEFINED:
-        # PS3.5 6.2.2: a sequence of unknown VR is in implicit VR inside.
-        return _skip_items(data, start, explicit and vr != b"UN", depth + 1)
-    if length > len(data) - start:
-        raise LocalError(f"the data set is cut off: {length} bytes at byte {start}")
-    return start + length
-
-
-def _skip_items(data: memoryview, at: int, explicit: bool, depth: int) -> int:
-    if depth > limits.sequence_depth_max:
-        raise LocalError(f"sequences are nested too deep at byte {at}")
-    while True:
-        tag, _, length, start = _header(data, at, explicit=False)
-        if tag == _SEQUENCE_END:
-            return start
-        if tag != _ITEM:
+def _skip(data: memoryview, start: int, vr: bytes, length: int) -> int:
+    """Where the next element begins, of a data set in explicit VR."""
+    if length != _UNDEFINED:
+        if length > len(data) - start:
+            raise LocalError(f"the data set is cut off: {length} bytes at byte {start}")
+        return start + length
+    # (explicit inside, whether items are next); PS3.5 6.2.2: of unknown VR is implicit inside.
+    levels = [(vr != b"UN", True)]
+    at = start
+    while levels:
+        if len(levels) > 2 * limits.sequence_depth_max:
+            raise LocalError(f"sequences are nested too deep at byte {at}")
+        inside, items = levels[-1]
+        tag, vr, length, begin = _header(data, at, inside and not items)
+        if tag == (_SEQUENCE_END if items else _ITEM_END):
+            levels.pop()
+            at = begin
+        elif items and tag != _ITEM:
             raise LocalError(f"a sequence is broken at byte {at}")
-        if length == _UNDEFINED:
-            at = _skip_elements(data, start, explicit, depth)
+        elif length == _UNDEFINED:
+            levels.append((inside, False) if items else (inside and vr != b"UN", True))
+            at = begin
         else:
-            at = _skip(data, start, b"", length, explicit, depth)
-
-
-def _skip_elements(data: memoryview, at: int, explicit: bool, depth: int) -> int:
-    while True:
-        tag, vr, length, start = _header(data, at, explicit)
-        if tag == _ITEM_END:
-            return start
-        at = _skip(data, start, vr, length, explicit, depth)
+            at = _skip(data, begin, b"", length)
+    return at

@@ -13,13 +13,13 @@ from typing import Final
 
 from engine import limits
 from engine.errors import LocalError
+from engine.pixels.encapsulated import TAIL_BYTES, ends_image
 from engine.pixels.frame_header import check_frame_header
 from native import _core
 
 # Process 14 with any selection value, and with selection value 1 (PS3.5 10.2 and A.4.1).
 JPEG_LOSSLESS: Final = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 JPEG_LOSSY: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
-END_OF_IMAGE: Final = b"\xff\xd9"
 
 Frame = bytes | bytearray | memoryview
 
@@ -94,7 +94,7 @@ def decode_frames(
 
 def _decode_by_other(frame: bytes, shape: Shape, number: int, other: OtherDecoder) -> bytes:
     """One frame; what its header plainly says is looked at first."""
-    if not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
+    if not ends_image(frame[-TAIL_BYTES:]):
         raise LocalError(f"pixel data: frame {number} has no end")
     try:
         check_frame_header(frame, shape.rows, shape.columns, shape.samples)

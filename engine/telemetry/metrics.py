@@ -131,6 +131,19 @@ class Counter(IntEnum):
     SENT_GIVEN_UP = "sent_given_up_total", "Deliveries that failed for good."
     SENT_BYTES = "sent_bytes_total", "Bytes of P-DATA-TF PDUs sent to remote AEs."
     SENT_ASSOCIATIONS = "sent_associations_total", "Associations asked for to deliver."
+    SENT_ODD_META_IN_DATA_SET = (
+        "sent_oddities_total",
+        "Deliveries of instances that are not as the standard has it, by what was odd.",
+        "kind=meta_in_data_set",
+    )
+    SENT_ODD_OTHER_ENCODING = "sent_oddities_total", "", "kind=other_encoding"
+    SENT_ODD_UNKNOWN_VR = "sent_oddities_total", "", "kind=unknown_vr"
+    SENT_ODD_IMPLICIT_ELEMENT = "sent_oddities_total", "", "kind=implicit_element"
+    SENT_ODD_DELIMITER = "sent_oddities_total", "", "kind=delimiter"
+    SENT_ODD_SEQUENCE_VALUE = "sent_oddities_total", "", "kind=sequence_value"
+    SENT_ODD_OFFSET_TABLE = "sent_oddities_total", "", "kind=offset_table"
+    SENT_ODD_FRAME_COUNT = "sent_oddities_total", "", "kind=frame_count"
+    SENT_ODD_EMPTY_FRAGMENT = "sent_oddities_total", "", "kind=empty_fragment"
     OUTBOX_COLLECTED = "outbox_collected_total", "Files taken from watched folders."
     OUTBOX_REJECTED = "outbox_rejected_total", "Files of watched folders that cannot be sent."
     PREFETCH_MOVED = (

@@ -14,6 +14,7 @@ from engine.dimse.requests import encode_store_request, status_words
 from engine.errors import LocalError
 from engine.outbox.records import Delivery
 from engine.outgoing.contexts import SENT
+from engine.outgoing.oddities import Oddities
 from engine.outgoing.outgoing import (
     CannotSend,
     Outgoing,
@@ -62,6 +63,7 @@ class Sender:
         self._is_interrupted = False
         self._is_writing = False  # the instance, in this attempt
         self.associations = 0  # opened so far
+        self.oddities = Oddities()  # of the instance of the last attempt
 
     @property
     def held(self) -> str:
@@ -76,10 +78,12 @@ class Sender:
     def attempt(self, destination: Destination, errand: Errand) -> Verdict:
         """Send it now, once."""
         self._is_writing = False
+        self.oddities = Oddities()
         if errand.problem:
             return impossible(errand.problem)
         try:
             with open_outgoing(errand.path) as outgoing:
+                self.oddities = outgoing.oddities
                 return self._send(destination, errand, outgoing)
         except CannotSend as error:
             return impossible(error.reason)

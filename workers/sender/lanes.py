@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from engine import limits
+from engine.outgoing.oddities import Oddities
 from engine.pixels.transcode import OtherDecoder, no_other
 from engine.sending.schedule import Schedule
 from engine.sending.verdict import Verdict
@@ -29,6 +30,7 @@ class Report(NamedTuple):
     seconds: float
     sent_bytes: int
     associations: int  # opened for it
+    oddities: Oddities
     pause_s: float = 0.0  # for which its destination is not asked again
 
 
@@ -166,7 +168,9 @@ class Lanes:
             name = destination.peer.name
             counts = self._schedule.ended(name, verdict, now - began, now, self._kept[name])
             pause_s = self._schedule.pause_s(name, now)
-            report = Report(errand, counts, now - began, sent_bytes, opened, pause_s)
+            report = Report(
+                errand, counts, now - began, sent_bytes, opened, sender.oddities, pause_s
+            )
             self._reports.append(report)
             first = len(self._reports) == 1
             # A lane that waits may be allowed now what it was not.

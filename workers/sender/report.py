@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from engine.outbox.records import Away, State
+from engine.outgoing.oddities import Oddity
 from engine.sending.verdict import NO_STATUS, Ending
 from engine.telemetry.metrics import Counter, Gauge, Histogram
 from workers.frame.child import Child
@@ -35,6 +36,7 @@ _STATES: Final = {
     State.HELD: Gauge.OUTBOX_HELD,
     State.DELIVERED: Gauge.OUTBOX_DELIVERED,
 }
+_ODDITIES: Final = {kind: Counter[f"SENT_ODD_{kind.name}"] for kind in Oddity}
 
 
 class SenderReport:
@@ -62,6 +64,10 @@ class SenderReport:
             "delivery": delivery.number,
             "seconds": round(report.seconds, 6),
         }
+        if report.oddities.kinds and settled.state is not State.RETRYING:
+            for kind in report.oddities.kinds:
+                counters.add(_ODDITIES[kind])
+            log.info("instance_odd", text=report.oddities.words(), **fields)
         if verdict.status != NO_STATUS:
             fields["status"] = f"{verdict.status:04X}"
         if verdict.is_delivered:

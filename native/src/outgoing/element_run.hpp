@@ -32,7 +32,7 @@ public:
         std::uint32_t length;
     };
     // 2 * limits.sequence_depth_max; a test holds the two together.
-    static constexpr std::size_t depth_max = 128;
+    static constexpr std::size_t depth_max = 2048;
 
     explicit ElementRun(Rules rules);
 

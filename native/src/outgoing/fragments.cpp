@@ -35,7 +35,7 @@ std::optional<Fragments> find_fragments(int descriptor, std::uint64_t at, std::u
                                      std::uint32_t{header[5]} << 8 | header[4];
         at += header_bytes;
         if (tag == sequence_end && !found.spans.empty()) {
-            if (length > end - at && length != undefined_length) return {};
+            if (length != 0) return {};  // read all the same, but told of
             found.behind = at;
             return found;
         }

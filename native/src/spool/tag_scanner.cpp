@@ -46,6 +46,8 @@ void put_u16(std::byte* to, std::uint32_t value) noexcept {
 
 bool is_capital(unsigned letter) noexcept { return letter >= 'A' && letter <= 'Z'; }
 
+bool is_printable(unsigned letter) noexcept { return letter >= ' ' && letter <= '~'; }
+
 bool is_two_capitals(std::uint16_t vr) noexcept {
     return is_capital(vr >> 8) && is_capital(vr & 0xff);
 }
@@ -162,7 +164,9 @@ TagScanner::Outcome TagScanner::finish() noexcept {
 // Called with at least 8 bytes, again with 12 if it answered so.
 std::size_t TagScanner::header_bytes(const std::byte* header) noexcept {
     if (level_ % 2 == 1 || tag_at(header) >> 16 == 0xfffe) return 8;
-    if (first_) {
+    // Elements of group 0002 ahead of the data set tell nothing of it: they may be in the encoding
+    // of the file meta information.
+    if (first_ && tag_at(header) >> 16 != 0x0002) {
         // Some writers send the other encoding than the one negotiated. The first element tells:
         // as a length, two letters would mean more than 16 KiB in what begins group 0008.
         const std::uint16_t vr = vr_at(header);
@@ -177,17 +181,20 @@ std::size_t TagScanner::header_bytes(const std::byte* header) noexcept {
 }
 
 TagScanner::Form TagScanner::form_of(const std::byte* header) const noexcept {
-    if (level_ >= implicit_from_level_) return Form::implicit;
     const std::uint16_t vr = vr_at(header);
+    const bool is_implicit = level_ >= implicit_from_level_;
+    if (is_implicit && (!first_ || tag_at(header) >> 16 != 0x0002)) return Form::implicit;
     if (has_short_form(vr)) return Form::explicit_short;
     if (has_long_form(vr)) return Form::explicit_long;
+    if (is_implicit) return Form::implicit;
     // A VR of the future has the long form (PS3.5 6.2, note), one made up by a writer mostly the
     // short one; the bytes reserved in the long form tell them apart.
     if (is_two_capitals(vr)) {
         return u16_at(header + 6) == 0 ? Form::explicit_long : Form::explicit_short;
     }
-    // DCMTK's mark for an unknown VR. As an implicit length it would be odd, which none is.
-    if (vr == vr_code('?', '?')) return Form::explicit_short;
+    // "??", blanks, small letters, which DCMTK writes or reads for an unknown VR. As an implicit
+    // length they would be 8 KiB and more.
+    if (is_printable(vr >> 8) && is_printable(vr & 0xff)) return Form::explicit_short;
     // Some writers fall into implicit VR, most often inside sequences.
     return Form::implicit;
 }

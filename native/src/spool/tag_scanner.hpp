@@ -32,7 +32,7 @@ public:
     enum class Outcome : std::uint8_t { more, done, malformed };
 
     // limits.sequence_depth_max; a test holds the two together.
-    static constexpr std::uint32_t sequence_depth_max = 64;
+    static constexpr std::uint32_t sequence_depth_max = 1024;
     // Wanted attributes that came out of order or twice. Each costs a move of the row, so a bound
     // keeps a hostile data set from buying much work with few bytes; real ones have a handful.
     static constexpr std::uint32_t disorder_max = 64;

@@ -121,7 +121,8 @@ def test_a_long_head_is_read_whole(tmp_path: Path) -> None:
     head = part10_head(wire.CT_IMAGE, "1.2.3", EXPLICIT, "A")
     private = b"\x02\0\x02\x01OB\0\0" + (50_000).to_bytes(4, "little") + bytes(50_000)
     path = tmp_path / "one.dcm"
-    path.write_bytes(head + private + b"12345678")
+    group_length = (len(head) - 144 + len(private)).to_bytes(4, "little")
+    path.write_bytes(head[:140] + group_length + head[144:] + private + b"12345678")
     with open_outgoing(path) as outgoing:
         assert outgoing.data_set_offset == len(head) + len(private)
 

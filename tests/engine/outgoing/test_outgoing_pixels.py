@@ -11,7 +11,9 @@ from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 
 from engine.errors import LocalError
 from engine.outgoing import pixels as outgoing_pixels
+from engine.outgoing.oddities import Oddity
 from engine.outgoing.outgoing import FileRange, open_outgoing, pieces
+from engine.pixels.check import Checked, check_image
 from tests.material import samples, wire
 from tests.material.jpeg_encoder import Form, encode, picture
 from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, differences, dumped, read_back, sent
@@ -166,7 +168,7 @@ def test_icons_are_decoded_too(tmp_path: Path) -> None:
         ({"BitsAllocated": 32}, "32 bits"),
         ({"BitsAllocated": 8}, "precision"),
         ({"NumberOfFrames": 3}, "2 frames are there, the data set says 3"),
-        ({"NumberOfFrames": -1}, "no number"),
+        ({"NumberOfFrames": -1}, "2 frames are there, the data set says nothing"),
         ({"Rows": 65535, "Columns": 65535}, "too large decoded"),
         ({"Rows": 6000, "Columns": 6000}, "cannot hold"),
     ],
@@ -209,3 +211,53 @@ def test_compressed_images_go_as_they_are_with_corrections(tmp_path: Path) -> No
     out = read_back(sent(path, IMPLICIT, {0x00100010: "Other^Name"}), IMPLICIT)
     assert out.PatientName == "Other^Name"
     assert out.SOPClassUID == wire.CT_IMAGE
+
+
+@needs_dcmtk
+@pytest.mark.parametrize("padding", [b"\xff", b" ", b"A", b"\0\0", b"\xff\xff\xff"])
+@pytest.mark.parametrize("option", ["+el", "+e1", "+eb", "+ee"])
+@pytest.mark.parametrize("pieces_of_frame", [1, 3])
+def test_any_padding_behind_a_frame(
+    padding: bytes, option: str, pieces_of_frame: int, tmp_path: Path
+) -> None:
+    """PS3.5 A.4 wants 00; in every kind of JPEG, in one fragment and in several."""
+    name = "SC_rgb.dcm" if option == "+eb" else "CT_small.dcm"
+    compressed = dcmtk("dcmcjpeg", option, source=samples.original(name), to=tmp_path / "c.dcm")
+    expected = sent(compressed, EXPLICIT)
+    read = pydicom.dcmread(compressed)
+    (frame,) = generate_frames(read.PixelData, number_of_frames=1)
+    frame = frame[: frame.rindex(b"\xff\xd9") + 2]
+    if (len(frame) + len(padding)) % 2:
+        frame = frame[:2] + b"\xff\xfe\0\3A" + frame[2:]  # a comment of one letter
+    frame += padding
+    step = -(-len(frame) // pieces_of_frame // 2) * 2
+    parts = [frame[at : at + step] for at in range(0, len(frame), step)]
+    read.PixelData = b"".join(
+        b"\xfe\xff\x00\xe0" + len(part).to_bytes(4, "little") + part for part in [b"", *parts]
+    )
+    read["PixelData"].is_undefined_length = True
+    padded = tmp_path / "padded.dcm"
+    read.save_as(padded)
+    assert sent(padded, EXPLICIT) == expected
+    if option in ("+el", "+e1"):
+        syntax = str(read.file_meta.TransferSyntaxUID)
+        assert check_image(memoryview(padded.read_bytes()), syntax) == Checked(1)
+
+
+@needs_dcmtk
+@pytest.mark.parametrize("number", [b"", b"0 ", b"x "])
+def test_one_frame_whatever_its_number_says(number: bytes, tmp_path: Path) -> None:
+    compressed = dcmtk(
+        "dcmcjpeg", "+e1", source=samples.original("CT_small.dcm"), to=tmp_path / "c.dcm"
+    )
+    content = compressed.read_bytes()
+    element = b"\x28\0\x08\0IS" + len(number).to_bytes(2, "little") + number
+    at = content.index(b"\x28\0\x10\0US")
+    odd = tmp_path / "odd.dcm"
+    odd.write_bytes(content[:at] + element + content[at:])
+    out = sent(odd, EXPLICIT)
+    assert out.replace(element, b"", 1) == sent(compressed, EXPLICIT)
+    with open_outgoing(odd) as outgoing:
+        list(pieces(outgoing, IMPLICIT, {}))
+        assert outgoing.oddities.kinds == (Oddity.FRAME_COUNT,)
+    assert check_image(memoryview(odd.read_bytes()), JPEG_LOSSLESS) == Checked(1)

@@ -32,7 +32,7 @@ Passed pass(ElementRun& run, std::span<const std::byte> data, std::size_t depth,
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t size) {
     if (size < 4) return 0;
-    const std::size_t depth = 1 + input[1] % (ElementRun::depth_max + 1);
+    const std::size_t depth = 1 + input[1] * (ElementRun::depth_max / 255);
     const std::uint32_t below = (input[0] & 1) != 0 ? 0x00400000 : 0xffffffff;
     const ElementRun::Rules rules{(input[0] & 2) != 0,
                                   (input[0] & 4) != 0,

@@ -82,8 +82,8 @@ def _lengths() -> Iterator[Hostile]:
 
 
 def _sequences() -> Iterator[Hostile]:
-    yield Hostile("depth-64", True, _around(nested(64)), ALL, "done")
-    yield Hostile("depth-65", True, _around(nested(65)), {0x00080060: b"CT"}, "malformed")
+    yield Hostile("depth-1024", True, _around(nested(1024)), ALL, "done")
+    yield Hostile("depth-1025", True, _around(nested(1025)), {0x00080060: b"CT"}, "malformed")
     deep = MODALITY + nested(100_000, end=False)
     yield Hostile("depth-100000", True, deep, {0x00080060: b"CT"}, "malformed")
     open_end = _around(explicit(0x00081140, "SQ", b"", UNDEFINED) + ITEM)
