@@ -115,6 +115,22 @@ def test_a_stale_record_of_the_right_number_and_place_is_not_believed(box: Spool
     assert sequences(box) == [1, 2], "the third has the right number and place, but another chain"
 
 
+def test_a_bad_byte_in_an_old_segment_removes_no_later_one(box: SpoolBox) -> None:
+    for number in range(30):
+        box.store(data_set(number, 100_000))
+    box.spool.close()
+    first, *later = [name for name in segments(box) if not name.startswith("free-")]
+    whole = {name: (box.journal / name).read_bytes() for name in later}
+    assert len(whole) > 1
+    content = bytearray((box.journal / first).read_bytes())
+    content[content.index(data_set(1, 100_000)) + 5] ^= 1
+    (box.journal / first).write_bytes(content)
+    box.open()
+    assert sequences(box) == [1]
+    kept = {path.name[:20]: path.read_bytes() for path in (box.journal / "damaged").iterdir()}
+    assert kept == whole, "set aside, with every byte"
+
+
 def test_segments_rotate_and_are_used_again(box: SpoolBox) -> None:
     for number in range(60):
         assert box.store(data_set(number, 100_000))[4] == number + 1

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from engine import limits
@@ -117,6 +118,13 @@ class Receiver:
         self.counters.add(Counter.INCOMING_ADOPTED, adopted)
         self.counters.set(Gauge.ASSOCIATIONS_LIMIT, self.spec.association_limit)
         self._publish_durable()
+        aside = Path(self.spec.journal_directory) / "damaged"
+        if aside.is_dir() and any(aside.iterdir()):
+            self.child.log.error(
+                "journal_damaged",
+                directory=str(aside),
+                text="segments that could not be reached by reading were set aside; keep them",
+            )
         if records or torn or removed or adopted:
             self.child.log.info(
                 "journal_opened",

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <deque>
 
 #include "base/checksum.hpp"
+#include "base/clock.hpp"
 #include "base/exact_read.hpp"
 #include "spool/journal_reader.hpp"
 
@@ -98,14 +100,14 @@ void Journal::recover() {
     next_sequence_ = reader.next_sequence();
     chain_ = reader.chain();
     offset_ = reader.offset();
-    // Segments behind the end were being made when the power went; they hold nothing that was
-    // promised.
+    // A segment behind the end was being made when the power went, or the one before it is damaged
+    // and it holds what was promised: it is set aside, never removed.
     for (const auto& segment : list_segments(settings_.directory, nullptr)) {
         const std::string path = settings_.directory + "/" + segment.name;
         if (reader.segment_first() != 0 && segment.first_sequence == reader.segment_first()) {
             write_again(path, last_group.empty() ? 0 : last_group.front());
         } else if (segment.first_sequence > reader.segment_first()) {
-            if (::unlink(path.c_str()) != 0) fail("removing " + path);
+            set_aside(segment.name);
         }
     }
     if (segment_) {
@@ -113,6 +115,15 @@ void Journal::recover() {
     } else if (const int code = rotate(); code != 0) {
         throw SystemFailure(code, "making the first journal segment in " + settings_.directory);
     }
+}
+
+void Journal::set_aside(const std::string& name) const {
+    const std::string aside = settings_.directory + "/damaged";
+    if (::mkdir(aside.c_str(), 0700) != 0 && errno != EEXIST) fail("making " + aside);
+    const std::string from = settings_.directory + "/" + name;
+    // The number keeps apart what was set aside under one name at several starts.
+    const std::string to = aside + "/" + name + "." + std::to_string(realtime_ns());
+    if (::rename(from.c_str(), to.c_str()) != 0) fail("setting aside " + from);
 }
 
 // Opens the segment to go on in. What a predecessor wrote last may stand in the page cache alone:
