@@ -100,14 +100,18 @@ void Journal::recover() {
     next_sequence_ = reader.next_sequence();
     chain_ = reader.chain();
     offset_ = reader.offset();
-    // A segment behind the end was being made when the power went, or the one before it is damaged
-    // and it holds what was promised: it is set aside, never removed.
+    // A segment behind the end was being made when the power went, and has no record; or the one
+    // before it is damaged, and it holds what was promised: then it is set aside, never removed.
     for (const auto& segment : list_segments(settings_.directory, nullptr)) {
         const std::string path = settings_.directory + "/" + segment.name;
         if (reader.segment_first() != 0 && segment.first_sequence == reader.segment_first()) {
             write_again(path, last_group.empty() ? 0 : last_group.front());
         } else if (segment.first_sequence > reader.segment_first()) {
-            set_aside(segment.name);
+            if (holds_records(segment.first_sequence)) {
+                set_aside(segment.name);
+            } else if (::unlink(path.c_str()) != 0) {
+                fail("removing " + path);
+            }
         }
     }
     if (segment_) {
@@ -115,6 +119,11 @@ void Journal::recover() {
     } else if (const int code = rotate(); code != 0) {
         throw SystemFailure(code, "making the first journal segment in " + settings_.directory);
     }
+}
+
+bool Journal::holds_records(std::uint64_t first_sequence) const {
+    JournalReader reader(settings_.directory, first_sequence);
+    return reader.segment_first() == first_sequence && !reader.read(UINT64_MAX, 1).empty();
 }
 
 void Journal::set_aside(const std::string& name) const {

@@ -77,6 +77,7 @@ public:
 
 private:
     void recover();
+    bool holds_records(std::uint64_t first_sequence) const;
     void set_aside(const std::string& name) const;
     void write_again(const std::string& path, std::uint64_t begin);
     int write_group(std::span<JournalEntry> entries);

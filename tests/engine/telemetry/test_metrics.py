@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from engine.telemetry.counters import CounterSegment
 from engine.telemetry.metrics import (
     DESTINATION_AGE_ROW,
+    DESTINATION_AWAY_ROW,
     DESTINATION_ROW,
     Counter,
     Gauge,
@@ -87,7 +88,8 @@ def test_a_process_no_longer_configured_keeps_its_counters(segment: CounterSegme
 
 def test_every_shown_name_is_scraped_and_no_other(segment: CounterSegment) -> None:
     scraped = {name.removeprefix(PREFIX) for name, _ in _scrape(segment)}
-    of_outbox = {DESTINATION_ROW.family, DESTINATION_AGE_ROW.family}  # test_outbox_collector.py
+    outbox_rows = (DESTINATION_ROW, DESTINATION_AGE_ROW, DESTINATION_AWAY_ROW)
+    of_outbox = {row.family for row in outbox_rows}  # test_outbox_collector.py
     assert scraped | of_outbox == shown_names()
 
 
