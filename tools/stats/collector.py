@@ -16,7 +16,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
+from engine.dictionary.sop_class_names import sop_class_name
 from engine.telemetry.counters import BlockHead, CounterSegment, journal_lag
 from engine.telemetry.metrics import (
     BUILD_ROW,
@@ -133,7 +133,7 @@ class SegmentCollector(Collector):
         for head in heads:
             if head.role == "receiver":
                 for uid, count in self._segment.block(head.index).refused().items():
-                    name = STORAGE_SOP_CLASSES.get(uid, uid)
+                    name = sop_class_name(uid)
                     refused.add_metric([*_labels(head), name], count)
         yield refused
         silence = GaugeMetricFamily(PREFIX + SILENCE_ROW.family, SILENCE_ROW.text, labels=_own)
