@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,16 @@ from benchmarks.compare_report import machine, markdown, series
 from benchmarks.compare_round import run_round
 from benchmarks.instances import NAMES, make
 from benchmarks.load_plan import LoadError, Plan, Target, wire_images
-from benchmarks.peers import PEERS, PeerError, Place, free_ports, missing, shown_command
+from benchmarks.peers import (
+    PEERS,
+    Peer,
+    PeerError,
+    Place,
+    free_ports,
+    missing,
+    of_checkout,
+    shown_command,
+)
 from benchmarks.plot import PlotError, plot_comparison
 
 BUDGET_BYTES: Final = 30 * 10**9
@@ -36,21 +45,29 @@ def _filesystem(directory: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
-def _chosen(names: str) -> tuple[list[str], list[str]]:
+def _known(before: Path | None) -> dict[str, Peer]:
+    """Every server that can be asked for; with an older checkout of ours, that one too."""
+    if before is None:
+        return PEERS
+    older = of_checkout(before)
+    return {**PEERS, older.name: older}
+
+
+def _chosen(names: str, known: Mapping[str, Peer]) -> tuple[list[str], list[str]]:
     """The servers to run, and why others of those asked for cannot."""
-    asked = list(PEERS) if names == "all" else names.split(",")
-    unknown = [name for name in asked if name not in PEERS]
+    asked = list(known) if names == "all" else names.split(",")
+    unknown = [name for name in asked if name not in known]
     if unknown:
-        raise click.BadParameter(f"{', '.join(unknown)}: there are {', '.join(PEERS)}")
+        raise click.BadParameter(f"{', '.join(unknown)}: there are {', '.join(known)}")
     lacking = [f"{name} left out: {need} is missing" for name in asked
-               if (need := missing(PEERS[name]))]  # fmt: skip
-    return [name for name in asked if not missing(PEERS[name])], lacking
+               if (need := missing(known[name]))]  # fmt: skip
+    return [name for name in asked if not missing(known[name])], lacking
 
 
-def _check_budget(names: Sequence[str], rounds: int, round_bytes: int, directory: Path) -> None:
-    keeping = sum(PEERS[name].keeps for name in names)
+def _check_budget(servers: Sequence[Peer], rounds: int, round_bytes: int, directory: Path) -> None:
+    keeping = sum(server.keeps for server in servers)
     # Ours has a journal of up to four segments of 64 MiB beside the files.
-    journals = sum(name.startswith("ours") for name in names) * rounds * 300 * 2**20
+    journals = sum(server.name.startswith("ours") for server in servers) * rounds * 300 * 2**20
     total = keeping * rounds * (round_bytes * 11 // 10) + journals
     free = shutil.disk_usage(directory).free
     if total > BUDGET_BYTES or total > free // 2:
@@ -69,6 +86,8 @@ def orders(names: Sequence[str], rounds: int) -> list[list[str]]:
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
 @click.option("--rounds", default=5, type=click.IntRange(1, 50), help="measured, after a warm-up")
 @click.option("--peers", default="all", help=f"comma-separated: {', '.join(PEERS)}")
+@click.option("--before", type=click.Path(path_type=Path, exists=True),
+              help="another checkout of ours with its own .venv: the peer ours-before")  # fmt: skip
 @click.option("--workload", default="ct", type=click.Choice(NAMES))
 @click.option("--instances", default=0, type=click.IntRange(0), help="a round; 0: by workload")
 @click.option("--seconds", default=20.0, help="a round ends after so long at the latest")
@@ -86,7 +105,8 @@ def orders(names: Sequence[str], rounds: int) -> list[list[str]]:
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path))
 def main(**options: Any) -> None:
     """Compare storage servers under the same load, alternating."""
-    names, lacking = _chosen(options["peers"])
+    known = _known(options["before"])
+    names, lacking = _chosen(options["peers"], known)
     if not names:
         raise click.UsageError("; ".join(lacking) or "no peer to measure")
     for line in lacking:
@@ -102,15 +122,16 @@ def main(**options: Any) -> None:
         pdu_bytes=options["pdu"],
         core=options["sender_core"],
     )
-    for name in names:
-        click.echo(f"{name}: {shown_command(PEERS[name])}")
+    servers = [known[name] for name in names]
+    for server in servers:
+        click.echo(f"{server.name}: {shown_command(server)}")
     os.sched_setaffinity(0, {options["sender_core"]})  # nothing of ours on the server's core
     parent = options["directory"] or Path(tempfile.gettempdir())
     round_bytes = plan.images[0].payload_bytes * plan.instances
-    _check_budget(names, options["rounds"] + 1, round_bytes, parent)
+    _check_budget(servers, options["rounds"] + 1, round_bytes, parent)
     root = Path(tempfile.mkdtemp(prefix="compare-", dir=parent))
     try:
-        report = _measure(names, plan, options, root)
+        report = _measure(servers, plan, options, root)
     finally:
         shutil.rmtree(root)
     report["errors"] += lacking
@@ -119,22 +140,23 @@ def main(**options: Any) -> None:
 
 
 def _measure(
-    names: Sequence[str], plan: Plan, options: dict[str, Any], root: Path
+    servers: Sequence[Peer], plan: Plan, options: dict[str, Any], root: Path
 ) -> dict[str, Any]:
-    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    known = {server.name: server for server in servers}
+    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in known}
     errors: list[str] = []
     wire_bytes = wire_images(plan)[0].wire_bytes
     warm_up = max(plan.targets[0].associations, plan.instances // _WARM_UP_SHARE)
     if plan.images[0].pixel_bytes:
         warm_up = 1
-    for number, order in enumerate(orders(names, options["rounds"] + 1)):
+    for number, order in enumerate(orders(list(known), options["rounds"] + 1)):
         for name in order:
             directory = root / f"{number}-{name}"
             directory.mkdir()
             port, second = free_ports(2)
             place = Place(directory, port, second, wire_bytes, options["server_core"])
             try:
-                figures = run_round(PEERS[name], place, plan, warm_up, options["quiet"])
+                figures = run_round(known[name], place, plan, warm_up, options["quiet"])
             except (PeerError, LoadError) as error:
                 errors.append(f"round {number}: {error}")
                 click.echo(f"round {number} {name}: {error}", err=True)
@@ -157,8 +179,8 @@ def _measure(
         "measured_rounds": options["rounds"],
         "machine": machine(),
         "filesystem": _filesystem(root),
-        "commands": {name: shown_command(PEERS[name]) for name in names},
-        "durable": {name: PEERS[name].durable for name in names},
+        "commands": {name: shown_command(known[name]) for name in known},
+        "durable": {name: known[name].durable for name in known},
         "rounds": rounds,
         "errors": errors,
     }

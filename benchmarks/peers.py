@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +78,7 @@ def _dcmtk_environment() -> dict[str, str]:
     return {"TCP_NODELAY": "1"}
 
 
-def _ours(durability: str) -> Callable[[Place], Launch]:
+def _ours(durability: str, command: Sequence[str] = ()) -> Callable[[Place], Launch]:
     def launch(place: Place) -> Launch:
         text = f"""data_directory = "{place.directory / "data"}"
 durability = "{durability}"
@@ -98,7 +98,7 @@ port = {place.second_port}
         file = place.directory / "scai.toml"
         file.write_text(text)
         return Launch(
-            [sys.executable, "-m", "tools.cli", "run", "-c", str(file)],
+            [*(command or (sys.executable, "-m", "tools.cli")), "run", "-c", str(file)],
             ready_url=f"http://127.0.0.1:{place.second_port}/readyz",
         )
 
@@ -182,6 +182,12 @@ PEERS: Final = {
         Peer("sink-discard", "nothing is kept", _sink("discard"), keeps=False),
     )
 }
+
+
+def of_checkout(checkout: Path) -> Peer:
+    """`ours-sync` of another checkout, as its own virtual environment `.venv` runs it."""
+    command = checkout.absolute() / ".venv" / "bin" / "scai"
+    return Peer("ours-before", "file and index record", _ours("sync", [str(command)]), str(command))
 
 
 def missing(peer: Peer) -> str:
@@ -284,6 +290,8 @@ def started(
 def shown_command(peer: Peer) -> str:
     """The command as a person would type it, without this run's directory and ports."""
     place = Place(Path("DIR"), 11112, 9104, 525588, 0)
+    if peer.name == "ours-before":
+        return f'taskset -c 0 {peer.needs} run -c FILE  # durability = "sync"'
     if peer.name.startswith("ours"):
         return f'taskset -c 0 scai run -c FILE  # durability = "{peer.name.partition("-")[2]}"'
     if peer.name.startswith("orthanc"):
