@@ -1,8 +1,8 @@
 """The guard of the benchmarks' pytest suites: ratios against what is stored, never absolute times.
 
 Promises: a function's time is divided by that of a calibration measured right before it in the same
-run (a copy in memory, a digest, a loop of Python, a synced write), so that a slower or a busy
-machine moves both. It fails when the ratio is worse than the stored one by more than its tolerance,
+run: a copy in memory, a digest, a loop of Python, a synced write. So a slower or a busy machine
+moves both. It fails when the ratio is worse than the stored one by more than its tolerance,
 however often it is tried.
 `pytest benchmarks/bench_*.py --write-baseline` stores what is measured.
 """

@@ -1,9 +1,9 @@
 """DIMSE, the requestor's side (PS3.7): writes requests, reads what answers them.
 
 The requests have no optional element: priority is always medium, and a C-STORE of ours never
-answers a C-MOVE. A response is read leniently where nothing depends on it (its UIDs, its sub-
-operation counts, its comment), strictly where the next byte does (its kind, the message it
-answers, its status, whether a data set follows).
+answers a C-MOVE. A response is read leniently where nothing depends on it: its UIDs, its
+sub-operation counts, its comment. It is read strictly where the next byte does: its kind, the
+message it answers, its status, whether a data set follows.
 """
 
 import struct

@@ -1,7 +1,7 @@
 """The answer to a C-STORE that is like the last one: known as a whole, without being taken apart.
 
 A peer's answers to the stores of one association differ in the message ID and the SOP Instance UID
-and in nothing else, so one that was read in full and meant success says how the next will look.
+and in nothing else. So one that was read in full and meant success says how the next will look.
 Promises: yes only to bytes that are that answer with this store's own ID and UID; whatever differs
 in one bit is left to be read in full. (Reading one in full takes about 60 us of Python, a tenth of
 what sending half a megabyte costs.)

@@ -2,9 +2,9 @@
 
     store/<2 hex digits of the study's digest>/<study>/<series>/<sop instance>.dcm
 
-A person can walk it with nothing but the UIDs in hand (find store -name '<StudyInstanceUID>'), a
-copied study folder is a whole study, and 256 first-level folders keep each listing short with
-millions of instances. Patients are left out on purpose: names and identifiers in paths would be in
+A person can walk it with nothing but the UIDs in hand (find store -name '<StudyInstanceUID>'). A
+copied study folder is a whole study. 256 first-level folders keep each listing short with millions
+of instances. Patients are left out on purpose: names and identifiers in paths would be in
 every backup log, and a correction would have to move files.
 
 A UID that came from a peer is a name here only if it has nothing but digits and dots and the length

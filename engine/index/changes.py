@@ -1,7 +1,7 @@
 """The records of studies, series and patients while a batch changes them, and their end.
 
-They are kept as objects while their instances arrive and are written once a batch, so the price of
-an instance of a known series is two puts and the encoding of its own record.
+They are kept as objects while their instances arrive and are written once a batch. So an instance
+of a known series costs two puts and the encoding of its own record.
 """
 
 import lmdb

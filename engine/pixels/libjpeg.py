@@ -1,7 +1,7 @@
 """One frame through pylibjpeg-libjpeg, which nothing else imports: it is GPL v3.
 
-libjpeg may loop for ever or take all memory over a few bytes (a frame header with an open number of
-rows did both), so this runs in the process that `workers/decoding` starts for it, and nowhere else.
+libjpeg may loop for ever or take all memory over a few bytes: a frame header with an open number of
+rows did both. So this runs in the process that `workers/decoding` starts for it, and nowhere else.
 """
 
 from typing import Any, Final

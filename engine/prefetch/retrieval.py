@@ -1,8 +1,8 @@
 """One prefetch, from question to proof: studies, series, images; what is lacking; moves; a check.
 
 Pure: the archive and the index are behind `Archive`, which `workers/retriever/retriever.py`
-implements with associations. What is learned goes into the job's `Progress` as it is learned, so
-that whoever looks sees it, and an attempt after a crash or a failure knows what was here before the
+implements with associations. What is learned goes into the job's `Progress` as it is learned.
+So whoever looks sees it, and an attempt after a crash or a failure knows what was here before the
 first one.
 
 Nothing is moved that was not asked for: answers about another patient, another day, another

@@ -34,9 +34,11 @@ _old_s: Final = 3600.0  # a result nobody fetched
 
 
 class Action(msgspec.Struct, frozen=True):
-    """`adopt` a file the index does not know, `forget` a row whose file is gone, `set_aside` a
-    file, `recount` a study's records, `part` one that holds several patients' instances, or note
-    that all are `parted` up to a number. `path` is relative to the tree."""
+    """What one thing needs. `path` is relative to the tree.
+
+    `adopt`: a file the index does not know. `forget`: a row whose file is gone. `set_aside`: a
+    file. `recount`: a study's records. `part`: a study that holds several patients' instances.
+    `parted`: a note that all are, up to a number."""
 
     kind: Literal["adopt", "forget", "set_aside", "recount", "part", "parted"]
     path: str = ""

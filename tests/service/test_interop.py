@@ -1,7 +1,7 @@
 """Foreign peers against the running service: DCMTK, pynetdicom and Orthanc, with real files.
 
-Whatever a client sends goes through a tap, so "bit for bit" compares the stored data set with the
-bytes that crossed the wire, not with what the client may have read from its file.
+Whatever a client sends goes through a tap. So "bit for bit" compares the stored data set with the
+bytes that crossed the wire, and not with what the client may have read from its file.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 A health check asks on a connection of its own and is answered within milliseconds. So whoever
 connects and says nothing, dribbles a header, or never reads an answer is closed when its time is
-over, and before that as soon as its place is wanted, the oldest first. What is being answered at
+over. When its place is wanted it is closed before that, the oldest first. What is being answered at
 this moment is never closed for another's sake.
 """
 

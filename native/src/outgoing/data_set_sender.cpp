@@ -1,5 +1,5 @@
 // The buffer has a fixed geometry: behind `front_` lies one PDU after the other, each with room for
-// its headers and a full fragment, so the place of a payload byte follows from its index alone and
+// its headers and a full fragment. So the place of a payload byte follows from its index alone, and
 // a file is read into many PDUs at once. Headers are written when a PDU is sealed.
 #include "outgoing/data_set_sender.hpp"
 

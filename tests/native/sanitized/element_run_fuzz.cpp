@@ -1,6 +1,6 @@
-// Any bytes, as the elements of one level: whatever is taken is whole elements, what is written of
-// them is written the same again when it is read, as explicit VR, and of less at hand a beginning
-// of the same is made. Input: {u8 choices, u8 depth, u8 value_max, u8 cut, elements ...}.
+// Any bytes, as the elements of one level. Whatever is taken is whole elements. What is written of
+// them is explicit VR, and reading it writes the same again. Of less at hand a beginning of the same
+// is made. Input: {u8 choices, u8 depth, u8 value_max, u8 cut, elements ...}.
 #include "outgoing/element_run.hpp"
 #include "fuzzing.hpp"
 

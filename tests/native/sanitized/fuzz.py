@@ -1,9 +1,9 @@
 """Feeds the native layer invented input: `python -m tests.native.sanitized.fuzz --seconds 60
 [TARGET ...]`.
 
-Begins with the inputs under `corpus/` (found by earlier runs) and those that seeds.py makes, keeps
-what it learns under `build/fuzz`, and ends with status 1 and the path of the input when a
-claim of a target or a sanitizer fails. `--keep` adds the smallest covering set to `corpus/`.
+Begins with the inputs under `corpus/` (found by earlier runs) and those that seeds.py makes, and
+keeps what it learns under `build/fuzz`. When a claim of a target or a sanitizer fails it ends with
+status 1 and the path of the input. `--keep` adds the smallest covering set to `corpus/`.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-// Any bytes as a JPEG Lossless stream: no read or write out of bounds, and the decoder that works
-// at several positions at once gives what a literal one gives that takes one symbol after the other
-// and predicts one sample after the other; they also agree on what is broken. Input: {u8 threads,
+// Any bytes as a JPEG Lossless stream: no read or write out of bounds. The decoder works at several
+// positions at once. A literal one, which takes one symbol after the other and predicts one sample
+// after the other, must give the same, and they must agree on what is broken. Input: {u8 threads,
 // stream}.
 #include "fuzzing.hpp"
 #include "jpeg/entropy.hpp"
