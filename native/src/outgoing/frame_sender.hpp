@@ -1,9 +1,9 @@
 // Frames of JPEG Lossless on their way out: read, decoded and sent as samples, one frame at a time,
 // in rooms that are kept from frame to frame, since fresh pages would cost as much as sending.
 //
-// Contract: for a frame that is broken, of a kind that is not decoded, or not what it is expected to
-// be, the decoder's exception comes out (jpeg/lossless.hpp). None of its samples are with the sender
-// then.
+// Contract: for a frame that is broken, of a kind that is not decoded, or not what it is expected
+// to be, the decoder's exception comes out (jpeg/lossless.hpp). None of its samples are with the
+// sender then.
 // One thread's own.
 #pragma once
 

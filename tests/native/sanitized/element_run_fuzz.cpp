@@ -1,5 +1,5 @@
 // Any bytes, as the elements of one level. Whatever is taken is whole elements. What is written of
-// them is explicit VR, and reading it writes the same again. Of less at hand a beginning of the same
+// them is explicit VR, and reading it writes the same again. Of less at hand a beginning of that
 // is made. Input: {u8 choices, u8 depth, u8 value_max, u8 cut, elements ...}.
 #include "outgoing/element_run.hpp"
 #include "fuzzing.hpp"
