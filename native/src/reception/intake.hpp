@@ -3,9 +3,9 @@
 //
 // The kernel writes each fragment straight to its final place. A read is planned as a row of
 // destinations: the rest of this fragment, the next header, the fragment that will probably follow,
-// and so on. That works since a peer's P-DATA-TF PDUs are all of one size but the last. Where the guess was wrong
-// the bytes behind are set aside and copied once. So the data set lies contiguous behind its file
-// head, aligned for direct writes, and no copy of it is made.
+// and so on. That works since a peer's P-DATA-TF PDUs are all of one size but the last. Where the
+// guess was wrong the bytes behind are set aside and copied once. So the data set lies contiguous
+// behind its file head, aligned for direct writes, and no copy of it is made.
 //
 // Resumable at any byte: every cutting of the stream gives the same events. It stops at each event,
 // so that the caller decides what comes next before another byte is looked at. Knows no state of
