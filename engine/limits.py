@@ -70,6 +70,12 @@ identifier_bytes_max: Final = 256 * KIB
 application_timeout_s_min: Final = 1  # section 4.4: [1-60] s, default 5
 application_timeout_s_max: Final = 60
 application_timeout_s_default: Final = 5
+connect_timeout_s_default: Final = 5  # a SYN is sent three times in it
+release_timeout_s_default: Final = 5
+# A receiver that compresses, or writes to a slow archive, before it answers takes many seconds for
+# a large instance. One that is given up on has most likely taken what it is then sent once more.
+response_timeout_s_default: Final = 60
+response_timeout_s_max: Final = 3600
 retry_count_min: Final = 1  # section 4.4: [1-10], default 1
 retry_count_max: Final = 10
 retry_count_default: Final = 1
@@ -328,9 +334,9 @@ prefetch_repeat_s_default: Final = 3600
 prefetch_repeat_s_max: Final = 30 * 86_400
 prefetch_studies_default: Final = 5  # a reader compares with the last few
 prefetch_studies_max: Final = 100
-# Archives answer a query within seconds; between two responses of a retrieval, and without a byte
-# of an instance, an archive may have to mount a tape.
-query_timeout_s_default: Final = 30
+# Archives answer a query within seconds, on busy days within many; between two responses of a
+# retrieval, and without a byte of an instance, an archive may have to mount a tape.
+query_timeout_s_default: Final = response_timeout_s_default
 query_timeout_s_max: Final = 600
 retrieve_timeout_s_default: Final = 300
 retrieve_timeout_s_max: Final = 3600

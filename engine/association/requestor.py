@@ -19,6 +19,7 @@ from engine import limits
 from engine.dimse.message_reader import MessageReader
 from engine.dimse.requests import Message
 from engine.errors import AbortReason, AbortSource, PeerError
+from engine.settings.timeouts import Timeouts
 from engine.upper_layer.failure import FailureKind, ScuFailure, aborted, rejected
 from engine.upper_layer.pdus import (
     PDU_EVENTS,
@@ -73,6 +74,7 @@ class Requestor:
         "_proposal",
         "_reader",
         "_timeout_s",
+        "_timeouts",
         "accepted",
         "deadline",
         "failure",
@@ -83,7 +85,7 @@ class Requestor:
         "state",
     )
 
-    def __init__(self, proposal: Proposal, timeout_s: float, now: float) -> None:
+    def __init__(self, proposal: Proposal, timeouts: Timeouts, now: float) -> None:
         self.state = State.Sta1
         self.accepted: dict[int, AnsweredContext] = {}
         self.refused: dict[int, str] = {}
@@ -91,9 +93,10 @@ class Requestor:
         self.pdu_bytes_max = limits.pdu_bytes_advertised
         self.messages: deque[Message] = deque()
         self.failure: ScuFailure | None = None
-        self.deadline = now + timeout_s
+        self.deadline = now + timeouts.association_s
         self._proposal = proposal
-        self._timeout_s = timeout_s
+        self._timeouts = timeouts
+        self._timeout_s = timeouts.association_s  # of the step under way
         self._now = now
         self._buffer = bytearray()
         self._reader = MessageReader()
@@ -109,7 +112,7 @@ class Requestor:
 
     def connected(self, now: float) -> bytes:
         """The transport is open: the A-ASSOCIATE-RQ."""
-        self._wait(now, self._timeout_s)
+        self._wait(now, self._timeouts.association_s)
         self._act(Event.Evt2)
         return self._proposal.pdu
 
@@ -173,7 +176,7 @@ class Requestor:
     def release(self, now: float) -> bytes:
         """Ask for the release of the established association."""
         self._begin(now)
-        self._wait(now, self._timeout_s)
+        self._wait(now, self._timeouts.release_s)
         self._act(Event.Evt11)
         return self._answer
 

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from engine import limits
 from engine.dictionary.contexts import DEFAULT_CONTEXTS, IMAGE_SYNTAXES
 from engine.dictionary.sop_class_names import sop_classes_named
+from engine.settings.timeouts import Timeouts
 from engine.settings.values import Network
 
 SECRET = "secret"
@@ -203,6 +204,15 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "4.2.4",
         ),
     ] = "each"
+    response_timeout_s: Annotated[
+        int,
+        setting(
+            "Seconds to wait for each of its responses, to C-STORE, C-ECHO and C-FIND; 0: as for "
+            "all (`response_timeout_s`, and `query_timeout_s` of `[query_retrieve_scu]`).",
+            least=0,
+            most=limits.response_timeout_s_max,
+        ),
+    ] = 0
     paused: Annotated[
         bool,
         setting(
@@ -218,6 +228,12 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "path_or_nothing",
         ),
     ] = ""
+
+    def timeouts(self, general: Timeouts) -> Timeouts:
+        """Of the steps of our associations with it; `general`: those for all."""
+        if not self.response_timeout_s:
+            return general
+        return general._replace(response_s=self.response_timeout_s)
 
 
 class StorageEntity(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from engine import limits
 from engine.settings.entities import Core, Remote, StorageAe, StorageEntity, setting
 from engine.settings.prefetch import Prefetch, QueryRetrieveScu
 from engine.settings.send import Rule, Send
+from engine.settings.timeouts import Timeouts
 from engine.settings.tls import Tls
 
 
@@ -84,14 +85,40 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         setting(
             "Seconds to wait for an association request after a connect, and for the peer to close "
-            "after a rejection or abort. Of our own associations: for each of name, connection, "
-            "TLS, acceptance, the response to what was sent or verified, and release.",
+            "after a rejection or abort; of our own associations, for their acceptance.",
             "",
             "4.4-2",
             least=limits.application_timeout_s_min,
             most=limits.application_timeout_s_max,
         ),
     ] = limits.application_timeout_s_default
+    connect_timeout_s: Annotated[
+        int,
+        setting(
+            "Seconds that each of name, connection and TLS may take when we open an association.",
+            least=limits.application_timeout_s_min,
+            most=limits.application_timeout_s_max,
+        ),
+    ] = limits.connect_timeout_s_default
+    response_timeout_s: Annotated[
+        int,
+        setting(
+            "Seconds to wait for the response to an instance that was sent, and to a verification; "
+            "and for a peer to go on taking data. After it the instance is sent once more, though "
+            "the peer may have taken it, so it is better long. A remote AE may have its own.",
+            least=1,
+            most=limits.response_timeout_s_max,
+        ),
+    ] = limits.response_timeout_s_default
+    release_timeout_s: Annotated[
+        int,
+        setting(
+            "Seconds to wait for the release of an association of ours to be granted; what was "
+            "answered before stands in any case.",
+            least=limits.application_timeout_s_min,
+            most=limits.application_timeout_s_max,
+        ),
+    ] = limits.release_timeout_s_default
     retry_count: Annotated[
         int,
         setting(
@@ -202,6 +229,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def data_path(self) -> Path:
         """The data directory; absolute in what load_config() returns."""
         return Path(self.data_directory)
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """Of the steps of our own associations, for remote AEs that have none of their own."""
+        return Timeouts(
+            self.connect_timeout_s,
+            self.application_timeout_s,
+            self.response_timeout_s,
+            self.release_timeout_s,
+        )
 
     @property
     def ring_bytes(self) -> int:

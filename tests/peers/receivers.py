@@ -9,6 +9,7 @@ import json
 import shutil
 import socket
 import subprocess
+import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -145,15 +146,23 @@ class Orthanc:
 
 class Pynetdicom:
     """pynetdicom's Storage SCP, in threads of this process, for these classes and syntaxes. It
-    aborts the first `aborts` associations when it has kept the instance, and says no more."""
+    aborts the first `aborts` associations when it has kept the instance, and says no more; it
+    answers `takes_s` after it has kept one. `came`: each instance as often as it came."""
 
     def __init__(
-        self, directory: Path, classes: Sequence[str], syntaxes: Sequence[str], aborts: int = 0
+        self,
+        directory: Path,
+        classes: Sequence[str],
+        syntaxes: Sequence[str],
+        aborts: int = 0,
+        takes_s: float = 0.0,
     ) -> None:
         self.ae_title = "PYNETDICOM"
         self.store = directory / "store"
         self.store.mkdir(parents=True)
         self.aborts = aborts
+        self.takes_s = takes_s
+        self.came: list[str] = []
         entity = AE(self.ae_title)
         for sop_class in classes:
             entity.add_supported_context(sop_class, list(syntaxes))
@@ -166,9 +175,11 @@ class Pynetdicom:
     def _take(self, event: evt.Event) -> int:
         path = self.store / str(event.request.AffectedSOPInstanceUID)
         path.write_bytes(event.encoded_dataset())
+        self.came.append(path.name)
         if self.aborts:
             self.aborts -= 1
             event.assoc.abort()
+        time.sleep(self.takes_s)
         return 0
 
     def kept(self) -> dict[str, Path]:

@@ -4,6 +4,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
+from engine.settings.timeouts import Timeouts
 from engine.upper_layer.pdus import ProposedContext
 from tests.material import wire
 from tests.material.waiting import eventually, free_ports
@@ -28,9 +29,12 @@ def peer_at(port: int, host: str = "127.0.0.1", tls: ssl.SSLContext | None = Non
 
 
 def opened(
-    peer: ScriptedPeer, contexts: tuple[ProposedContext, ...] = ECHO, timeout: float = TIMEOUT
+    peer: ScriptedPeer,
+    contexts: tuple[ProposedContext, ...] = ECHO,
+    timeout: float | Timeouts = TIMEOUT,
 ) -> ScuAssociation:
-    return ScuAssociation.open(peer_at(peer.port), "GATEWAY", contexts, timeout)
+    timeouts = timeout if isinstance(timeout, Timeouts) else Timeouts.each(timeout)
+    return ScuAssociation.open(peer_at(peer.port), "GATEWAY", contexts, timeouts)
 
 
 def run_storescp(directory: Path, *options: str) -> tuple[subprocess.Popen[bytes], int]:

@@ -12,6 +12,7 @@ import pydicom
 from engine.outbox.files import copy_in, examine, fresh_name, make_outbox
 from engine.outbox.records import Delivery, State
 from engine.pixels.transcode import OtherDecoder, no_other
+from engine.settings.timeouts import Timeouts
 from tests.material import samples
 from tests.material.waiting import within
 from workers.scu.association import Peer
@@ -46,7 +47,9 @@ def destination(
     syntaxes: tuple[str, ...] = (),
 ) -> Destination:
     """On this machine."""
-    return Destination(Peer(name, "PACS", "127.0.0.1", port), "SCP_AE", timeout_s, syntaxes, reuses)
+    return Destination(
+        Peer(name, "PACS", "127.0.0.1", port), "SCP_AE", Timeouts.each(timeout_s), syntaxes, reuses
+    )
 
 
 class Office:

@@ -73,6 +73,7 @@ def service(directory: Path, retries: int) -> Iterator[tuple[Gateway, dict[str, 
         }
         settings = {
             "application_timeout_s": 5,
+            "response_timeout_s": 5,
             "retry_count": retries,
             "send": {"retry_pause_s": 1},
             "remotes": [remote(name, receiver) for name, receiver in receivers.items()],

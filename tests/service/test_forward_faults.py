@@ -33,6 +33,7 @@ PIXELS = bytes(range(250)) * 1200
 ROOT = "1.2.826.0.1.3680043.10.7"
 SETTINGS = {
     "application_timeout_s": 1,
+    "response_timeout_s": 1,
     "retry_count": RETRIES,
     "send": {"retry_pause_s": 1},
     "prefetch_scp": {"enabled": False},
@@ -275,7 +276,7 @@ def test_what_was_kept_but_not_answered_is_sent_again(tmp_path: Path) -> None:
         receiver = Pynetdicom(tmp_path / "receiver", [wire.CT_IMAGE], [wire.EXPLICIT], aborts=1)
         stack.enter_context(closing(receiver))
         settings = {**SETTINGS, "remotes": [remote("it", receiver)], "rules": [rule(0, "it")]}
-        settings["application_timeout_s"] = 10
+        settings["response_timeout_s"] = 10
         gateway = stack.enter_context(closing(Gateway(tmp_path / "gateway", settings)))
         gateway.start()
         uid, data_set = store_each(gateway, ["it"])["it"]
@@ -307,6 +308,7 @@ def test_one_slow_destination_never_delays_another(tmp_path: Path) -> None:
         settings = {
             **SETTINGS,
             "application_timeout_s": 4,
+            "response_timeout_s": 4,
             "remotes": [remote("quick", quick), *others],
             "rules": [
                 {"name": "alone", "when": {"PatientName": "ALONE"}, "to": ["quick"]},

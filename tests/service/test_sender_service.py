@@ -34,7 +34,9 @@ def rule(*names: str) -> str:
 
 
 def made(directory: Path, text: str, **settings: object) -> Gateway:
-    gateway = Gateway(directory / "gateway", {"application_timeout_s": 2, **settings})
+    gateway = Gateway(
+        directory / "gateway", {"application_timeout_s": 2, "response_timeout_s": 2, **settings}
+    )
     own = gateway.config_file.read_text()
     gateway.config_file.write_text(own + "[send]\nretry_pause_s = 1\n" + text)
     return gateway
@@ -162,7 +164,7 @@ def test_what_does_not_finish_in_time_waits_again(tmp_path: Path) -> None:
     (path,) = ct_files(tmp_path / "in", 1)
     with ScriptedPeer(Scp(fault="hang")) as peer:
         text = remote("pacs", peer.port) + rule("pacs")
-        gateway = made(tmp_path, text, application_timeout_s=60, drain_timeout_s=2)
+        gateway = made(tmp_path, text, response_timeout_s=60, drain_timeout_s=2)
         with closing_gateway(gateway):
             gateway.start()
             store(gateway, [path])

@@ -34,7 +34,9 @@ def echo(tmp_path: Path) -> Callable[..., Result]:
         remotes: dict[str, int | dict[str, Any]] | None = None,
         settings: dict[str, Any] | None = None,
     ) -> Result:
-        text = toml({"data_directory": "data", "application_timeout_s": 1} | (settings or {}))
+        names = ("application", "connect", "response", "release")
+        seconds = {f"{name}_timeout_s": 1 for name in names}
+        text = toml({"data_directory": "data", **seconds} | (settings or {}))
         for name, given in (remotes or {}).items():
             more = given if isinstance(given, dict) else {"port": given}
             fields = {"name": name, "ae_title": "PACS", "host": "127.0.0.1"} | more

@@ -38,7 +38,7 @@ def peer() -> Iterator[ScriptedPeer]:
 
 @pytest.fixture
 def gateway(peer: ScriptedPeer, make_gateway: Callable[..., Gateway]) -> Gateway:
-    made = make_gateway({"application_timeout_s": 1})
+    made = make_gateway({"application_timeout_s": 1, "response_timeout_s": 1})
     text = remote("pacs", peer.port) + remote("other", peer.port, 'associations = "reuse"')
     made.config_file.write_text(made.config_file.read_text() + text)
     return made

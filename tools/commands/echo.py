@@ -16,6 +16,7 @@ from engine import limits
 from engine.config.loading import Config, Remote
 from engine.dictionary.suggestion import suggestion
 from engine.errors import OperatorError
+from engine.settings.timeouts import Timeouts
 from engine.settings.values import check_ae_title, check_host
 from tools.face.options import config_option, load
 from tools.face.tables import Column, Row, print_table
@@ -34,7 +35,7 @@ _HEADINGS: Final = ("remote", "AE title", "address", "outcome", "round trip", "c
     "timeout_s",
     type=click.IntRange(limits.application_timeout_s_min, limits.application_timeout_s_max),
     metavar="SECONDS",
-    help="For each step; without it, application_timeout_s.",
+    help="For each step; without it, those of the configuration.",
 )
 @click.option("--tls", is_flag=True, help="Speak TLS to what is given as AE@HOST:PORT.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each instead of a table.")
@@ -52,13 +53,14 @@ def command(
     Exit code 1 unless all of them answered with success.
     """
     config = load(config_path).config
-    peers = _peers(config, _remotes(config, every, names, tls))
+    remotes = _remotes(config, every, names, tls)
+    given = None if timeout_s is None else Timeouts.each(timeout_s)
     results = []
-    for result in echo_each(
-        peers,
-        config.calling_ae_title,
-        config.application_timeout_s if timeout_s is None else timeout_s,
-    ):
+    asked = [
+        (peer, given or remote.timeouts(config.timeouts))
+        for peer, remote in zip(_peers(config, remotes), remotes, strict=True)
+    ]
+    for result in echo_each(asked, config.calling_ae_title):
         results.append(result)
         if as_json:
             fields = {**msgspec.to_builtins(result), "succeeded": result.succeeded}

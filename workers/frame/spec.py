@@ -13,6 +13,7 @@ import msgspec
 from engine.settings.entities import Remote
 from engine.settings.prefetch import Prefetch
 from engine.settings.send import Rule
+from engine.settings.timeouts import Timeouts
 
 MODULES: Final = {
     "receiver": "workers.receiver.receiver",
@@ -98,7 +99,7 @@ class SenderSpec(ProcessSpec, frozen=True, kw_only=True, tag="sender"):
     """STORAGE-SCU: the process that delivers what stands in the outbox."""
 
     calling_ae_title: str
-    application_timeout_s: float  # of each step of an association
+    timeouts: Timeouts
     retry_count: int
     retry_pause_s: int
     delivered_days: int
@@ -116,7 +117,7 @@ class RetrieverSpec(ProcessSpec, frozen=True, kw_only=True, tag="retriever"):
     calling_ae_title: str
     destination_ae_title: str  # PrefetchAP's
     receiving_block: int  # whose numbers tell what arrives there
-    application_timeout_s: float  # of each step of an association
+    timeouts: Timeouts
     query_timeout_s: float
     retrieve_timeout_s: float
     retry_count: int
@@ -161,7 +162,7 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
         _common
         | {
             "calling_ae_title",
-            "application_timeout_s",
+            "timeouts",
             "retry_count",
             "retry_pause_s",
             "delivered_days",
@@ -176,7 +177,7 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
         | {
             "calling_ae_title",
             "destination_ae_title",
-            "application_timeout_s",
+            "timeouts",
             "query_timeout_s",
             "retrieve_timeout_s",
             "retry_count",

@@ -28,6 +28,7 @@ from engine.prefetch.plan import AskFailure, status_failure
 from engine.prefetch.records import Job, StudyProgress
 from engine.prefetch.retrieval import Moved
 from engine.prefetch.store import PrefetchStore
+from engine.settings.timeouts import Timeouts
 from engine.telemetry.counters import CounterBlock
 from engine.telemetry.metrics import Counter
 from workers.retriever.conversation import Conversation, Interrupted, Stop, open_association
@@ -53,8 +54,8 @@ class Terms(NamedTuple):
 
     calling_ae_title: str
     destination_ae_title: str
-    association_timeout_s: float
-    query_timeout_s: float
+    timeouts: Timeouts
+    query_timeout_s: float  # for the next response of a C-FIND
     retrieve_timeout_s: float
     to: tuple[str, ...]  # names of remote AEs
 
@@ -154,7 +155,7 @@ class RemoteArchive:
                 self._peer,
                 self._terms.calling_ae_title,
                 sop_class,
-                self._terms.association_timeout_s,
+                self._terms.timeouts,
                 self._stop,
             )
         except ScuFailure as failure:

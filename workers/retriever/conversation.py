@@ -22,6 +22,7 @@ from engine.dictionary.uids import (
 from engine.dimse.commands import CommandField
 from engine.dimse.requests import Outcome, Response, encode_cancel_request
 from engine.prefetch.plan import AskFailure
+from engine.settings.timeouts import Timeouts
 from engine.upper_layer.pdus import ProposedContext
 from workers.scu.association import FailureKind, Interruption, Peer, ScuAssociation, ScuFailure
 
@@ -50,12 +51,12 @@ class Stop(Interruption):
 
 
 def open_association(
-    peer: Peer, calling_ae_title: str, sop_class: str, timeout_s: float, stop: Stop
+    peer: Peer, calling_ae_title: str, sop_class: str, timeouts: Timeouts, stop: Stop
 ) -> ScuAssociation:
     """With one context. ScuFailure: there is none to be had. Interrupted: by the order to stop."""
     context = ProposedContext(_CONTEXT, sop_class, _SYNTAXES)
     try:
-        return ScuAssociation.open(peer, calling_ae_title, (context,), timeout_s, stop)
+        return ScuAssociation.open(peer, calling_ae_title, (context,), timeouts, stop)
     except ScuFailure as failure:
         if failure.kind is FailureKind.INTERRUPTED:
             raise Interrupted from failure

@@ -183,8 +183,8 @@ class Retriever:
         terms = Terms(
             spec.calling_ae_title,
             spec.destination_ae_title,
-            spec.application_timeout_s,
-            spec.query_timeout_s,
+            remote.timeouts(spec.timeouts),
+            remote.response_timeout_s or spec.query_timeout_s,
             spec.retrieve_timeout_s,
             tuple(name for name in job.ask.to if name in known),
         )

@@ -3,8 +3,8 @@
 
 Used from the sender's and the retriever's threads and from commands; one `ScuAssociation` belongs
 to one thread, and only `interrupt()` may be called from another. Each step (name, connect, TLS,
-association, response, release) has the whole time-out, and ends in it, or in a `ScuFailure` that
-says what failed, or in what was asked for.
+association, response, release) has its own whole time-out (`engine.settings.timeouts.py`), and
+ends in it, or in a `ScuFailure` that says what failed, or in what was asked for.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ from engine.dimse.requests import (
 )
 from engine.dimse.response_template import ResponseTemplate
 from engine.errors import PeerError
+from engine.settings.timeouts import Timeouts
 from engine.upper_layer.failure import FailureKind, ScuFailure
 from engine.upper_layer.pdus import AnsweredContext, ProposedContext
 from engine.upper_layer.proposal import propose
@@ -55,7 +56,7 @@ class ScuAssociation:
         peer: Peer,
         calling_ae_title: str,
         contexts: Sequence[ProposedContext],
-        timeout_s: float,
+        timeouts: Timeouts,
         order: Interruption | None = None,
     ) -> None:
         """Associate over an open connection, which is closed if that fails (ScuFailure), or if
@@ -64,12 +65,12 @@ class ScuAssociation:
         self.socket = connection
         self.peer = peer
         self.proposed = proposal.contexts
-        self.timeout_s = timeout_s
+        self.timeouts = timeouts
         self._message_id = 0
         self._template = ResponseTemplate()
         self._interrupted = False
         self._closing = threading.Lock()  # between close() and interrupt(): a descriptor's reuse
-        self._requestor = requestor = Requestor(proposal, timeout_s, time.monotonic())
+        self._requestor = requestor = Requestor(proposal, timeouts, time.monotonic())
         with (order or Interruption()).waking(self.interrupt):
             self._read(requestor.connected(time.monotonic()))
             while requestor.peer is None:
@@ -83,13 +84,13 @@ class ScuAssociation:
         peer: Peer,
         calling_ae_title: str,
         contexts: Sequence[ProposedContext],
-        timeout_s: float,
+        timeouts: Timeouts,
         order: Interruption | None = None,
     ) -> Self:
         """Look up, connect, shake hands, associate; at least one context is accepted. The order,
         given before or meanwhile, ends it with INTERRUPTED."""
-        connection = connect(peer, timeout_s, order)
-        return cls(connection, peer, calling_ae_title, contexts, timeout_s, order)
+        connection = connect(peer, timeouts.connect_s, order)
+        return cls(connection, peer, calling_ae_title, contexts, timeouts, order)
 
     def __enter__(self) -> Self:
         return self
@@ -156,7 +157,7 @@ class ScuAssociation:
         """A message with a small data set or none, in one write."""
         pdus = encode_message(context_id, command_set, data, self._requestor.pdu_bytes_max)
         self.announce_data()
-        self._send(pdus)
+        self._send(pdus, self.timeouts.response_s)
 
     def announce_data(self) -> None:
         """Before the caller writes P-DATA-TF PDUs to `socket`: ScuFailure if that cannot be."""
@@ -174,10 +175,10 @@ class ScuAssociation:
         return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
     def receive_message(self, timeout_s: float | None = None) -> Message:
-        """The next message, whole within this time (None: the association's time-out)."""
+        """The next message, whole within this time (None: the time-out of responses)."""
         requestor = self._requestor
         if not requestor.messages:
-            seconds = self.timeout_s if timeout_s is None else timeout_s
+            seconds = self.timeouts.response_s if timeout_s is None else timeout_s
             requestor.expect(time.monotonic(), seconds)
             while not requestor.messages:
                 self._read()
@@ -200,7 +201,7 @@ class ScuAssociation:
         """The response to this C-STORE: (status, the peer's comment)."""
         requestor, whole, data = self._requestor, False, b""
         if not requestor.midway and not requestor.messages:
-            requestor.expect(time.monotonic(), self.timeout_s)
+            requestor.expect(time.monotonic(), self.timeouts.response_s)
             data = self._take()
             if self._template.is_answer(data, message_id, sop_instance_uid):
                 return Status.SUCCESS, ""
@@ -302,12 +303,12 @@ class ScuAssociation:
 
     # --- reading and writing ---------------------------------------------------------------------
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes, seconds: float) -> None:
         try:
-            self._be_patient(self.timeout_s)
+            self._be_patient(seconds)
             self.socket.sendall(data)
         except TimeoutError:
-            text = f"the peer takes no data for {self.timeout_s:g} s"
+            text = f"the peer takes no data for {seconds:g} s"
             self._end(self._requestor.abort(ScuFailure(FailureKind.TIMEOUT, text)))
             self._raise()
         except OSError as error:
@@ -332,7 +333,9 @@ class ScuAssociation:
                 return data
             request = request[sent:]
         if request:
-            self._send(request)
+            associated = requestor.peer is not None
+            seconds = self.timeouts.release_s if associated else self.timeouts.association_s
+            self._send(request, seconds)
         remaining = requestor.deadline - time.monotonic()
         try:
             if remaining <= 0:
@@ -377,7 +380,7 @@ class ScuAssociation:
             if not requestor.messages:
                 self._raise()
         elif answer:
-            self._send(answer)
+            self._send(answer, self.timeouts.release_s)
 
     def _raise(self) -> NoReturn:
         failure = self._requestor.failure

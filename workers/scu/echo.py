@@ -17,6 +17,7 @@ from engine import limits
 from engine.dictionary import uids
 from engine.dictionary.contexts import TRANSFER_SYNTAX_NAMES
 from engine.dimse.requests import status_words
+from engine.settings.timeouts import Timeouts
 from engine.upper_layer.pdus import ProposedContext
 from workers.scu.association import Peer, ScuAssociation, ScuFailure, connect
 
@@ -50,23 +51,25 @@ class Echo(msgspec.Struct, frozen=True, kw_only=True):
         return self.status == 0
 
 
-def echo_each(peers: Sequence[Peer], calling_ae_title: str, timeout_s: float) -> Iterator[Echo]:
-    """Verify each once; results in the order of `peers`."""
+def echo_each(asked: Sequence[tuple[Peer, Timeouts]], calling_ae_title: str) -> Iterator[Echo]:
+    """Verify each once; results in the order of `asked`."""
     turns = threading.Semaphore(limits.associations_echo_max)
     with ThreadPoolExecutor(limits.echo_connections_max, "echo") as threads:
-        yield from threads.map(lambda peer: _echo(peer, calling_ae_title, timeout_s, turns), peers)
+        yield from threads.map(lambda one: _echo(one[0], one[1], calling_ae_title, turns), asked)
 
 
-def _echo(peer: Peer, calling_ae_title: str, timeout_s: float, turns: threading.Semaphore) -> Echo:
+def _echo(
+    peer: Peer, timeouts: Timeouts, calling_ae_title: str, turns: threading.Semaphore
+) -> Echo:
     begun = time.monotonic()
     try:
-        connection = connect(peer, timeout_s)
+        connection = connect(peer, timeouts.connect_s)
         connected = time.monotonic()
         with turns:
             if time.monotonic() - connected > limits.echo_connection_wait_s:
                 connection.close()
-                connection = connect(peer, timeout_s)
-            association = ScuAssociation(connection, peer, calling_ae_title, _CONTEXTS, timeout_s)
+                connection = connect(peer, timeouts.connect_s)
+            association = ScuAssociation(connection, peer, calling_ae_title, _CONTEXTS, timeouts)
             with association:
                 return _ask(association, begun)
     except ScuFailure as failure:

@@ -25,6 +25,7 @@ from engine.outgoing.outgoing import (
 )
 from engine.pixels.transcode import OtherDecoder, no_other
 from engine.sending.verdict import Ending, Verdict, answered, impossible, unanswered
+from engine.settings.timeouts import Timeouts
 from engine.upper_layer.failure import FailureKind, ScuFailure
 from engine.upper_layer.pdus import ProposedContext
 from workers.scu.association import Interruption, Peer, ScuAssociation
@@ -36,7 +37,7 @@ class Destination(NamedTuple):
 
     peer: Peer
     calling_ae_title: str
-    timeout_s: float
+    timeouts: Timeouts
     transfer_syntaxes: tuple[str, ...]  # beyond the conformance statement's
     reuses: bool
 
@@ -168,7 +169,7 @@ class Sender:
             destination.peer,
             destination.calling_ae_title,
             contexts,
-            destination.timeout_s,
+            destination.timeouts,
             self._order,
         )
         self._destination = destination

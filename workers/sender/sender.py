@@ -192,7 +192,7 @@ class SenderRole:
         return Destination(
             Peer(remote.name, remote.ae_title, remote.host, remote.port, context),
             spec.calling_ae_title,
-            spec.application_timeout_s,
+            remote.timeouts(spec.timeouts),
             remote.transfer_syntaxes,
             remote.associations == "reuse",
         )

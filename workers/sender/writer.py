@@ -130,7 +130,9 @@ class DataSetWriter:
         self._is_secured_begun = True
         try:
             with self._native.staged() as staged:
-                if not send_secured(secured, staged, association.timeout_s, association.has_heard):
+                if not send_secured(
+                    secured, staged, association.timeouts.response_s, association.has_heard
+                ):
                     return False
         except TimeoutError:
             raise _late(association) from None
@@ -167,10 +169,10 @@ def _is_secured(association: ScuAssociation) -> bool:
 
 def _way(association: ScuAssociation) -> tuple[int, int, int]:
     """Socket, nothing that wakes, time-out in milliseconds: as the native sender wants them."""
-    return association.socket.fileno(), -1, int(association.timeout_s * 1000)
+    return association.socket.fileno(), -1, int(association.timeouts.response_s * 1000)
 
 
 def _late(association: ScuAssociation) -> ScuFailure:
     association.abort()
-    text = f"the peer takes no data for {association.timeout_s:g} s"
+    text = f"the peer takes no data for {association.timeouts.response_s:g} s"
     return ScuFailure(FailureKind.TIMEOUT, text)

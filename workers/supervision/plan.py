@@ -215,7 +215,7 @@ def _sender(fields: dict[str, object], config: Config, resources: Resources) -> 
     return SenderSpec(
         **fields,  # type: ignore[arg-type]  # as in _receiver()
         calling_ae_title=config.calling_ae_title,
-        application_timeout_s=config.application_timeout_s,
+        timeouts=config.timeouts,
         retry_count=config.retry_count,
         retry_pause_s=config.send.retry_pause_s,
         delivered_days=config.send.delivered_days,
@@ -237,7 +237,7 @@ def _retriever(fields: dict[str, object], config: Config, resources: Resources) 
         calling_ae_title=config.query_retrieve_scu.ae_title,
         destination_ae_title=config.prefetch_scp.ae_title,
         receiving_block=blocks["prefetch_scp"],
-        application_timeout_s=config.application_timeout_s,
+        timeouts=config.timeouts,
         query_timeout_s=config.query_retrieve_scu.query_timeout_s,
         retrieve_timeout_s=config.query_retrieve_scu.retrieve_timeout_s,
         retry_count=config.retry_count,

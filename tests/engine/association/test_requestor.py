@@ -24,6 +24,7 @@ from engine.dimse.requests import (
     status_words,
 )
 from engine.errors import PeerError, Rejection
+from engine.settings.timeouts import Timeouts
 from engine.upper_layer.failure import (
     FailureKind,
     ScuFailure,
@@ -64,7 +65,7 @@ COMMAND = {tag: value for tag, value in ECHO_RQ.command.items() if tag}
 
 def started(timeout: float = 5.0) -> Requestor:
     """The request has been sent, at 100."""
-    requestor = Requestor(propose("PACS", "GATEWAY", CONTEXTS), timeout, 100.0)
+    requestor = Requestor(propose("PACS", "GATEWAY", CONTEXTS), Timeouts.each(timeout), 100.0)
     requestor.connected(100.0)
     return requestor
 
@@ -90,7 +91,7 @@ def kind_of(requestor: Requestor) -> FailureKind | None:
 
 
 def test_the_request() -> None:
-    requestor = Requestor(propose("PACS", "GATEWAY", CONTEXTS), 5.0, 100.0)
+    requestor = Requestor(propose("PACS", "GATEWAY", CONTEXTS), Timeouts.each(5.0), 100.0)
     assert requestor.state is State.Sta4
     pdu = requestor.connected(100.0)
     assert requestor.state is State.Sta5

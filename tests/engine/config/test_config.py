@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from engine import limits
 from engine.config.loading import Config, parse_config
 from engine.dictionary.contexts import TRANSFER_SYNTAX_NAMES
+from engine.settings.timeouts import Timeouts
 from engine.settings.values import KINDS
 from tests.rigs.configurations import only_problem, problems
 
@@ -49,6 +50,32 @@ def test_storage_aes_are_those_enabled_with_the_statements_limits() -> None:
     ]
     one = parse_config("[storage_scp]\nenabled = false").config.storage_aes()
     assert [e.name for e in one] == ["PrefetchAP:3840"]
+
+
+def test_the_steps_of_our_associations_have_times_of_their_own() -> None:
+    config = parse_config("").config
+    assert config.timeouts == Timeouts(connect_s=5, association_s=5, response_s=60, release_s=5)
+    assert config.query_retrieve_scu.query_timeout_s == 60
+    config = parse_config("""
+        application_timeout_s = 1
+        connect_timeout_s = 2
+        response_timeout_s = 3
+        release_timeout_s = 4
+        [[remotes]]
+        name = "quick"
+        ae_title = "QUICK"
+        host = "127.0.0.1"
+        port = 104
+        [[remotes]]
+        name = "slow"
+        ae_title = "SLOW"
+        host = "127.0.0.1"
+        port = 105
+        response_timeout_s = 900
+    """).config
+    quick, slow = (remote.timeouts(config.timeouts) for remote in config.remotes)
+    assert quick == Timeouts(connect_s=2, association_s=1, response_s=3, release_s=4)
+    assert slow == quick._replace(response_s=900)
 
 
 _every_setting = f"""
@@ -134,6 +161,10 @@ def test_every_setting_can_be_given() -> None:
 _out_of_range = [
     ("application_timeout_s", 0, "1 to 60"),
     ("application_timeout_s", 61, "1 to 60"),
+    ("connect_timeout_s", 0, "1 to 60"),
+    ("response_timeout_s", 0, "1 to 3600"),
+    ("response_timeout_s", 3601, "1 to 3600"),
+    ("release_timeout_s", 61, "1 to 60"),
     ("retry_count", 0, "1 to 10"),
     ("retry_count", 11, "1 to 10"),
     ("idle_timeout_s", 0, "1 to 86400"),

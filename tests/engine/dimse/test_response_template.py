@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from engine.dimse.commands import encode_pdus
 from engine.dimse.requests import encode_store_request
 from engine.dimse.response_template import ResponseTemplate
+from engine.settings.timeouts import Timeouts
 from engine.upper_layer.pdus import ProposedContext
 from tests.peers.scripted_peer import Link, ScriptedPeer
 from workers.scu.association import Peer, ScuAssociation
@@ -102,7 +103,9 @@ def test_answers_whole_in_pieces_and_of_another_kind() -> None:
     found = []
     with ScriptedPeer(serve) as peer:
         remote = Peer("peer", "PEER", "127.0.0.1", peer.port, None)
-        with ScuAssociation.open(remote, "US", [ProposedContext(1, CT, (EXPLICIT,))], 5) as us:
+        with ScuAssociation.open(
+            remote, "US", [ProposedContext(1, CT, (EXPLICIT,))], Timeouts.each(5)
+        ) as us:
             for number in range(len(statuses)):
                 message_id = us.next_message_id()
                 uid = f"1.2.3.{number}"

@@ -21,6 +21,7 @@ from engine.prefetch.rules import PrefetchRules
 from engine.prefetch.store import PrefetchStore
 from engine.rules.routing import Rules
 from engine.settings.prefetch import Prefetch
+from engine.settings.timeouts import Timeouts
 from engine.telemetry.counters import CounterBlock
 from tests.rigs.indexer_box import Box, data_set
 from workers.retriever.archive import RemoteArchive, Terms
@@ -255,7 +256,7 @@ def test_a_crash_while_queueing_neither_forgets_nor_doubles(
     box.commit(lambda jobs: jobs.record(job, box.received))
     box.expect(job)
     stop = Stop()
-    terms = Terms("PrefetchAP", "PrefetchAP", 1, 1, 1, ("ws",))
+    terms = Terms("PrefetchAP", "PrefetchAP", Timeouts.each(1), 1, 1, ("ws",))
     peer = Peer("pacs", "PACS", "127.0.0.1", 1)
 
     def pass_on(job: Job, commits: int) -> None:

@@ -17,6 +17,7 @@ from engine.dimse.requests import (
     encode_move_request,
     encode_store_request,
 )
+from engine.settings.timeouts import Timeouts
 from engine.upper_layer.failure import FailureKind
 from engine.upper_layer.pdus import ProposedContext
 from tests.material import wire
@@ -161,7 +162,9 @@ def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> No
             (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", peer.port)),
         ]
         monkeypatch.setattr(scu_transport.socket, "getaddrinfo", lambda *_, **__: found)
-        association = ScuAssociation.open(peer_at(peer.port, "two.test"), "GW", ECHO, TIMEOUT)
+        association = ScuAssociation.open(
+            peer_at(peer.port, "two.test"), "GW", ECHO, Timeouts.each(TIMEOUT)
+        )
         assert association.echo() == 0
         association.release()
 
@@ -188,7 +191,9 @@ def test_storescp(tmp_path: Path, options: list[str], kind: FailureKind | None) 
         if kind is None:
             image = ProposedContext(3, wire.CT_IMAGE, (wire.EXPLICIT,))
             data = wire.small_data_set("1.2.3", pixels=bytes(40000))
-            with ScuAssociation.open(peer_at(port), "GATEWAY", (*ECHO, image), 5) as one:
+            with ScuAssociation.open(
+                peer_at(port), "GATEWAY", (*ECHO, image), Timeouts.each(5)
+            ) as one:
                 assert one.echo() == 0
                 assert one.implementation[1].startswith("OFFIS_DCMTK")
                 one.send_message(3, encode_store_request(9, wire.CT_IMAGE, "1.2.3"), data)
@@ -198,7 +203,7 @@ def test_storescp(tmp_path: Path, options: list[str], kind: FailureKind | None) 
             assert data_set_of_file(stored.read_bytes()) == data
             return
         with pytest.raises(ScuFailure) as caught:
-            ScuAssociation.open(peer_at(port), "GATEWAY", ECHO, 5)
+            ScuAssociation.open(peer_at(port), "GATEWAY", ECHO, Timeouts.each(5))
         assert caught.value.kind is kind
     finally:
         process.kill()
@@ -209,11 +214,13 @@ def test_storescp_with_nagles_algorithm_costs_no_pause(tmp_path: Path) -> None:
     """It writes a response in two pieces; each would wait 40 ms for a late acknowledgement."""
     process, port = run_storescp(tmp_path)
     try:
-        ScuAssociation.open(peer_at(port), "GATEWAY", ECHO, 5).release()
+        ScuAssociation.open(peer_at(port), "GATEWAY", ECHO, Timeouts.each(5)).release()
         took = []
         for _ in range(20):
             begun = time.monotonic()
-            with ScuAssociation.open(peer_at(port), "GATEWAY", ECHO, 5) as association:
+            with ScuAssociation.open(
+                peer_at(port), "GATEWAY", ECHO, Timeouts.each(5)
+            ) as association:
                 assert association.echo() == 0
                 association.release()
             took.append(time.monotonic() - begun)
@@ -235,9 +242,9 @@ def test_pynetdicom(status: int, required: bool) -> None:
         peer = peer_at(server.server_address[1])
         if required:
             with pytest.raises(ScuFailure, match="called AE title not recognized"):
-                ScuAssociation.open(peer, "GATEWAY", ECHO, 5)
+                ScuAssociation.open(peer, "GATEWAY", ECHO, Timeouts.each(5))
         else:
-            with ScuAssociation.open(peer, "GATEWAY", ECHO, 5) as association:
+            with ScuAssociation.open(peer, "GATEWAY", ECHO, Timeouts.each(5)) as association:
                 assert association.echo() == status
                 association.release()
     finally:

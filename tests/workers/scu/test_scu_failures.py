@@ -10,6 +10,7 @@ import pytest
 
 from engine import limits
 from engine.dimse.requests import encode_store_request
+from engine.settings.timeouts import Timeouts
 from engine.upper_layer.failure import FailureKind
 from engine.upper_layer.pdus import ProposedContext
 from tests.material import wire
@@ -29,7 +30,9 @@ from workers.scu.association import Interruption, Peer, ScuAssociation, ScuFailu
 
 
 def failure_of(
-    *scripts: Script, contexts: tuple[ProposedContext, ...] = ECHO, timeout: float = TIMEOUT
+    *scripts: Script,
+    contexts: tuple[ProposedContext, ...] = ECHO,
+    timeout: float | Timeouts = TIMEOUT,
 ) -> ScuFailure:
     """How opening, C-ECHO and release fail."""
 
@@ -45,7 +48,7 @@ def failure_of(
 
 def test_a_name_without_an_address() -> None:
     with pytest.raises(ScuFailure, match="has no address") as caught:
-        ScuAssociation.open(peer_at(104, "no.such.host.invalid"), "GW", ECHO, 20)
+        ScuAssociation.open(peer_at(104, "no.such.host.invalid"), "GW", ECHO, Timeouts.each(20))
     assert caught.value.kind is FailureKind.NAME
     assert not caught.value.permanent
 
@@ -53,7 +56,7 @@ def test_a_name_without_an_address() -> None:
 @pytest.mark.parametrize("host", ["a" * 70, "..", "a..b"])
 def test_what_is_no_name_at_all(host: str) -> None:
     with pytest.raises(ScuFailure) as caught:
-        ScuAssociation.open(peer_at(104, host), "GW", ECHO, 20)
+        ScuAssociation.open(peer_at(104, host), "GW", ECHO, Timeouts.each(20))
     assert caught.value.kind is FailureKind.NAME
 
 
@@ -69,7 +72,7 @@ def test_a_name_service_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(scu_transport.socket, "getaddrinfo", never)
     begun = time.monotonic()
     with pytest.raises(ScuFailure, match="name service") as caught:
-        ScuAssociation.open(peer_at(104, "slow.test"), "GW", ECHO, 0.2)
+        ScuAssociation.open(peer_at(104, "slow.test"), "GW", ECHO, Timeouts.each(0.2))
     answering.set()
     assert caught.value.kind is FailureKind.TIMEOUT
     assert time.monotonic() - begun < within(2)
@@ -78,7 +81,7 @@ def test_a_name_service_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_port_where_nobody_listens() -> None:
     (port,) = free_ports(1)
     with pytest.raises(ScuFailure, match=f"127.0.0.1 port {port}: nobody listens") as caught:
-        ScuAssociation.open(peer_at(port), "GW", ECHO, TIMEOUT)
+        ScuAssociation.open(peer_at(port), "GW", ECHO, Timeouts.each(TIMEOUT))
     assert caught.value.kind is FailureKind.REFUSED
 
 
@@ -87,7 +90,7 @@ def test_a_connect_that_is_not_answered() -> None:
         full_listener() as port,
         pytest.raises(ScuFailure, match="no answer to the connect") as caught,
     ):
-        ScuAssociation.open(peer_at(port), "GW", ECHO, 0.3)
+        ScuAssociation.open(peer_at(port), "GW", ECHO, Timeouts.each(0.3))
     assert caught.value.kind is FailureKind.TIMEOUT
 
 
@@ -229,6 +232,29 @@ def test_no_response_and_no_answer_to_the_release() -> None:
     assert failure.text == "no answer to the release request within 0.2 s"
     failure = failure_of(Scp(release_fault="close"))
     assert "where the answer to the release request was due" in failure.text
+
+
+@pytest.mark.parametrize(
+    ("script", "step", "words"),
+    [
+        (silent, "association_s", "no answer to the association request within 0.2 s"),
+        (Scp(slow_s=20), "response_s", "no response within 0.2 s"),
+        (
+            Scp(release_fault="hang"),
+            "release_s",
+            "no answer to the release request within 0.2 s",
+        ),
+    ],
+)
+def test_each_step_has_its_own_time(script: Script, step: str, words: str) -> None:
+    failure = failure_of(script, timeout=Timeouts.each(20)._replace(**{step: 0.2}))
+    assert (failure.kind, failure.text) == (FailureKind.TIMEOUT, words)
+
+
+def test_a_connect_has_its_own_time() -> None:
+    timeouts = Timeouts.each(20)._replace(connect_s=0.2)
+    with full_listener() as port, pytest.raises(ScuFailure, match="no answer to the connect"):
+        ScuAssociation.open(peer_at(port), "GW", ECHO, timeouts)
 
 
 def test_no_context_is_accepted() -> None:
@@ -378,7 +404,7 @@ def interrupted(peer: Peer) -> None:
             timer.join()
         begun = time.monotonic()
         with pytest.raises(ScuFailure) as caught:
-            ScuAssociation.open(peer, "GW", ECHO, 20, order)
+            ScuAssociation.open(peer, "GW", ECHO, Timeouts.each(20), order)
         timer.join()
         assert caught.value.kind is FailureKind.INTERRUPTED
         assert time.monotonic() - begun < within(2)

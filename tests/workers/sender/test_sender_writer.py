@@ -14,6 +14,7 @@ from engine import limits
 from engine.errors import LocalError
 from engine.outgoing import pixels as outgoing_pixels
 from engine.outgoing.outgoing import Frames, open_outgoing, parts
+from engine.settings.timeouts import Timeouts
 from native import _core
 from tests.material.jpeg_encoder import Form, encode, picture
 from tests.rigs.listeners import Listener, fragments, loopback
@@ -40,7 +41,9 @@ def written(
     """The data sets that arrive, one after another by one writer."""
     ours, theirs = pair
     listener = Listener(theirs)
-    association: Any = SimpleNamespace(socket=ours, pdu_bytes_max=pdu_bytes_max, timeout_s=5.0)
+    association: Any = SimpleNamespace(
+        socket=ours, pdu_bytes_max=pdu_bytes_max, timeouts=Timeouts.each(5.0)
+    )
     writer = DataSetWriter()
     try:
         for path in paths:
@@ -208,7 +211,7 @@ def test_a_peer_that_speaks_in_the_middle_of_frames_is_heard(
     path = lossless(tmp_path / "image", [(300, 300, 1, 16)] * 3)
     theirs.sendall(b"something")
     association: Any = SimpleNamespace(
-        socket=ours, pdu_bytes_max=16378, timeout_s=5.0, fault=lambda error: None
+        socket=ours, pdu_bytes_max=16378, timeouts=Timeouts.each(5.0), fault=lambda error: None
     )
     with open_outgoing(path) as outgoing:
         given = parts(outgoing, EXPLICIT, {})
