@@ -1,8 +1,9 @@
 """One association, the acceptor's side: inputs in, effects out; no socket, no clock.
 
 Every change of state goes through `_step()`, which is PS3.8 table 9-10 and nothing else; what an
-action means on the wire and for the timers stands in `_act()`. The messages inside an established
-association are `engine.association.exchange`'s.
+action means on the wire and for the timers stands in `_act()`. We never ask a peer to release:
+Sta7, and those of a collision behind it, are the requestor's alone. The messages inside an
+established association are `engine.association.exchange`'s.
 
 The source of an A-ABORT follows the table. AA-1 is the service user, 0, whose reason is always 0:
 whatever is wrong before the association is established, and all that concerns DIMSE. AA-8 and AA-7
@@ -23,7 +24,6 @@ from engine.association.events import (
     Input,
     Note,
     PduReceived,
-    ReleaseWanted,
     Send,
     StoreFinished,
     StreamFault,
@@ -42,7 +42,6 @@ from engine.upper_layer.negotiation import (
 )
 from engine.upper_layer.pdus import (
     PDU_EVENTS,
-    RELEASE_REQUEST,
     RELEASE_RESPONSE,
     AssociateRequest,
     PduType,
@@ -156,14 +155,11 @@ class Association:
         event: Event,
         reason: int = AbortReason.NOT_SPECIFIED,
         text: str = "",
-        other_end: bool = False,
-    ) -> Action:
+    ) -> None:
         """Step, and do what the action means on the wire and for the timers."""
-        action = self._step(event, other_end)
+        action = self._step(event)
         if action in (Action.AA_1, Action.AA_8, Action.AA_7):
             self._abort(action, reason, text)
-        elif action is Action.AR_1:
-            self._effects.append(Send(RELEASE_REQUEST))
         elif action is Action.AR_4:
             self._effects.append(Send(RELEASE_RESPONSE))
             self._start_artim()
@@ -173,7 +169,6 @@ class Association:
             self._give_up_store()
             self._over = True
             self._effects.append(CloseTransport())
-        return action
 
     def _start_artim(self) -> None:
         self._artim_deadline = self._now + self._artim_s
@@ -247,12 +242,9 @@ class Association:
             source, reason = decode_abort(pdu.body)
             self._note("warning", "association_aborted_by_peer", source=source, reason=reason)
             self._act(event)
-        elif event is Event.Evt12 and self.state in (State.Sta6, State.Sta7):
+        elif event is Event.Evt12 and self.state is State.Sta6:
             check_short(pdu.body)
             self._on_release_request()
-        elif event is Event.Evt13 and self.state in (State.Sta7, State.Sta10):
-            check_short(pdu.body)
-            self._on_release_response()
         else:
             name = PduType(pdu.pdu_type).name
             text = f"{name} PDU in {self.state.name}"
@@ -312,11 +304,6 @@ class Association:
         )
 
     def _on_release_request(self) -> None:
-        if self.state is State.Sta7:
-            # Both asked at once; we, the acceptor, wait for the peer's answer first.
-            self._act(Event.Evt12, other_end=True)
-            self._note("info", "release_collision")
-            return
         self._act(Event.Evt12)
         if self.outstanding:
             text = "A-RELEASE-RQ before the response to the last request"
@@ -324,15 +311,6 @@ class Association:
             return
         self._note("info", "association_released")
         self._act(Event.Evt14)
-
-    def _on_release_response(self) -> None:
-        self._note("info", "association_released")
-        if self._act(Event.Evt13) is Action.AR_10:
-            self._act(Event.Evt14)
-
-    def _on_release_wanted(self, _: ReleaseWanted) -> None:
-        if self.state is State.Sta6 and not self.outstanding:
-            self._act(Event.Evt11)
 
     # --- messages: the hot path ------------------------------------------------------------------
 
@@ -342,9 +320,7 @@ class Association:
             self._step(Event.Evt10)
             return self._exchange
         text = f"P-DATA-TF PDU in {self.state.name}"
-        if self._act(Event.Evt10, AbortReason.UNEXPECTED_PDU, text) is Action.AR_6:
-            # It crossed our A-RELEASE-RQ, and in this state no response can be sent.
-            self._act(Event.Evt15, text="a message came where a release was asked for")
+        self._act(Event.Evt10, AbortReason.UNEXPECTED_PDU, text)
         return None
 
     def _on_command(self, command: CommandReceived) -> None:
@@ -387,5 +363,4 @@ _HANDLERS: Final[dict[type, Callable[[Association, Any], None]]] = {
     TransportClosed: Association._on_closed,
     TimerExpired: Association._on_timer,
     DrainExpired: Association._on_drain,
-    ReleaseWanted: Association._on_release_wanted,
 }

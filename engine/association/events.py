@@ -75,11 +75,6 @@ class DrainExpired:
     """The process ends and waits no longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseWanted:
-    """Ask the peer to release. Ignored unless the association is established and idle."""
-
-
 Input = (
     TransportOpened
     | PduReceived
@@ -90,7 +85,6 @@ Input = (
     | TransportClosed
     | TimerExpired
     | DrainExpired
-    | ReleaseWanted
 )
 
 # --- effects -------------------------------------------------------------------------------------

@@ -48,7 +48,6 @@ class CommandField(IntEnum):
     """PS3.7 E.1. Requests only; a response has the highest bit set."""
 
     C_STORE = 0x0001
-    C_GET = 0x0010
     C_FIND = 0x0020
     C_MOVE = 0x0021
     C_ECHO = 0x0030

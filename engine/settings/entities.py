@@ -3,7 +3,6 @@
 engine/settings/settings.py puts them together; nothing here knows where a value comes from.
 """
 
-import ipaddress
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
@@ -12,7 +11,6 @@ from engine import limits
 from engine.dictionary.contexts import DEFAULT_CONTEXTS, IMAGE_SYNTAXES
 from engine.dictionary.sop_class_names import sop_classes_named
 from engine.settings.timeouts import Timeouts
-from engine.settings.values import Network
 
 SECRET = "secret"
 
@@ -167,10 +165,6 @@ class StorageAe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 for uid in added
             ),
         )
-
-    def allowed_networks(self) -> tuple[Network, ...]:
-        """`allowed_hosts` parsed; empty: every host is let in."""
-        return tuple(ipaddress.ip_network(host) for host in self.allowed_hosts)
 
 
 class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

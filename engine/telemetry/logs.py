@@ -60,10 +60,6 @@ class Log:
     def dropped(self) -> int:
         return self._dropped
 
-    def debug(self, event: str, **fields: object) -> None:
-        if self._threshold <= 10:
-            self._put("debug", 10, event, fields)
-
     def info(self, event: str, **fields: object) -> None:
         if self._threshold <= 20:
             self._put("info", 20, event, fields)

@@ -41,10 +41,6 @@ Ring::Ring(int descriptor, std::size_t slot, std::size_t bytes) : bytes_(bytes) 
     }
     // A predecessor may have died in the middle of anything: its positions mean nothing now.
     header_ = ::new (header) RingHeader{};
-    header_->magic = ring_magic;
-    header_->layout = ring_layout;
-    header_->owner = static_cast<std::uint32_t>(::getpid());
-    header_->bytes = bytes;
 }
 
 Ring::~Ring() {

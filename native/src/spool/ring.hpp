@@ -6,8 +6,7 @@
 // wrap.
 //
 //   segment of a worker:  | slot 0 | slot 1 | ...      one slot: | header page | ring_bytes of data
-//   | header page:          magic u64 | layout u32 | owner pid u32 | ring bytes u64 |
-//                         produced u64 (own cache line) | consumed u64 (own cache line)
+//   | header page:          produced u64 (own cache line) | consumed u64 (own cache line)
 //
 // Positions only grow; an instance begins at position 0 (reset()), because there is one outstanding
 // operation and the ring is empty then: a small instance always passes through the same warm
@@ -22,14 +21,7 @@
 
 namespace scai {
 
-inline constexpr std::uint64_t ring_magic = 0x474E495249414353;  // "SCAIRING"
-inline constexpr std::uint32_t ring_layout = 1;
-
 struct RingHeader {
-    std::uint64_t magic;
-    std::uint32_t layout;
-    std::uint32_t owner;
-    std::uint64_t bytes;
     alignas(64) std::atomic<std::uint64_t> produced;  // written by the socket side alone
     alignas(64) std::atomic<std::uint64_t> consumed;  // written by the writer thread alone
 };

@@ -14,7 +14,6 @@ from engine.association.events import (
     Input,
     Note,
     PduReceived,
-    ReleaseWanted,
     Send,
     StoreFinished,
     StreamFault,
@@ -65,47 +64,6 @@ def test_release_before_the_response() -> None:
         effects = driver.pdu(wire.pdu(wire.RELEASE_RQ, bytes(4)))
         assert_aborted(driver, effects, 0, 0)
         assert (CancelStore() in effects) is not committing
-
-
-def test_release_that_we_ask_for() -> None:
-    driver = Driver().established()
-    assert sent(driver(ReleaseWanted())).kind == wire.RELEASE_RQ
-    assert driver.it.state is State.Sta7
-    effects = driver.pdu(wire.pdu(wire.RELEASE_RP, bytes(4)))
-    assert kinds(effects) == [CloseTransport]
-    assert driver.it.state is State.Sta1
-
-
-def test_release_collision() -> None:
-    """PS3.8 7.2.2.7, the acceptor's side: Sta7, Sta10, Sta12, Sta13."""
-    driver = Driver().established()
-    driver(ReleaseWanted())
-    effects = driver.pdu(wire.pdu(wire.RELEASE_RQ, bytes(4)))
-    assert kinds(effects) == []
-    assert driver.it.state is State.Sta10
-    assert driver.it.deadline == driver.now + IDLE
-    effects = driver.pdu(wire.pdu(wire.RELEASE_RP, bytes(4)))
-    assert sent(effects).kind == wire.RELEASE_RP
-    assert driver.it.state is State.Sta13
-    assert kinds(driver(TransportClosed())) == [CloseTransport]
-
-
-def test_release_is_not_asked_for_within_a_message() -> None:
-    driver = Driver()
-    driver(TransportOpened())
-    assert driver(ReleaseWanted()) == []
-    driver = Driver().established()
-    driver.store()
-    assert driver(ReleaseWanted()) == []
-    driver(DatasetReceived(CT_IMPLICIT, 1))
-    assert driver(ReleaseWanted()) == []
-    assert status(driver(StoreFinished(0, ""))) == 0
-
-
-def test_message_that_crosses_our_release() -> None:
-    driver = Driver().established()
-    driver(ReleaseWanted())
-    assert_aborted(driver, driver.store(), 0, 0)
 
 
 def test_abort_by_the_peer() -> None:
@@ -284,7 +242,6 @@ inputs = st.sampled_from(
         TransportClosed(),
         TimerExpired(),
         DrainExpired(),
-        ReleaseWanted(),
     ]
 )
 

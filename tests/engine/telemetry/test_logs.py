@@ -39,7 +39,7 @@ def pipe() -> tuple[int, int]:
 def test_a_line_has_its_fields(pipe: tuple[int, int]) -> None:
     log = Log("info", pipe[1], process="storage_scp")
     log.info("instance_stored", association="1-2", bytes=5, seconds=0.25)
-    log.debug("unwanted")
+    log.note("debug", "unwanted", {})
     log.note("warning", "odd", {"calling_ae": "CT1"})
     first, second = map(json.loads, _read_all(pipe[0]).splitlines())
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", first.pop("ts"))
