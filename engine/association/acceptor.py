@@ -52,7 +52,7 @@ from engine.upper_layer.pdus import (
     encode_associate_accept,
     encode_associate_reject,
 )
-from engine.upper_layer.table import Action, Event, State, step
+from engine.upper_layer.table import Action, Event, ProtocolState, step
 
 # First bytes of what is not DICOM at all and comes again and again: a client set to TLS, a browser
 # or a health check on the wrong port.
@@ -81,7 +81,7 @@ class Association:
         has_room: Callable[[], bool],
         now: float,
     ) -> None:
-        self.state = State.Sta1
+        self.state = ProtocolState.Sta1
         self._policy = policy
         self._peer_host = peer_host
         self._artim_s = artim_s
@@ -126,7 +126,7 @@ class Association:
 
         None while the peer waits for us, and when it is over.
         """
-        if self.state is State.Sta2 or self.state is State.Sta13:
+        if self.state is ProtocolState.Sta2 or self.state is ProtocolState.Sta13:
             return self._artim_deadline
         exchange = self._exchange
         if exchange is None or self._over or exchange.phase is Phase.COMMITTING:
@@ -165,7 +165,7 @@ class Association:
             self._start_artim()
         elif action is Action.AE_5:
             self._start_artim()
-        if self.state is State.Sta1:
+        if self.state is ProtocolState.Sta1:
             self._give_up_store()
             self._over = True
             self._effects.append(CloseTransport())
@@ -197,9 +197,9 @@ class Association:
         self._act(Event.Evt5)
 
     def _on_closed(self, _: TransportClosed) -> None:
-        if self.state is State.Sta2:
+        if self.state is ProtocolState.Sta2:
             self._note("info", "closed_without_request")
-        elif self.state is not State.Sta13:
+        elif self.state is not ProtocolState.Sta13:
             phase = self._exchange.phase.name.lower() if self._exchange is not None else ""
             self._note("warning", "transport_lost", phase=phase)
         self._act(Event.Evt17)
@@ -208,10 +208,10 @@ class Association:
         deadline = self.deadline
         if deadline is None or self._now < deadline:
             return  # the deadline moved after the timer was set
-        if self.state is State.Sta2:
+        if self.state is ProtocolState.Sta2:
             self._note("warning", "artim_expired", text="no A-ASSOCIATE-RQ came")
             self._act(Event.Evt18)
-        elif self.state is State.Sta13:
+        elif self.state is ProtocolState.Sta13:
             self._note("info", "close_expired", text="the peer did not close the connection")
             self._act(Event.Evt18)
         else:
@@ -219,7 +219,7 @@ class Association:
             self._act(Event.Evt15, text=f"nothing came for {self._idle_s:g} s")
 
     def _on_drain(self, _: DrainExpired) -> None:
-        if self.state is State.Sta2 or self.state is State.Sta13:
+        if self.state is ProtocolState.Sta2 or self.state is ProtocolState.Sta13:
             self._act(Event.Evt18)  # there is nobody to abort: ARTIM ends before its time
         else:
             self._act(Event.Evt15, text="the service is stopping")
@@ -236,13 +236,13 @@ class Association:
             text = f"PDU of type {pdu.pdu_type}"
             text += f": this looks like {stranger} on a DICOM port" if stranger else ""
             raise PeerError(text, AbortReason.UNRECOGNIZED_PDU)
-        if event is Event.Evt6 and self.state is State.Sta2:
+        if event is Event.Evt6 and self.state is ProtocolState.Sta2:
             self._on_associate(pdu.body)
         elif event is Event.Evt16:
             source, reason = decode_abort(pdu.body)
             self._note("warning", "association_aborted_by_peer", source=source, reason=reason)
             self._act(event)
-        elif event is Event.Evt12 and self.state is State.Sta6:
+        elif event is Event.Evt12 and self.state is ProtocolState.Sta6:
             check_short(pdu.body)
             self._on_release_request()
         else:
@@ -316,7 +316,7 @@ class Association:
 
     def _established(self) -> Exchange | None:
         """The exchange, if a part of a message may come now; else what the table says is done."""
-        if self.state is State.Sta6:
+        if self.state is ProtocolState.Sta6:
             self._step(Event.Evt10)
             return self._exchange
         text = f"P-DATA-TF PDU in {self.state.name}"
@@ -338,7 +338,7 @@ class Association:
     def _on_store_finished(self, store: StoreFinished) -> None:
         exchange = self._exchange
         assert exchange is not None, "nothing can be stored before the association"
-        if self.state is State.Sta6:
+        if self.state is ProtocolState.Sta6:
             self._respond(exchange.on_store_finished(store.status, store.comment))
         elif exchange.phase is Phase.COMMITTING:
             exchange.phase = Phase.IDLE

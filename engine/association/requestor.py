@@ -34,7 +34,7 @@ from engine.upper_layer.pdus import (
     encode_abort,
 )
 from engine.upper_layer.proposal import Proposal, decode_accept
-from engine.upper_layer.table import Action, Event, State, step
+from engine.upper_layer.table import Action, Event, ProtocolState, step
 from engine.upper_layer.user_information import UserInformation
 
 _HEADER: Final = struct.Struct(">BxI")
@@ -53,10 +53,10 @@ _STRANGERS: Final = {
 }
 # What is waited for in a state: the words of a time-out and of a lost connection.
 _AWAITED: Final = {
-    State.Sta5: "answer to the association request",
-    State.Sta6: "response",
-    State.Sta7: "answer to the release request",
-    State.Sta11: "answer to the release request",
+    ProtocolState.Sta5: "answer to the association request",
+    ProtocolState.Sta6: "response",
+    ProtocolState.Sta7: "answer to the release request",
+    ProtocolState.Sta11: "answer to the release request",
 }
 
 
@@ -86,7 +86,7 @@ class Requestor:
     )
 
     def __init__(self, proposal: Proposal, timeouts: Timeouts, now: float) -> None:
-        self.state = State.Sta1
+        self.state = ProtocolState.Sta1
         self.accepted: dict[int, AnsweredContext] = {}
         self.refused: dict[int, str] = {}
         self.peer: UserInformation | None = None  # who accepted
@@ -108,7 +108,7 @@ class Requestor:
     @property
     def over(self) -> bool:
         """The transport is to be closed: released, rejected, aborted by either side, or lost."""
-        return self.state is State.Sta1 or self.state is State.Sta13
+        return self.state is ProtocolState.Sta1 or self.state is ProtocolState.Sta13
 
     def connected(self, now: float) -> bytes:
         """The transport is open: the A-ASSOCIATE-RQ."""
@@ -160,7 +160,7 @@ class Requestor:
         """The transport ended, and this is how."""
         if not self.over:
             self._fail(ScuFailure(kind, f"{words} where the {_AWAITED[self.state]} was due"))
-        if self.state is not State.Sta1:
+        if self.state is not ProtocolState.Sta1:
             self._act(Event.Evt17)
 
     def expired(self, now: float) -> bytes:
@@ -246,20 +246,20 @@ class Requestor:
             source, reason = decode_abort(body)
             self._fail(aborted(source, reason))
             self._act(event)
-        elif self.state is State.Sta5 and event is Event.Evt3:
+        elif self.state is ProtocolState.Sta5 and event is Event.Evt3:
             self._on_accept(decode_accept(body))
-        elif self.state is State.Sta5 and event is Event.Evt4:
+        elif self.state is ProtocolState.Sta5 and event is Event.Evt4:
             self._fail(rejected(decode_associate_reject(body)))
             self._act(event)
-        elif self.state is State.Sta6 and event is Event.Evt10:
+        elif self.state is ProtocolState.Sta6 and event is Event.Evt10:
             self._act(event)
             self.messages.extend(self._reader.feed(body, self.accepted))
-        elif self.state is State.Sta7 and event is Event.Evt10:
+        elif self.state is ProtocolState.Sta7 and event is Event.Evt10:
             self._act(event)  # nobody waits for it any more
-        elif event is Event.Evt12 and self.state in (State.Sta6, State.Sta7):
+        elif event is Event.Evt12 and self.state in (ProtocolState.Sta6, ProtocolState.Sta7):
             check_short(body)
             self._on_release_request()
-        elif event is Event.Evt13 and self.state in (State.Sta7, State.Sta11):
+        elif event is Event.Evt13 and self.state in (ProtocolState.Sta7, ProtocolState.Sta11):
             check_short(body)
             self._act(event)
         else:
@@ -269,7 +269,7 @@ class Requestor:
             raise error
 
     def _on_release_request(self) -> None:
-        if self.state is State.Sta6:
+        if self.state is ProtocolState.Sta6:
             text = "the peer released the association before it answered"
             self._fail(ScuFailure(FailureKind.ABORTED, text))
         # In Sta7 both asked at once: the requestor answers, then waits for its own answer.

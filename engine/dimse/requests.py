@@ -114,7 +114,7 @@ def encode_message(
 # --- responses -----------------------------------------------------------------------------------
 
 
-class Outcome(Enum):
+class StatusClass(Enum):
     """What a status says, whatever the service (PS3.7 annex C)."""
 
     SUCCESS = "success"
@@ -124,17 +124,17 @@ class Outcome(Enum):
     FAILURE = "failure"
 
 
-def outcome_of(status: int) -> Outcome:
+def outcome_of(status: int) -> StatusClass:
     """PS3.7 annex C: 0001, 0107, 0116 and Bxxx are warnings; what is not named is a failure."""
     if status == 0:
-        return Outcome.SUCCESS
+        return StatusClass.SUCCESS
     if status in (0xFF00, 0xFF01):
-        return Outcome.PENDING
+        return StatusClass.PENDING
     if status == 0xFE00:
-        return Outcome.CANCEL
+        return StatusClass.CANCEL
     if status & 0xF000 == 0xB000 or status in (0x0001, 0x0107, 0x0116):
-        return Outcome.WARNING
-    return Outcome.FAILURE
+        return StatusClass.WARNING
+    return StatusClass.FAILURE
 
 
 # PS3.7 annex C and PS3.4 tables B.2-1, C.4-1, C.4-2; those of one hundred hexadecimal numbers
@@ -202,7 +202,7 @@ class Response:
         self._elements = elements
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> StatusClass:
         """What the status says."""
         return outcome_of(self.status)
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, cast
 from engine.limits import prefetch_interruptions_max
 from engine.prefetch import records
 from engine.prefetch.hit_rate import HitRate
-from engine.prefetch.records import ENDED, Ask, Job, State
+from engine.prefetch.records import ENDED, Ask, Job, JobState
 from engine.prefetch.tables import PrefetchTables
 
 _second_ns: Final = 1_000_000_000
@@ -60,7 +60,7 @@ class PrefetchJobs(PrefetchTables):
             trigger.ask,
             trigger.sop_instance_uid,
             trigger.calling_ae_title,
-            State.FAILED if trigger.refusal else State.WAITING,
+            JobState.FAILED if trigger.refusal else JobState.WAITING,
             now_ns,
             min(now_ns + trigger.quiet_ns, latest),
             latest,
@@ -75,8 +75,8 @@ class PrefetchJobs(PrefetchTables):
     def _defer(self, job: Job, until_ns: int) -> None:
         """The study still arrives: a job that waits for it waits on, up to its bound."""
         due_ns = min(until_ns, job.latest_due_ns)
-        if job.state is State.WAITING and due_ns >= job.due_ns + _deferral_ns_min:
-            self._change(job, State.WAITING, due_ns, job.changed_ns)
+        if job.state is JobState.WAITING and due_ns >= job.due_ns + _deferral_ns_min:
+            self._change(job, JobState.WAITING, due_ns, job.changed_ns)
 
     # --- the retriever's ---
     def reclaim(self, now_ns: int) -> int:
@@ -93,10 +93,10 @@ class PrefetchJobs(PrefetchTables):
             job.interruptions += 1
             job.progress.step = ""
             if job.interruptions < prefetch_interruptions_max:
-                self._change(job, State.WAITING, job.due_ns, now_ns)
+                self._change(job, JobState.WAITING, job.due_ns, now_ns)
                 continue
             job.reason = f"the process that worked on it died {job.interruptions} times"
-            self._change(job, State.FAILED, job.due_ns, now_ns)
+            self._change(job, JobState.FAILED, job.due_ns, now_ns)
         return reclaimed
 
     def begin(self, now_ns: int, without: Container[str] = ()) -> Job | None:
@@ -110,9 +110,9 @@ class PrefetchJobs(PrefetchTables):
                 return None
             job = self.job(number)
             assert job is not None, "a job stays as long as its turn"
-            if job.state is not State.RUNNING and job.ask.archive not in without:
+            if job.state is not JobState.RUNNING and job.ask.archive not in without:
                 job.attempts += 1
-                self._change(job, State.RUNNING, job.due_ns, now_ns)
+                self._change(job, JobState.RUNNING, job.due_ns, now_ns)
                 return job
             passed += 1
             due = cursor.next()
@@ -132,7 +132,7 @@ class PrefetchJobs(PrefetchTables):
         self._put("prefetch_jobs", records.NUMBER.pack(job.number), records.encode(job))
         HitRate.within(self).note_fetched(job, now_ns)
 
-    def end(self, job: Job, state: State, now_ns: int, reason: str = "") -> None:
+    def end(self, job: Job, state: JobState, now_ns: int, reason: str = "") -> None:
         """The job has ended; what it brought is counted for the hit rate."""
         assert state in ENDED, "a job that has not ended is retried or returned"
         job.reason = reason
@@ -146,7 +146,7 @@ class PrefetchJobs(PrefetchTables):
         """The attempt failed; another one is due."""
         job.reason = reason
         job.progress.step = ""
-        self._change(job, State.RETRYING, due_ns, now_ns)
+        self._change(job, JobState.RETRYING, due_ns, now_ns)
 
     def give_back(self, job: Job, now_ns: int) -> None:
         """The retriever ends in the middle of it: the attempt does not count."""
@@ -154,7 +154,7 @@ class PrefetchJobs(PrefetchTables):
         assert before is not None, "a job that is given back was stored"
         job.attempts = before.attempts - 1
         job.progress.step = ""
-        self._change(job, State.WAITING, job.due_ns, now_ns)
+        self._change(job, JobState.WAITING, job.due_ns, now_ns)
 
     # --- looking ---
     def jobs(self, before: int | None = None) -> Iterator[Job]:
@@ -172,9 +172,9 @@ class PrefetchJobs(PrefetchTables):
             for value in cast(Iterator[bytes], cursor.iterprev(keys=False)):
                 yield records.decode_job(value)
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[JobState, int]:
         """Jobs by state."""
-        return {state: self._total(records.state_key(state)) for state in State}
+        return {state: self._total(records.state_key(state)) for state in JobState}
 
     def prune(self, before_ns: int, limit: int) -> int:
         """Forget the oldest jobs that ended before a time, and what they fetched; how many."""
@@ -209,7 +209,7 @@ class PrefetchJobs(PrefetchTables):
                     self._delete("prefetch_passing", key)
 
     # --- storing ---
-    def _change(self, job: Job, state: State, due_ns: int, now_ns: int) -> None:
+    def _change(self, job: Job, state: JobState, due_ns: int, now_ns: int) -> None:
         """The one place where a stored job's state, turn and count change. Goes by what is stored,
         not by `job`, which a transaction that is run again has changed before."""
         before = self.job(job.number)
@@ -226,7 +226,7 @@ class PrefetchJobs(PrefetchTables):
         if (key := _turn_of(job)) is not None:
             self._put("prefetch_due", key, b"")
 
-    def _count(self, state: State, change: int) -> None:
+    def _count(self, state: JobState, change: int) -> None:
         self._add(records.state_key(state), change)
 
 
@@ -234,4 +234,4 @@ def _turn_of(job: Job) -> bytes | None:
     """Its key in `prefetch_due`; None once it has ended."""
     if job.state in ENDED:
         return None
-    return records.DUE.pack(0 if job.state is State.RUNNING else job.due_ns, job.number)
+    return records.DUE.pack(0 if job.state is JobState.RUNNING else job.due_ns, job.number)

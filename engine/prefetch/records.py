@@ -29,7 +29,7 @@ NUMBER: Final = Packing(">Q")
 DUE: Final = Packing(">QQ")
 
 
-class State(IntEnum):
+class JobState(IntEnum):
     """Where a job stands."""
 
     WAITING = 1  # for its study to be quiet, or for its turn
@@ -40,7 +40,7 @@ class State(IntEnum):
     DONE = 6
 
 
-ENDED: Final = frozenset({State.FAILED, State.INCOMPLETE, State.DONE})
+ENDED: Final = frozenset({JobState.FAILED, JobState.INCOMPLETE, JobState.DONE})
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True):
@@ -98,7 +98,7 @@ class Job(msgspec.Struct, array_like=True):
     ask: Ask
     trigger_sop_instance_uid: str
     trigger_calling_ae_title: str
-    state: State
+    state: JobState
     created_ns: int
     due_ns: int
     latest_due_ns: int  # instances that still arrive defer it no further
@@ -146,7 +146,7 @@ FETCHED_TOTAL: Final = b"fetched"
 USED_TOTAL: Final = b"used"
 
 
-def state_key(state: State) -> bytes:
+def state_key(state: JobState) -> bytes:
     """Of the number of jobs in a state."""
     return b"state\0" + bytes((state,))
 

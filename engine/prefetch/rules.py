@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from engine.dictionary import attributes, matching
 from engine.prefetch.jobs import Trigger
 from engine.prefetch.records import Ask
-from engine.rules.conditions import Conditions, Subject, Verdict, compile_conditions
+from engine.rules.conditions import Conditions, Judgement, Subject, compile_conditions
 from engine.rules.routing import PREFETCH, RECEIVING
 from engine.settings.prefetch import Prefetch
 from engine.settings.values import PERIOD
@@ -34,7 +34,7 @@ class Explanation(NamedTuple):
 
     rule: Prefetch
     matches: bool
-    verdicts: list[Verdict]
+    verdicts: list[Judgement]
     refusal: str
     ask: Ask | None
 
@@ -83,7 +83,7 @@ class PrefetchRules:
         for settings, conditions in self._rules:
             verdicts = conditions.explain(subject)
             if subject.receiving_table == PREFETCH:
-                verdicts.insert(0, Verdict(RECEIVING, f'not "{PREFETCH}"', PREFETCH, False))
+                verdicts.insert(0, Judgement(RECEIVING, f'not "{PREFETCH}"', PREFETCH, False))
             matches = all(verdict.holds for verdict in verdicts)
             refusal = refusal_of(subject) if matches else ""
             asks = matches and not refusal

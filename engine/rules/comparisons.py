@@ -28,7 +28,7 @@ Key = str | float
 Bounds = tuple[Key, Key]
 
 
-class Kind(NamedTuple):
+class ComparisonKind(NamedTuple):
     """One kind of value: its name in messages, equality, and order if it has any.
 
     `bounds` gives the least and the greatest that a value of limited precision may mean, None when
@@ -173,21 +173,23 @@ def _uid(wanted: str) -> Matcher:
     return matching.uid_matcher(wanted)
 
 
-_NUMBERS: Final = Kind("a number", _equal_by(_number_bounds, "42 or 0.5"), _number_bounds)
-_TEXT: Final = Kind("text", matching.text_matcher, _text_bounds)
+_NUMBERS: Final = ComparisonKind("a number", _equal_by(_number_bounds, "42 or 0.5"), _number_bounds)
+_TEXT: Final = ComparisonKind("text", matching.text_matcher, _text_bounds)
 _LONG_TEXT: Final = _TEXT._replace(is_listed=False)
 _KINDS: Final = {
-    "PN": Kind("a name", matching.name_matcher, None),
-    "UI": Kind("a UID", _uid, None),
-    "DA": Kind("a date", _checked(matching.date_matcher), _date_bounds, doubt=_day_doubt),
-    "TM": Kind("a time", _checked(matching.time_matcher), _time_bounds, doubt=_time_doubt),
-    "DT": Kind(
+    "PN": ComparisonKind("a name", matching.name_matcher, None),
+    "UI": ComparisonKind("a UID", _uid, None),
+    "DA": ComparisonKind("a date", _checked(matching.date_matcher), _date_bounds, doubt=_day_doubt),
+    "TM": ComparisonKind(
+        "a time", _checked(matching.time_matcher), _time_bounds, doubt=_time_doubt
+    ),
+    "DT": ComparisonKind(
         "a date and time",
         _equal_by(_moment_bounds, "20240131"),
         _moment_bounds,
         doubt=_moment_doubt,
     ),
-    "AS": Kind("an age", _equal_by(_age_bounds, "045Y or 006M"), _age_bounds),
+    "AS": ComparisonKind("an age", _equal_by(_age_bounds, "045Y or 006M"), _age_bounds),
     "LT": _LONG_TEXT,
     "ST": _LONG_TEXT,
     "UT": _LONG_TEXT,
@@ -195,12 +197,12 @@ _KINDS: Final = {
 } | dict.fromkeys(("IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"), _NUMBERS)
 
 
-def kind_of(vr: str) -> Kind:
+def kind_of(vr: str) -> ComparisonKind:
     """By value representation; what is not listed is text."""
     return _KINDS.get(vr, _TEXT)
 
 
-def one_of(kind: Kind, wanted: object) -> Matcher:
+def one_of(kind: ComparisonKind, wanted: object) -> Matcher:
     """A value, or a list of which any may be the one."""
     if not isinstance(wanted, list):
         return kind.single(_written(kind, wanted))
@@ -214,7 +216,7 @@ def one_of(kind: Kind, wanted: object) -> Matcher:
     return lambda value: any(matches(value) for matches in matchers)
 
 
-def within(kind: Kind, first: object, last: object) -> Matcher:
+def within(kind: ComparisonKind, first: object, last: object) -> Matcher:
     """From `first` to `last`, both included; None: no bound."""
     bounds = kind.bounds
     if bounds is None:
@@ -236,7 +238,7 @@ def within(kind: Kind, first: object, last: object) -> Matcher:
     return matches
 
 
-def _bounds_of(kind: Kind, wanted: object) -> Bounds:
+def _bounds_of(kind: ComparisonKind, wanted: object) -> Bounds:
     assert kind.bounds is not None
     found = kind.bounds(_written(kind, wanted))
     if found is None:
@@ -251,7 +253,7 @@ def regular(wanted: object) -> Matcher:
     return Pattern(wanted).occurs_in
 
 
-def _written(kind: Kind, wanted: object) -> str:
+def _written(kind: ComparisonKind, wanted: object) -> str:
     """A wanted value as text."""
     if isinstance(wanted, bool) or not isinstance(wanted, str | int | float):
         raise ValueError(f"{wanted!r} is not {kind.words}")

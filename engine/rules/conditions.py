@@ -25,7 +25,7 @@ from engine.dictionary.suggestion import suggestion
 from engine.errors import OperatorError
 from engine.limits import condition_verdicts_max, rule_conditions_max
 from engine.rules import comparisons
-from engine.rules.comparisons import Kind
+from engine.rules.comparisons import ComparisonKind
 
 RECEIVING_TABLES: Final = ("storage_scp", "prefetch_scp", "secured_scp")
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -43,7 +43,7 @@ class Subject(NamedTuple):
     received: datetime  # by this machine's clock
 
 
-class Verdict(NamedTuple):
+class Judgement(NamedTuple):
     """What one condition says of a subject, for people."""
 
     key: str
@@ -80,13 +80,13 @@ class Conditions:
         """Whether all conditions hold."""
         return all(holds(found(subject)) for found, holds in self._tests)
 
-    def explain(self, subject: Subject) -> list[Verdict]:
+    def explain(self, subject: Subject) -> list[Judgement]:
         """Every condition by itself, in the order of the file."""
         verdicts = []
         for condition in self._conditions:
             found = condition.found(subject)
             holds = condition.holds(found)
-            verdicts.append(Verdict(condition.key, condition.wanted, found, holds))
+            verdicts.append(Judgement(condition.key, condition.wanted, found, holds))
         return verdicts
 
 
@@ -164,7 +164,7 @@ def _sop_class(subject: Subject) -> str:
     return subject.sop_class_uid
 
 
-def _attribute_test(kind: Kind, wanted: object) -> Matcher:
+def _attribute_test(kind: ComparisonKind, wanted: object) -> Matcher:
     """What is wanted of an attribute, as a predicate over its whole value."""
     if not isinstance(wanted, dict):
         wanted = {"is": wanted}

@@ -9,7 +9,7 @@ studies go.
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from engine.rules.conditions import Conditions, Subject, Verdict, compile_conditions
+from engine.rules.conditions import Conditions, Judgement, Subject, compile_conditions
 from engine.settings.send import Rule
 
 RECEIVING: Final = "receiving_ae"
@@ -21,7 +21,7 @@ class Explanation(NamedTuple):
 
     rule: Rule
     matches: bool
-    verdicts: list[Verdict]
+    verdicts: list[Judgement]
 
 
 class _Compiled(NamedTuple):
@@ -72,7 +72,7 @@ class Rules:
             verdicts = conditions.explain(subject)
             if subject.receiving_table == PREFETCH and not takes_prefetched:
                 wanted = f'not "{PREFETCH}", unless the rule names it'
-                verdicts.insert(0, Verdict(RECEIVING, wanted, PREFETCH, False))
+                verdicts.insert(0, Judgement(RECEIVING, wanted, PREFETCH, False))
             matches = all(verdict.holds for verdict in verdicts)
             explanations.append(Explanation(rule, matches, verdicts))
         return explanations

@@ -6,7 +6,7 @@ Whatever happens, a peer's response or a failed association, comes down to one `
 from enum import Enum
 from typing import Final, NamedTuple
 
-from engine.dimse.requests import Outcome, outcome_of, status_words
+from engine.dimse.requests import StatusClass, outcome_of, status_words
 from engine.upper_layer.failure import FailureKind, ScuFailure
 
 NO_STATUS: Final = -1
@@ -59,11 +59,11 @@ def answered(status: int, comment: str) -> Verdict:
     """The peer's C-STORE response. Section 4.2.4: what is no success and no warning is a failed
     attempt, whichever it is."""
     outcome = outcome_of(status)
-    if outcome is Outcome.SUCCESS:
+    if outcome is StatusClass.SUCCESS:
         return Verdict(Ending.DELIVERED, status, is_reached=True)
     words = status_words(status)
     reason = f"{words}: {comment}" if comment else words
-    if outcome is Outcome.WARNING:
+    if outcome is StatusClass.WARNING:
         return Verdict(Ending.WARNING, status, reason, is_reached=True)
     is_trouble = status >> 8 == _OUT_OF_RESOURCES
     return Verdict(Ending.REFUSED, status, reason, is_trouble=is_trouble, is_reached=True)

@@ -34,7 +34,7 @@ PERIOD: Final = re.compile(r"([1-9]\d{0,3}) (day|month|year)s?")
 _modality_pattern = re.compile(r"[A-Z0-9_](?:[A-Z0-9_ ]{0,14}[A-Z0-9_])?")
 
 
-class Kind(NamedTuple):
+class SettingKind(NamedTuple):
     """One kind of text: the words for what is allowed, and the check."""
 
     allowed: str
@@ -186,26 +186,26 @@ def check_modality(value: str) -> str:
     return value
 
 
-KINDS: Final[dict[str, Kind]] = {
-    "text": Kind("text", str),
-    "ae_title": Kind("an AE title (1 to 16 characters)", check_ae_title),
-    "abstract_syntax": Kind(
+KINDS: Final[dict[str, SettingKind]] = {
+    "text": SettingKind("text", str),
+    "ae_title": SettingKind("an AE title (1 to 16 characters)", check_ae_title),
+    "abstract_syntax": SettingKind(
         "the UID of a storage SOP class or of Verification", check_abstract_syntax
     ),
-    "sop_classes": Kind(
+    "sop_classes": SettingKind(
         'a storage SOP class by UID or name, a modality, "all-images" or "all-storage"',
         check_sop_classes,
     ),
-    "transfer_syntax": Kind("the UID of a transfer syntax", check_transfer_syntax),
-    "address": Kind('an IPv4 or IPv6 address, or "" for all', check_address),
-    "network": Kind("an IP address or network", check_network),
-    "host": Kind("a host name or IP address", check_host),
-    "path": Kind("a path", check_path),
-    "path_or_nothing": Kind('a path, or "" for none', check_path_or_nothing),
-    "name": Kind("1 to 64 printable characters", check_name),
-    "password": Kind("printable ASCII text", check_password),
-    "period": Kind('a number of days, months or years, or "" for any time', check_period),
-    "modality": Kind("a modality, such as CT", check_modality),
+    "transfer_syntax": SettingKind("the UID of a transfer syntax", check_transfer_syntax),
+    "address": SettingKind('an IPv4 or IPv6 address, or "" for all', check_address),
+    "network": SettingKind("an IP address or network", check_network),
+    "host": SettingKind("a host name or IP address", check_host),
+    "path": SettingKind("a path", check_path),
+    "path_or_nothing": SettingKind('a path, or "" for none', check_path_or_nothing),
+    "name": SettingKind("1 to 64 printable characters", check_name),
+    "password": SettingKind("printable ASCII text", check_password),
+    "period": SettingKind('a number of days, months or years, or "" for any time', check_period),
+    "modality": SettingKind("a modality, such as CT", check_modality),
 }
 
 

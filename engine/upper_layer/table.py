@@ -10,7 +10,7 @@ from enum import Enum, IntEnum
 from typing import Final
 
 
-class State(IntEnum):
+class ProtocolState(IntEnum):
     """PS3.8 tables 9-1 to 9-5."""
 
     Sta1 = 1  # idle
@@ -88,35 +88,35 @@ class Action(Enum):
 # Tables 9-6 to 9-9 tie the next state to the action, not to the cell. Two actions know two ends:
 # AE-6 (Sta3 when the request is acceptable to the provider, else Sta13) and AR-8 (Sta9 for the
 # association's requestor, Sta10 for its acceptor).
-NEXT_STATES: Final[dict[Action, tuple[State, ...]]] = {
-    Action.AE_1: (State.Sta4,),
-    Action.AE_2: (State.Sta5,),
-    Action.AE_3: (State.Sta6,),
-    Action.AE_4: (State.Sta1,),
-    Action.AE_5: (State.Sta2,),
-    Action.AE_6: (State.Sta3, State.Sta13),
-    Action.AE_7: (State.Sta6,),
-    Action.AE_8: (State.Sta13,),
-    Action.DT_1: (State.Sta6,),
-    Action.DT_2: (State.Sta6,),
-    Action.AR_1: (State.Sta7,),
-    Action.AR_2: (State.Sta8,),
-    Action.AR_3: (State.Sta1,),
-    Action.AR_4: (State.Sta13,),
-    Action.AR_5: (State.Sta1,),
-    Action.AR_6: (State.Sta7,),
-    Action.AR_7: (State.Sta8,),
-    Action.AR_8: (State.Sta9, State.Sta10),
-    Action.AR_9: (State.Sta11,),
-    Action.AR_10: (State.Sta12,),
-    Action.AA_1: (State.Sta13,),
-    Action.AA_2: (State.Sta1,),
-    Action.AA_3: (State.Sta1,),
-    Action.AA_4: (State.Sta1,),
-    Action.AA_5: (State.Sta1,),
-    Action.AA_6: (State.Sta13,),
-    Action.AA_7: (State.Sta13,),
-    Action.AA_8: (State.Sta13,),
+NEXT_STATES: Final[dict[Action, tuple[ProtocolState, ...]]] = {
+    Action.AE_1: (ProtocolState.Sta4,),
+    Action.AE_2: (ProtocolState.Sta5,),
+    Action.AE_3: (ProtocolState.Sta6,),
+    Action.AE_4: (ProtocolState.Sta1,),
+    Action.AE_5: (ProtocolState.Sta2,),
+    Action.AE_6: (ProtocolState.Sta3, ProtocolState.Sta13),
+    Action.AE_7: (ProtocolState.Sta6,),
+    Action.AE_8: (ProtocolState.Sta13,),
+    Action.DT_1: (ProtocolState.Sta6,),
+    Action.DT_2: (ProtocolState.Sta6,),
+    Action.AR_1: (ProtocolState.Sta7,),
+    Action.AR_2: (ProtocolState.Sta8,),
+    Action.AR_3: (ProtocolState.Sta1,),
+    Action.AR_4: (ProtocolState.Sta13,),
+    Action.AR_5: (ProtocolState.Sta1,),
+    Action.AR_6: (ProtocolState.Sta7,),
+    Action.AR_7: (ProtocolState.Sta8,),
+    Action.AR_8: (ProtocolState.Sta9, ProtocolState.Sta10),
+    Action.AR_9: (ProtocolState.Sta11,),
+    Action.AR_10: (ProtocolState.Sta12,),
+    Action.AA_1: (ProtocolState.Sta13,),
+    Action.AA_2: (ProtocolState.Sta1,),
+    Action.AA_3: (ProtocolState.Sta1,),
+    Action.AA_4: (ProtocolState.Sta1,),
+    Action.AA_5: (ProtocolState.Sta1,),
+    Action.AA_6: (ProtocolState.Sta13,),
+    Action.AA_7: (ProtocolState.Sta13,),
+    Action.AA_8: (ProtocolState.Sta13,),
 }
 
 # Table 9-10, a row for each event; columns Sta1 to Sta13, "." a blank cell.
@@ -143,12 +143,12 @@ Evt19 .    AA-1 AA-8 .    AA-8 AA-8 AA-8 AA-8 AA-8  AA-8 AA-8 AA-8 AA-7
 """
 
 
-def _cells() -> dict[tuple[State, Event], tuple[Action, State]]:
-    cells: dict[tuple[State, Event], tuple[Action, State]] = {}
+def _cells() -> dict[tuple[ProtocolState, Event], tuple[Action, ProtocolState]]:
+    cells: dict[tuple[ProtocolState, Event], tuple[Action, ProtocolState]] = {}
     for line in _TABLE.strip().splitlines():
         event, *row = line.split()
-        assert len(row) == len(State), f"{event} has {len(row)} cells"
-        for state, name in zip(State, row, strict=True):
+        assert len(row) == len(ProtocolState), f"{event} has {len(row)} cells"
+        for state, name in zip(ProtocolState, row, strict=True):
             if name != ".":
                 action = Action(name)
                 cells[state, Event[event]] = (action, NEXT_STATES[action][0])
@@ -156,14 +156,16 @@ def _cells() -> dict[tuple[State, Event], tuple[Action, State]]:
 
 
 # (state, event) -> (action, next state; of the two ends of AE-6 and AR-8, the first)
-TRANSITIONS: Final[dict[tuple[State, Event], tuple[Action, State]]] = _cells()
+TRANSITIONS: Final[dict[tuple[ProtocolState, Event], tuple[Action, ProtocolState]]] = _cells()
 
 
 class TransitionError(Exception):
     """A blank cell of the table: an error of ours, never a peer's."""
 
 
-def step(state: State, event: Event, other_end: bool = False) -> tuple[Action, State]:
+def step(
+    state: ProtocolState, event: Event, other_end: bool = False
+) -> tuple[Action, ProtocolState]:
     """What to do and where to be. `other_end` takes the second end of AE-6 or AR-8."""
     cell = TRANSITIONS.get((state, event))
     if cell is None:
@@ -178,11 +180,11 @@ def step(state: State, event: Event, other_end: bool = False) -> tuple[Action, S
 
 def table_markdown() -> str:
     """Table 9-10 with the next states, as markdown."""
-    lines = ["| | " + " | ".join(state.name for state in State) + " |"]
-    lines.append("|---" * (len(State) + 1) + "|")
+    lines = ["| | " + " | ".join(state.name for state in ProtocolState) + " |"]
+    lines.append("|---" * (len(ProtocolState) + 1) + "|")
     for event in Event:
         row = []
-        for state in State:
+        for state in ProtocolState:
             cell = TRANSITIONS.get((state, event))
             if cell is None:
                 row.append("")
@@ -195,7 +197,7 @@ def table_markdown() -> str:
 
 def diagram() -> str:
     """The same as a Mermaid state diagram."""
-    edges: dict[tuple[State, State], list[str]] = {}
+    edges: dict[tuple[ProtocolState, ProtocolState], list[str]] = {}
     for (state, event), (action, _) in TRANSITIONS.items():
         for end in NEXT_STATES[action]:
             edges.setdefault((state, end), []).append(f"{event.name} {action.value}")

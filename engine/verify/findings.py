@@ -11,7 +11,7 @@ from typing import Final
 from engine.verify.repair import Action
 
 
-class Kind(Enum):
+class FindingKind(Enum):
     """What can be wrong, in words; and what a repair does about it."""
 
     MISSING = "the file of an indexed instance is gone"
@@ -26,15 +26,15 @@ class Kind(Enum):
 
 
 REMEDIES: Final = {
-    Kind.MISSING: "the row is taken out; the instance is lost, ask the sender for it",
-    Kind.WRONG_SIZE: "none: ask the sender for it, the new one replaces it",
-    Kind.WRONG_BYTES: "none: ask the sender for it, the new one replaces it",
-    Kind.PIXELS: "none: if its bytes are those that were sent, the sender's own copy is broken too",
-    Kind.UNKNOWN: "it is taken into the index",
-    Kind.STALE: "it is moved to set_aside/",
-    Kind.FOREIGN: "it is moved to set_aside/",
-    Kind.JOINED: "it is parted, by what its files say",
-    Kind.RECORDS: "they are made again from the instances",
+    FindingKind.MISSING: "the row is taken out; the instance is lost, ask the sender for it",
+    FindingKind.WRONG_SIZE: "none: ask the sender for it, the new one replaces it",
+    FindingKind.WRONG_BYTES: "none: ask the sender for it, the new one replaces it",
+    FindingKind.PIXELS: "none: if its bytes are those that were sent, the sender's own copy is broken too",
+    FindingKind.UNKNOWN: "it is taken into the index",
+    FindingKind.STALE: "it is moved to set_aside/",
+    FindingKind.FOREIGN: "it is moved to set_aside/",
+    FindingKind.JOINED: "it is parted, by what its files say",
+    FindingKind.RECORDS: "they are made again from the instances",
 }
 
 
@@ -42,7 +42,7 @@ REMEDIES: Final = {
 class Finding:
     """One difference. `path` is relative to the tree; `text` says more where there is more."""
 
-    kind: Kind
+    kind: FindingKind
     path: str = ""
     sop_instance_uid: str = ""
     study_uid: str = ""
@@ -52,21 +52,21 @@ class Finding:
     @property
     def action(self) -> Action | None:
         """What repairs it, if anything does."""
-        if self.kind is Kind.MISSING:
+        if self.kind is FindingKind.MISSING:
             return Action("forget", self.path, self.sop_instance_uid)
-        if self.kind is Kind.UNKNOWN:
+        if self.kind is FindingKind.UNKNOWN:
             return Action("adopt", self.path)
-        if self.kind in (Kind.STALE, Kind.FOREIGN):
+        if self.kind in (FindingKind.STALE, FindingKind.FOREIGN):
             return Action("set_aside", self.path)
-        if self.kind is Kind.JOINED:
+        if self.kind is FindingKind.JOINED:
             return Action("part", study_uid=self.study_uid, study=self.study)
-        if self.kind is Kind.RECORDS and self.study:
+        if self.kind is FindingKind.RECORDS and self.study:
             return Action("recount", study_uid=self.study_uid, study=self.study)
         return None
 
 
 @dataclass
-class Report:
+class VerifyReport:
     """What was looked at and what was found."""
 
     instances: int = 0

@@ -47,7 +47,7 @@ class Action(msgspec.Struct, frozen=True):
     study: int = 0
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class RepairResult(msgspec.Struct, frozen=True):
     """What became of an action; `text` says why when it was not carried out."""
 
     done: bool
@@ -112,7 +112,9 @@ def _inside(tree: StoreTree, path: str) -> str:
 
 
 # --- carrying out ------------------------------------------------------------------------------
-def apply_actions(writer: IndexWriter, tree: StoreTree, actions: Sequence[Action]) -> list[Outcome]:
+def apply_actions(
+    writer: IndexWriter, tree: StoreTree, actions: Sequence[Action]
+) -> list[RepairResult]:
     """One after another, each in its own transaction: one that fails does not stop the others."""
     apply = {
         "adopt": _adopt,
@@ -122,13 +124,13 @@ def apply_actions(writer: IndexWriter, tree: StoreTree, actions: Sequence[Action
         "part": _part,
         "parted": _parted,
     }
-    outcomes: list[Outcome] = []
+    outcomes: list[RepairResult] = []
     for action in actions:
         try:
             apply[action.kind](writer, tree, action)
-            outcomes.append(Outcome(True))
+            outcomes.append(RepairResult(True))
         except LocalError as error:
-            outcomes.append(Outcome(False, error.comment))
+            outcomes.append(RepairResult(False, error.comment))
     return outcomes
 
 
@@ -223,7 +225,7 @@ def _parted(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
 
 # --- requests ------------------------------------------------------------------------------------
 _requests: Final = msgspec.json.Decoder(tuple[Action, ...])
-_results: Final = msgspec.json.Decoder(tuple[Outcome, ...])
+_results: Final = msgspec.json.Decoder(tuple[RepairResult, ...])
 
 
 def _written(path: str) -> str:
@@ -257,7 +259,7 @@ def leave_request(data_directory: Path, actions: Sequence[Action]) -> Path:
     return request
 
 
-def await_result(request: Path, timeout_s: float) -> list[Outcome]:
+def await_result(request: Path, timeout_s: float) -> list[RepairResult]:
     """Raises OperatorError when the indexer does not answer in time; the request is withdrawn."""
     result = request.with_name(request.name.removesuffix(_REQUEST_SUFFIX) + _RESULT_SUFFIX)
     deadline = time.monotonic() + timeout_s
@@ -293,7 +295,7 @@ def serve_requests(data_directory: Path, writer: IndexWriter, tree: StoreTree) -
             actions = [msgspec.structs.replace(one, path=_read(one.path)) for one in asked]
             outcomes = apply_actions(writer, tree, actions)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
-            outcomes = [Outcome(False, f"no request: {error}")]
+            outcomes = [RepairResult(False, f"no request: {error}")]
         except FileNotFoundError:
             continue  # withdrawn
         carried_out += sum(outcome.done for outcome in outcomes)

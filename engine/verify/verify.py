@@ -17,7 +17,7 @@ from engine.files.tree import FILE_SUFFIX, REPLACEMENT_SUFFIX, StoreTree, compon
 from engine.index import records
 from engine.index.environment import IndexReader, View
 from engine.index.records import Instance
-from engine.verify.findings import Finding, Kind, Report
+from engine.verify.findings import Finding, FindingKind, VerifyReport
 from engine.verify.parting import stored_of, strangers
 from engine.verify.repair import checksum, read_entry
 
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 _portion: Final = 1000
 # An arriving instance is placed and indexed well within this.
 _settle_s: Final = 0.5
-_OF_ROWS: Final = (Kind.MISSING, Kind.WRONG_SIZE, Kind.WRONG_BYTES, Kind.PIXELS)
+_OF_ROWS: Final = (
+    FindingKind.MISSING,
+    FindingKind.WRONG_SIZE,
+    FindingKind.WRONG_BYTES,
+    FindingKind.PIXELS,
+)
 
 
 class Verifier:
@@ -42,7 +47,7 @@ class Verifier:
         data_directory: Path,
         reader: IndexReader,
         content: bool = False,
-        progress: Callable[[Report], None] = lambda _: None,
+        progress: Callable[[VerifyReport], None] = lambda _: None,
         images: "Mapping[str, Callable[[int], Checked]] | None" = None,
     ) -> None:
         self._tree = StoreTree(data_directory)
@@ -50,9 +55,9 @@ class Verifier:
         self._content = content
         self._progress = progress
         self._images = images or {}
-        self.report = Report()
+        self.report = VerifyReport()
 
-    def run(self, settle_s: float = _settle_s) -> Report:
+    def run(self, settle_s: float = _settle_s) -> VerifyReport:
         """All three walks; then what looked wrong once more."""
         # The records first: repaired first, they carry the other repairs.
         suspects = [*self._walk_records(), *self._walk_index(), *self._walk_tree()]
@@ -60,7 +65,7 @@ class Verifier:
         suspects += self._walk_joined()
         if suspects:
             time.sleep(settle_s)
-        first, self.report = self.report, Report()  # what is looked at twice is counted once
+        first, self.report = self.report, VerifyReport()  # what is looked at twice is counted once
         first.findings = [
             again for suspect in suspects if (again := self._look_again(suspect)) is not None
         ]
@@ -76,9 +81,9 @@ class Verifier:
                 }
             instance = paths.get(suspect.path)
             return None if instance is None else self._check_file(suspect.path, instance)
-        if suspect.kind is Kind.JOINED:
+        if suspect.kind is FindingKind.JOINED:
             return self._check_joined(suspect.study)
-        if suspect.kind is Kind.RECORDS:
+        if suspect.kind is FindingKind.RECORDS:
             with self._reader.view() as view:
                 if not suspect.study:
                     return next(iter(_check_sums(view)), None)
@@ -109,10 +114,10 @@ class Verifier:
         uid = instance.sop_instance_uid
         size = self._tree.size(path)
         if size is None:
-            return Finding(Kind.MISSING, path, uid)
+            return Finding(FindingKind.MISSING, path, uid)
         if size != instance.file_bytes:
             text = f"{size} bytes, {instance.file_bytes} were stored"
-            return Finding(Kind.WRONG_SIZE, path, uid, text=text)
+            return Finding(FindingKind.WRONG_SIZE, path, uid, text=text)
         check = self._images.get(instance.transfer_syntax_uid)
         if not self._content and check is None:
             return None
@@ -121,19 +126,19 @@ class Verifier:
                 crc32c, file_bytes = checksum(file.fileno())
                 checked = check(file.fileno()) if check is not None else None
         except FileNotFoundError:
-            return Finding(Kind.MISSING, path, uid)
+            return Finding(FindingKind.MISSING, path, uid)
         except OSError as error:
-            return Finding(Kind.WRONG_BYTES, path, uid, text=str(error.strerror))
+            return Finding(FindingKind.WRONG_BYTES, path, uid, text=str(error.strerror))
         self.report.checked_bytes += file_bytes
         if crc32c != instance.file_crc32c:
             text = f"CRC-32C {crc32c:08x}, {instance.file_crc32c:08x} was stored"
-            return Finding(Kind.WRONG_BYTES, path, uid, text=text)
+            return Finding(FindingKind.WRONG_BYTES, path, uid, text=text)
         if checked is None:
             return None
         self.report.images += 1
         self.report.frames += checked.frames
         self.report.frames_unchecked += checked.frames_unchecked
-        return Finding(Kind.PIXELS, path, uid, text=checked.fault) if checked.fault else None
+        return Finding(FindingKind.PIXELS, path, uid, text=checked.fault) if checked.fault else None
 
     # --- every file has its row ---
     def _walk_tree(self) -> Iterator[Finding]:
@@ -162,22 +167,24 @@ class Verifier:
         if self._tree.size(path) is None:
             return None  # gone meanwhile
         if name.endswith(REPLACEMENT_SUFFIX):
-            return Finding(Kind.FOREIGN, path, text="left by an interrupted replacement")
+            return Finding(FindingKind.FOREIGN, path, text="left by an interrupted replacement")
         try:
             entry = read_entry(self._tree, path)
         except LocalError as error:
-            return Finding(Kind.FOREIGN, path, text=error.comment)
+            return Finding(FindingKind.FOREIGN, path, text=error.comment)
         uid = entry.arrival.sop_instance_uid
         if path in _paths_of(view, uid):
             return None
         mark = view.marks_of(uid).get(entry.patient_mark)
         found = None if mark is None else view.instance(uid, mark)
         if found is None:
-            return Finding(Kind.UNKNOWN, path, uid)
+            return Finding(FindingKind.UNKNOWN, path, uid)
         known_path = view.path_of(*found)
         if self._tree.size(known_path) is None:
-            return Finding(Kind.UNKNOWN, path, uid, text="the index names a file that is gone")
-        return Finding(Kind.STALE, path, uid, text=f"the index has {known_path}")
+            return Finding(
+                FindingKind.UNKNOWN, path, uid, text="the index names a file that is gone"
+            )
+        return Finding(FindingKind.STALE, path, uid, text=f"the index has {known_path}")
 
     # --- the records agree ---
     def _walk_records(self) -> Iterator[Finding]:
@@ -227,7 +234,7 @@ class Verifier:
         if not count:
             return None
         text = f"{count} of its {len(stored)} instances belong elsewhere"
-        return Finding(Kind.JOINED, study_uid=study.uid, study=number, text=text)
+        return Finding(FindingKind.JOINED, study_uid=study.uid, study=number, text=text)
 
 
 def _paths_of(view: View, sop_instance_uid: str) -> list[str]:
@@ -274,7 +281,7 @@ def _check_study(view: View, number: int) -> Finding | None:
     if not wrong:
         return None
     text = ", ".join(dict.fromkeys(wrong))
-    return Finding(Kind.RECORDS, study_uid=study.uid, study=number, text=text)
+    return Finding(FindingKind.RECORDS, study_uid=study.uid, study=number, text=text)
 
 
 def _check_sums(view: View) -> Iterator[Finding]:
@@ -288,4 +295,4 @@ def _check_sums(view: View) -> Iterator[Finding]:
     ):
         if view.count(one) != view.count(other):
             text = f"{view.count(one)} {one}, {view.count(other)} {other}"
-            yield Finding(Kind.RECORDS, text=text)
+            yield Finding(FindingKind.RECORDS, text=text)

@@ -16,7 +16,7 @@ from engine.association.events import (
 )
 from engine.dictionary.contexts import DEFAULT_CONTEXTS
 from engine.upper_layer.negotiation import AcceptorPolicy
-from engine.upper_layer.table import State
+from engine.upper_layer.table import ProtocolState
 from tests.material import wire
 
 POLICY = AcceptorPolicy("SCP_AE", (), (), (), dict(DEFAULT_CONTEXTS))
@@ -50,7 +50,7 @@ class Driver:
         """Open it."""
         self(TransportOpened())
         self.pdu(wire.associate_request(wire.storage_contexts()))
-        assert self.it.state is State.Sta6
+        assert self.it.state is ProtocolState.Sta6
         return self
 
     def store(self, context_id: int = CT_IMPLICIT, message: int = 7) -> list[Effect]:
@@ -102,7 +102,7 @@ def status(effects: list[Effect]) -> int:
 def assert_aborted(driver: Driver, effects: list[Effect], source: int, reason: int) -> None:
     """A-ABORT was sent, the reason noted, and ARTIM waits for the peer's close."""
     assert sent(effects).abort == (source, reason)
-    assert driver.it.state is State.Sta13
+    assert driver.it.state is ProtocolState.Sta13
     assert driver.it.deadline == driver.now + ARTIM
     (note,) = [one for one in notes(effects) if one.event == "association_aborted"]
     assert note.fields["text"]

@@ -1,6 +1,6 @@
 """The prefetch jobs of a running service, waited for."""
 
-from engine.prefetch.records import Job, State
+from engine.prefetch.records import Job, JobState
 from engine.prefetch.store import PrefetchStore
 from tests.material.waiting import eventually
 from tests.rigs.gateway import Gateway
@@ -21,7 +21,7 @@ def ended_job(gateway: Gateway, count: int = 1, wait_s: float = 30) -> Job:
 
     def look() -> list[Job]:
         found = jobs_of(gateway)
-        ended = all(job.state >= State.FAILED for job in found)
+        ended = all(job.state >= JobState.FAILED for job in found)
         return found if len(found) == count and ended else []
 
     found: list[Job] = eventually(look, wait_s, f"{count} jobs have ended")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.prefetch.records import State
+from engine.prefetch.records import JobState
 from tests.rigs.archives import AVAILABLE, MadeStudy, Orthanc, Qrscp, make_study, prefetching, send
 from tests.rigs.gateway import Gateway
 from tests.rigs.prefetch_ends import ended_job, jobs_of
@@ -53,7 +53,7 @@ def test_exactly_the_right_priors_arrive(
     prefetching(gateway, archive.port, archive.ae_title, RULE).start()
     send(studies["trigger"], gateway.port)
     job = ended_job(gateway)
-    assert (job.state, job.reason, job.attempts) == (State.DONE, "", 1)
+    assert (job.state, job.reason, job.attempts) == (JobState.DONE, "", 1)
     wanted = studies["near"].uids | studies["far"].uids
     rows = gateway.find()
     assert set(rows) == wanted | studies["trigger"].uids
@@ -94,7 +94,7 @@ def test_patient_ids_in_other_character_sets_find_their_studies(
     prefetching(gateway, archive.port, archive.ae_title, RULE).start()
     send(studies["trigger"], gateway.port)
     job = ended_job(gateway)
-    assert (job.state, job.reason) == (State.DONE, "")
+    assert (job.state, job.reason) == (JobState.DONE, "")
     wanted = [studies["near"].uid, studies["far"].uid]
     assert [it.study_uid for it in job.progress.studies] == wanted
 
@@ -110,7 +110,7 @@ def test_on_lower_levels_only_what_lacks_is_moved(
     prefetching(gateway, archive.port, archive.ae_title, rule).start()
     send(studies["trigger"], gateway.port)
     job = ended_job(gateway)
-    assert (job.state, job.reason) == (State.DONE, "")
+    assert (job.state, job.reason) == (JobState.DONE, "")
     wanted = set(next(iter(studies["near"].images.values())))
     assert set(gateway.find()) == wanted | studies["trigger"].uids
     assert job.progress.completed == 3
@@ -143,7 +143,7 @@ def test_neither_side_disturbs_the_other(
         ended.set()
         for sender in senders:
             sender.join(60)
-    assert (job.state, job.progress.total("moved")) == (State.DONE, 80)
+    assert (job.state, job.progress.total("moved")) == (JobState.DONE, 80)
     assert set(gateway.find()) >= priors.uids | {uid for it in others for uid in it.uids}
     failures = [row for row in gateway.log() if row["level"] == "error"]
     assert not failures

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.outbox.records import State as Queued
-from engine.prefetch.records import State
+from engine.prefetch.records import JobState
 from tests.material.waiting import eventually, within
 from tests.peers.peer_scripts import silent
 from tests.peers.receivers import Storescp
@@ -76,7 +76,7 @@ def test_priors_go_on_to_the_workstation_once(
         settled = gateway.wait_settled(30, len(wanted))
     finally:
         archive.close()
-    assert (job.state, job.reason) == (State.DONE, "")
+    assert (job.state, job.reason) == (JobState.DONE, "")
     assert (job.progress.total("moved"), job.progress.total("queued")) == (8, 7)
     assert Counter(it.sop_instance_uid for it in settled) == Counter(wanted), "each once"
     assert {(it.origin, it.destination) for it in settled} == {("prefetch priors", "ws")}
@@ -107,7 +107,7 @@ def test_what_nobody_asked_for_is_named(
         prefetching(gateway, peer.port, "ARCHIVE", RULE, SOON).start()
         send(trigger, gateway.port)
         job = ended_job(gateway)
-    assert (job.state, job.progress.total("moved")) == (State.DONE, 3)
+    assert (job.state, job.progress.total("moved")) == (JobState.DONE, 3)
     assert job.progress.unasked_count == 2
     assert set(job.progress.unasked) == stray.uids
     own = '{ae="PrefetchAP",process="retriever"'
@@ -132,7 +132,7 @@ def test_a_destination_that_was_taken_away_is_noted(
         gateway.config_file.write_text(without)
         gateway.start()
         job = ended_job(gateway)
-    assert (job.state, job.progress.total("moved")) == (State.DONE, 3)
+    assert (job.state, job.progress.total("moved")) == (JobState.DONE, 3)
     assert "'ws' is no remote AE any more: nothing is queued for it" in job.progress.notes
     assert gateway.deliveries() == []
 
@@ -149,7 +149,7 @@ def test_an_order_to_stop_does_not_wait_for_an_archive_that_does_not_answer(
         assert gateway.stop() == 0
         took_s = time.monotonic() - began
     (job,) = jobs_of(gateway)
-    assert (job.state, job.attempts, job.interruptions) == (State.WAITING, 0, 0)
+    assert (job.state, job.attempts, job.interruptions) == (JobState.WAITING, 0, 0)
     assert took_s < 5, "of sixty seconds that the archive has to answer"
     assert any(row["event"] == "prefetch_interrupted" for row in gateway.log())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.prefetch.records import State
+from engine.prefetch.records import JobState
 from tests.material.waiting import eventually
 from tests.peers.peer_scripts import Scp
 from tests.peers.scripted_peer import Gone, Request, ScriptedPeer
@@ -63,7 +63,7 @@ def test_after_a_kill_it_finishes_once(
         go_on.set()
         gateway.start()
         job = ended_job(gateway)
-    assert (job.state, job.attempts, job.interruptions) == (State.DONE, 1, 1)
+    assert (job.state, job.attempts, job.interruptions) == (JobState.DONE, 1, 1)
     assert set(gateway.find()) == shelf.study.uids | trigger.uids
     expected = 0 if at == "arrived" else 1
     assert len(shelf.moves) - (at in ("move", "arrived")) == expected
@@ -96,7 +96,7 @@ def test_a_storm_of_triggers_is_one_job_for_each_study(
         for name, kib in before.items():
             assert resident_kib(gateway.pid(name)) - kib < 8 * 1024, name
     assert order == [study.patient_id for study in studies]
-    assert {each.state for each in jobs_of(gateway)} == {State.DONE}
+    assert {each.state for each in jobs_of(gateway)} == {JobState.DONE}
     assert job.number == 50
     eventually(
         lambda: (

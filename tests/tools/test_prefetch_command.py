@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from engine.prefetch.hit_rate import HitRate
 from engine.prefetch.jobs import Trigger
-from engine.prefetch.records import Ask, State, StudyProgress
+from engine.prefetch.records import Ask, JobState, StudyProgress
 from engine.prefetch.store import PrefetchStore
 from tools.commands.prefetch import command
 
@@ -36,11 +36,11 @@ def filled(directory: Path) -> None:
     done.seconds = 1.25
     done.progress.studies = [StudyProgress("1.7", "20230101", 9, 4, 3, 2)]
     done.progress.missing = ["3.1", "3.2"]
-    store.commit(lambda jobs: jobs.end(done, State.INCOMPLETE, 3 * SECOND, "2 did not arrive"))
+    store.commit(lambda jobs: jobs.end(done, JobState.INCOMPLETE, 3 * SECOND, "2 did not arrive"))
     store.commit(lambda jobs: HitRate.within(jobs).note_used("1.7", 4 * SECOND))
     failed = store.commit(lambda jobs: jobs.begin(2 * SECOND))
     assert failed is not None
-    store.commit(lambda jobs: jobs.end(failed, State.FAILED, 3 * SECOND, "A700 \x1b]0;x\x07"))
+    store.commit(lambda jobs: jobs.end(failed, JobState.FAILED, 3 * SECOND, "A700 \x1b]0;x\x07"))
     store.close()
 
 

@@ -16,13 +16,13 @@ import click
 from engine.index.environment import NoIndexError
 from engine.prefetch.hit_rate import HitRate
 from engine.prefetch.jobs import PrefetchJobs
-from engine.prefetch.records import Ask, Job, State
+from engine.prefetch.records import Ask, Job, JobState
 from engine.prefetch.store import PrefetchStore
 from tools.face.options import config_option, json_option, load, number_type
 from tools.face.tables import Column, Row, print_table
 from tools.face.terminal import Exit, moment, one_line
 
-_STATES: Final = {state.name.lower(): state for state in State}
+_STATES: Final = {state.name.lower(): state for state in JobState}
 _table_rows_default: Final = 50
 
 
@@ -203,7 +203,7 @@ def fields_of(job: Job) -> dict[str, Any]:
 # (heading, field, how it is laid out)
 _COLUMNS: Final = (
     ("No.", "number", "right"),
-    ("State", "state", "left"),
+    ("JobState", "state", "left"),
     ("Rule", "rule", "left"),
     ("Triggered by study", "trigger_study_instance_uid", "left"),
     ("Asked", "asked", "left"),

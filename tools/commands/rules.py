@@ -18,7 +18,7 @@ from engine.errors import OperatorError
 from engine.outgoing.contexts import CannotSend, proposals
 from engine.prefetch.rules import Explanation as Prefetching
 from engine.prefetch.rules import PrefetchRules
-from engine.rules.conditions import RECEIVING_TABLES, Verdict, wanted_text
+from engine.rules.conditions import RECEIVING_TABLES, Judgement, wanted_text
 from engine.rules.routing import Explanation, Rules
 from engine.rules.trial import Arriving, Trial, subject_in_file
 from engine.settings.prefetch import Prefetch
@@ -183,7 +183,7 @@ def _explanation_text(explanation: Explanation | Prefetching) -> str:
     return "\n".join([*rows, *map(_verdict_text, explanation.verdicts)])
 
 
-def _verdict_text(verdict: Verdict) -> str:
+def _verdict_text(verdict: Judgement) -> str:
     found = verdict.found
     if len(found) > _shown_characters_max:
         found = found[: _shown_characters_max - 3] + "..."

@@ -79,7 +79,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     last_refused_sop_class: str  # its UID, "other" if it is none of the standard's storage classes
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `--json` prints the fields of `service` beside the others."""
 
     service: Status
@@ -115,7 +115,7 @@ def command(config_path: Path | None, data_directory: Path | None, as_json: bool
     return Exit.OK
 
 
-def _report(status: Status, segment: CounterSegment, data: Path) -> Report:
+def _report(status: Status, segment: CounterSegment, data: Path) -> StatusReport:
     receivers = [process for process in status.processes if process.role == "receiver"]
     before = {process.name: _sample(segment, process) for process in receivers}
     start = time.monotonic()
@@ -123,7 +123,7 @@ def _report(status: Status, segment: CounterSegment, data: Path) -> Report:
     elapsed = time.monotonic() - start
     index = next(process for process in status.processes if process.role == "indexer")
     block = segment.block(index.counters_block)
-    return Report(
+    return StatusReport(
         service=status,
         receivers=[
             _numbers(segment, process, before[process.name], elapsed) for process in receivers
@@ -186,7 +186,7 @@ def _numbers(
     )
 
 
-def _print(report: Report) -> None:
+def _print(report: StatusReport) -> None:
     console = Console()
     service = report.service
     console.print(
@@ -268,7 +268,7 @@ def _processes(service: Status) -> Table:
     return table
 
 
-def _receivers(report: Report) -> Table:
+def _receivers(report: StatusReport) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("AE", "port", "open", "rejected", "instances", "failed", "now", "queue", "last"):
         table.add_column(

@@ -19,8 +19,8 @@ from engine.index.environment import IndexReader, NoIndexError, open_index_reade
 from engine.index.freshness import catch_up
 from engine.index.writer import IndexWriter, WriterBusyError
 from engine.intake.intake import Intake, journals_on_disk
-from engine.verify.findings import REMEDIES, Finding, Kind, Report
-from engine.verify.repair import Action, Outcome, apply_actions, await_result, leave_request
+from engine.verify.findings import REMEDIES, Finding, FindingKind, VerifyReport
+from engine.verify.repair import Action, RepairResult, apply_actions, await_result, leave_request
 from engine.verify.verify import Verifier
 from native import _core
 from tools.face.options import config_option, load
@@ -83,7 +83,7 @@ def _without_index(data_directory: Path) -> int:
     return Exit.NEGATIVE
 
 
-def _check(data_directory: Path, reader: IndexReader, content: bool, pixels: bool) -> Report:
+def _check(data_directory: Path, reader: IndexReader, content: bool, pixels: bool) -> VerifyReport:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -91,7 +91,7 @@ def _check(data_directory: Path, reader: IndexReader, content: bool, pixels: boo
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("checking")
 
-        def show(report: Report) -> None:
+        def show(report: VerifyReport) -> None:
             progress.update(
                 task,
                 description=f"{report.instances} instances, {report.files} files, "
@@ -162,10 +162,10 @@ class _Writer:
         intake.checkpoint()
         intake.close()
 
-    def apply(self, actions: Sequence[Action]) -> list[Outcome]:
+    def apply(self, actions: Sequence[Action]) -> list[RepairResult]:
         if self._own is not None:
             return apply_actions(self._own, self._tree, actions)
-        outcomes: list[Outcome] = []
+        outcomes: list[RepairResult] = []
         for start in range(0, len(actions), _actions_per_request):
             portion = actions[start : start + _actions_per_request]
             request = leave_request(self._data_directory, portion)
@@ -173,7 +173,7 @@ class _Writer:
         return outcomes
 
 
-def _print_report(report: Report, pixels: bool, show_all: bool) -> None:
+def _print_report(report: VerifyReport, pixels: bool, show_all: bool) -> None:
     click.echo(f"instances in the index  {report.instances}")
     click.echo(f"files in the tree       {report.files}")
     click.echo(f"studies                 {report.studies}")
@@ -188,7 +188,7 @@ def _print_report(report: Report, pixels: bool, show_all: bool) -> None:
     if len(report.shared) > _shown_max and not show_all:
         click.echo(f"... and {len(report.shared) - _shown_max} more such UIDs (--all)")
     counts = Counter(finding.kind for finding in report.findings)
-    for kind in Kind:
+    for kind in FindingKind:
         if not counts[kind]:
             continue
         click.echo(f"\n{counts[kind]} x {kind.value} (remedy: {REMEDIES[kind]})")
@@ -201,7 +201,7 @@ def _print_report(report: Report, pixels: bool, show_all: bool) -> None:
             click.echo(f"  ... and {len(shown) - _shown_max} more (--all)")
 
 
-def _note_parted(report: Report, writer: _Writer) -> None:
+def _note_parted(report: VerifyReport, writer: _Writer) -> None:
     """The files of release 0.2.0 need not be read again."""
     if report.unparted:
         writer.apply([Action("parted", study=report.unparted)])

@@ -31,7 +31,7 @@ from engine.files.arrival import Arrival, encode_arrival
 from engine.files.part10 import part10_head
 from engine.telemetry.metrics import Counter, Histogram
 from engine.upper_layer.negotiation import AcceptedAssociation
-from engine.upper_layer.table import State
+from engine.upper_layer.table import ProtocolState
 from native import _core
 from workers.receiver.admission import counter_of
 from workers.receiver.host import Host
@@ -100,7 +100,7 @@ class Connection:
     @property
     def _deaf(self) -> bool:
         """What still comes is read and dropped until the peer closes."""
-        return self._association.state is State.Sta13
+        return self._association.state is ProtocolState.Sta13
 
     # --- from the reception
 

@@ -15,8 +15,8 @@ from engine.dictionary.query_level import QueryLevel
 from engine.dimse import identifiers as query_identifiers
 from engine.dimse.commands import CommandField
 from engine.dimse.requests import (
-    Outcome,
     Response,
+    StatusClass,
     encode_find_request,
     encode_move_request,
     status_words,
@@ -90,7 +90,7 @@ class RemoteArchive:
                 command = encode_find_request(conversation.message_id, conversation.sop_class)
                 self._ask(conversation, CommandField.C_FIND, command, level, keys)
                 for response in conversation.responses():
-                    if response.outcome is Outcome.PENDING:
+                    if response.outcome is StatusClass.PENDING:
                         if len(matches) >= limits.find_matches_max:
                             conversation.cancel()
                             raise AskFailure(
@@ -104,7 +104,7 @@ class RemoteArchive:
                         matches.append(
                             query_identifiers.decode_identifier(data, conversation.explicit_vr)
                         )
-                    elif response.outcome is not Outcome.SUCCESS:
+                    elif response.outcome is not StatusClass.SUCCESS:
                         raise self._failure("C-FIND", level, response)
             except ScuFailure as failure:
                 raise _in_words(f"C-FIND on {level.name.lower()} level", failure) from failure
@@ -128,14 +128,14 @@ class RemoteArchive:
                 self._ask(conversation, CommandField.C_MOVE, command, level, keys)
                 for response in conversation.responses():
                     moved = _counted(response, moved)
-                    if response.outcome is Outcome.PENDING:
+                    if response.outcome is StatusClass.PENDING:
                         left = response.remaining
                         self._job.progress.step = (
                             f"{step}: {sum(moved)} sub-operations"
                             f"{'' if left is None else f' of {sum(moved) + left}'}"
                         )
                         self.show()
-                    elif response.outcome not in (Outcome.SUCCESS, Outcome.WARNING):
+                    elif response.outcome not in (StatusClass.SUCCESS, StatusClass.WARNING):
                         raise self._failure("C-MOVE", level, response)
                     elif response.status:
                         self._note(f"a C-MOVE ended with {status_words(response.status)}")
@@ -176,7 +176,7 @@ class RemoteArchive:
         conversation.ask(field, command, identifier)
 
     def _failure(self, operation: str, level: QueryLevel, response: Response) -> Exception:
-        if response.outcome is Outcome.CANCEL and self._stop.is_set():
+        if response.outcome is StatusClass.CANCEL and self._stop.is_set():
             return Interrupted()
         return status_failure(operation, level, response.status, response.comment)
 

@@ -20,7 +20,7 @@ from engine.dictionary.uids import (
     is_explicit_vr,
 )
 from engine.dimse.commands import CommandField
-from engine.dimse.requests import Outcome, Response, encode_cancel_request
+from engine.dimse.requests import Response, StatusClass, encode_cancel_request
 from engine.prefetch.plan import AskFailure
 from engine.settings.timeouts import Timeouts
 from engine.upper_layer.pdus import ProposedContext
@@ -97,7 +97,7 @@ class Conversation:
             if self._stop.is_set() and not self._cancelled:
                 self.cancel()
             yield response
-            if response.outcome is not Outcome.PENDING:
+            if response.outcome is not StatusClass.PENDING:
                 return
 
     def cancel(self) -> None:

@@ -20,7 +20,7 @@ from engine.index.environment import INDEX_FAULTS, fault_code
 from engine.outbox.records import retry_due_ns
 from engine.prefetch.hit_rate import HitRate
 from engine.prefetch.plan import AskFailure
-from engine.prefetch.records import Job, State
+from engine.prefetch.records import Job, JobState
 from engine.prefetch.retrieval import Retrieval
 from engine.prefetch.store import PrefetchStore
 from engine.settings.entities import Remote
@@ -38,17 +38,17 @@ _publish_s: Final = 1.0
 _prune_s: Final = 600.0
 _retry_s: Final = 1.0  # after a fault of disk or index
 _GAUGES: Final = {
-    State.WAITING: Gauge.PREFETCH_WAITING,
-    State.RUNNING: Gauge.PREFETCH_RUNNING,
-    State.RETRYING: Gauge.PREFETCH_RETRYING,
-    State.FAILED: Gauge.PREFETCH_FAILED,
-    State.INCOMPLETE: Gauge.PREFETCH_INCOMPLETE,
-    State.DONE: Gauge.PREFETCH_DONE,
+    JobState.WAITING: Gauge.PREFETCH_WAITING,
+    JobState.RUNNING: Gauge.PREFETCH_RUNNING,
+    JobState.RETRYING: Gauge.PREFETCH_RETRYING,
+    JobState.FAILED: Gauge.PREFETCH_FAILED,
+    JobState.INCOMPLETE: Gauge.PREFETCH_INCOMPLETE,
+    JobState.DONE: Gauge.PREFETCH_DONE,
 }
 _ENDED: Final = {
-    State.FAILED: Counter.PREFETCH_ENDED_FAILED,
-    State.INCOMPLETE: Counter.PREFETCH_ENDED_INCOMPLETE,
-    State.DONE: Counter.PREFETCH_ENDED_DONE,
+    JobState.FAILED: Counter.PREFETCH_ENDED_FAILED,
+    JobState.INCOMPLETE: Counter.PREFETCH_ENDED_INCOMPLETE,
+    JobState.DONE: Counter.PREFETCH_ENDED_DONE,
 }
 
 
@@ -207,7 +207,7 @@ class Retriever:
     # --- how it ended ----------------------------------------------------------------------------
     def _finish(self, store: PrefetchStore, job: Job) -> None:
         missing = job.progress.total("missing")
-        state = State.INCOMPLETE if missing else State.DONE
+        state = JobState.INCOMPLETE if missing else JobState.DONE
         reason = f"{missing} promised instances did not arrive" if missing else ""
         store.commit(lambda jobs: jobs.end(job, state, time.time_ns(), reason))
         self.counters.add(_ENDED[state])
@@ -221,8 +221,8 @@ class Retriever:
             pause_s = (due_ns - now_ns) / _second_ns
             self._unreachable[job.ask.archive] = time.monotonic() + pause_s
         if failure.permanent or job.attempts > spec.retry_count:
-            store.commit(lambda jobs: jobs.end(job, State.FAILED, now_ns, str(failure)))
-            self.counters.add(_ENDED[State.FAILED])
+            store.commit(lambda jobs: jobs.end(job, JobState.FAILED, now_ns, str(failure)))
+            self.counters.add(_ENDED[JobState.FAILED])
             self._log(job, "error", "prefetch_failed", failure.text)
         else:
             store.commit(lambda jobs: jobs.retry(job, due_ns, now_ns, str(failure)))

@@ -22,7 +22,7 @@ from workers.sender.attempt import Destination, Errand, Sender
 _patience_s: Final = 1.0  # a lane that waits looks at the clock again
 
 
-class Report(NamedTuple):
+class EndedAttempt(NamedTuple):
     """An attempt that ended."""
 
     errand: Errand
@@ -44,7 +44,7 @@ class Lanes:
         self._changed = threading.Condition()
         self._schedule: Schedule[Errand] = Schedule(count)
         self._destinations: Mapping[str, Destination] = {}
-        self._reports: list[Report] = []
+        self._reports: list[EndedAttempt] = []
         self._reported = reported
         self._senders = [Sender(other) for _ in range(count)]
         self._kept: Counter[str] = Counter()  # associations of lanes that wait
@@ -91,7 +91,7 @@ class Lanes:
                 self._schedule.put(destination, errands)
             self._changed.notify_all()
 
-    def collect(self) -> tuple[list[Report], list[Errand]]:
+    def collect(self) -> tuple[list[EndedAttempt], list[Errand]]:
         """(what ended, what was leased and will not be begun) since the last call."""
         with self._changed:
             reports, self._reports = self._reports, []
@@ -168,7 +168,7 @@ class Lanes:
             name = destination.peer.name
             counts = self._schedule.ended(name, verdict, now - began, now, self._kept[name])
             pause_s = self._schedule.pause_s(name, now)
-            report = Report(
+            report = EndedAttempt(
                 errand, counts, now - began, sent_bytes, opened, sender.oddities, pause_s
             )
             self._reports.append(report)

@@ -21,7 +21,7 @@ from engine.outbox.spool import remove_finished, spooled_path, sweep
 from engine.outbox.writer import OutboxWriter
 from engine.sending.verdict import Ending
 from workers.sender.attempt import Errand
-from workers.sender.lanes import Report
+from workers.sender.lanes import EndedAttempt
 from workers.sender.patience import GivenUp, Patience
 
 _day_ns: Final = 86_400_000_000_000
@@ -40,7 +40,7 @@ class Policy(NamedTuple):
 class Settled(NamedTuple):
     """A report that is in the outbox. `due_ns` None: it waits, was delivered or failed for good."""
 
-    report: Report
+    report: EndedAttempt
     state: State
     due_ns: int | None
 
@@ -54,7 +54,7 @@ class Ledger:
         self._tree = StoreTree(data_directory)
         self._seen = -1
         self._due_ns: dict[str, int] = {}  # of a destination's first delivery that retries
-        self._reports: list[Report] = []
+        self._reports: list[EndedAttempt] = []
         self._returned: list[Errand] = []
         self._files_ended: set[str] = set()
         self._patience = Patience()
@@ -67,7 +67,7 @@ class Ledger:
         self.look()
         self._to_ask.clear()
 
-    def keep(self, reports: Sequence[Report], returned: Sequence[Errand]) -> None:
+    def keep(self, reports: Sequence[EndedAttempt], returned: Sequence[Errand]) -> None:
         """For the next settle()."""
         self._reports += reports
         self._returned += returned
@@ -148,7 +148,9 @@ class Ledger:
         }
         return leased, settled
 
-    def _write_down(self, outbox: Outbox, report: Report, policy: Policy, now_ns: int) -> Settled:
+    def _write_down(
+        self, outbox: Outbox, report: EndedAttempt, policy: Policy, now_ns: int
+    ) -> Settled:
         delivery, verdict = report.errand.delivery, report.verdict
         if verdict.ending is Ending.RETURNED:
             outbox.return_leases([delivery.number])

@@ -61,13 +61,13 @@ def read_activity(pid: int) -> Activity | None:
     return Activity(fields[0], (int(fields[11]) + int(fields[12])) * _tick_s)
 
 
-class Verdict(Enum):
+class Liveness(Enum):
     ALIVE = "alive"
     STARVED = "starved"
     HUNG = "hung"
 
 
-def judge(silent_s: float, before: Activity, now: Activity) -> Verdict:
+def judge(silent_s: float, before: Activity, now: Activity) -> Liveness:
     """`before` is as of the last heartbeat seen, `silent_s` the time since then.
 
     Stopped, asleep, or burning time without turning its loop: hung. Runnable, but given less
@@ -75,13 +75,13 @@ def judge(silent_s: float, before: Activity, now: Activity) -> Verdict:
     too, as no signal could end that wait, and afterwards it lives on or is found hung.
     """
     if silent_s * 1000 < limits.heartbeat_hung_ms:
-        return Verdict.ALIVE
+        return Liveness.ALIVE
     if silent_s * 1000 >= limits.heartbeat_starved_ms:
-        return Verdict.HUNG
+        return Liveness.HUNG
     used_ms = (now.processor_s - before.processor_s) * 1000
     if now.state == "D" or (now.state == "R" and used_ms < limits.heartbeat_hung_ms / 2):
-        return Verdict.STARVED
-    return Verdict.HUNG
+        return Liveness.STARVED
+    return Liveness.HUNG
 
 
 class Pulse:
@@ -112,7 +112,7 @@ class Pulse:
         self._heartbeat = heartbeat
         self.renew()
 
-    def judge(self, activity: Activity) -> Verdict:
+    def judge(self, activity: Activity) -> Liveness:
         """Whether it hangs, given what its main thread does now."""
         if self._before is None:
             self._before = activity

@@ -27,7 +27,7 @@ from workers.frame.spec import (
     SenderSpec,
     may_change_to,
 )
-from workers.supervision.machine import Pulse, Verdict, read_activity
+from workers.supervision.machine import Liveness, Pulse, read_activity
 
 _boot_s: Final = limits.worker_boot_ms_max / 1000
 # No gap between two looks counts for more: when we were not run ourselves, nobody was.
@@ -132,9 +132,9 @@ class Supervised:
         if activity is None:
             return
         verdict = pulse.judge(activity)
-        if verdict is Verdict.HUNG:
+        if verdict is Liveness.HUNG:
             self.kill(f"no heartbeat for {pulse.silent_s:.2f} s, state {activity.state}")
-        elif verdict is Verdict.STARVED and not pulse.starved_told:
+        elif verdict is Liveness.STARVED and not pulse.starved_told:
             pulse.starved_told = True
             self._log.warning("worker_starved", worker=self.spec.name, state=activity.state)
 

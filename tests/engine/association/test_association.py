@@ -23,7 +23,7 @@ from engine.association.events import (
 )
 from engine.dictionary.contexts import DEFAULT_CONTEXTS
 from engine.upper_layer.negotiation import AcceptorPolicy
-from engine.upper_layer.table import State
+from engine.upper_layer.table import ProtocolState
 from tests.material import wire
 from tests.rigs.association_driver import (
     ARTIM,
@@ -49,7 +49,7 @@ def test_opening() -> None:
     driver = Driver()
     assert driver.it.deadline is None
     assert driver(TransportOpened()) == []
-    assert driver.it.state is State.Sta2
+    assert driver.it.state is ProtocolState.Sta2
     assert driver.it.deadline == driver.now + ARTIM
     effects = driver.pdu(wire.associate_request(wire.storage_contexts()))
     assert kinds(effects) == [Established, Send]
@@ -82,7 +82,7 @@ def test_rejections() -> None:
         assert sent(effects).rejection == expected
         note = only(effects, Note)
         assert (note.event, note.fields["reason"]) == ("association_rejected", expected[2])
-        assert driver.it.state is State.Sta13
+        assert driver.it.state is ProtocolState.Sta13
         assert driver.it.deadline == driver.now + ARTIM
         assert kinds(driver(TransportClosed())) == [CloseTransport]
 
@@ -91,7 +91,7 @@ def test_version_bits_beyond_the_first_do_not_matter() -> None:
     driver = Driver()
     driver(TransportOpened())
     driver.pdu(wire.associate_request(wire.storage_contexts(), version=3))
-    assert driver.it.state is State.Sta6
+    assert driver.it.state is ProtocolState.Sta6
 
 
 def test_room_is_asked_last_and_once() -> None:
@@ -164,7 +164,7 @@ def test_store_fails_after_the_data_set() -> None:
     driver(DatasetReceived(CT_IMPLICIT, 10))
     answer = response(driver(StoreFinished(0x0110, "disk is full")))
     assert (answer[0x0900], answer[0x0902]) == (wire.us(0x0110), b"disk is full")
-    assert driver.it.state is State.Sta6
+    assert driver.it.state is ProtocolState.Sta6
     assert kinds(driver.store()) == [BeginStore], "the association lives on"
 
 
@@ -212,7 +212,7 @@ def test_refused_requests(
     assert status(effects) == expected
     assert response(effects)[0x0120] == wire.us(7)
     assert ExpectCommand() in effects
-    assert driver.it.state is State.Sta6
+    assert driver.it.state is ProtocolState.Sta6
     assert not driver.it.outstanding
     assert kinds(driver.store()) == [BeginStore]
 

@@ -21,7 +21,7 @@ from engine.association.events import (
     TransportClosed,
     TransportOpened,
 )
-from engine.upper_layer.table import State
+from engine.upper_layer.table import ProtocolState
 from native import _core
 from tests.material import wire
 from tests.rigs.association_driver import (
@@ -48,10 +48,10 @@ def test_release() -> None:
     driver.now += ARTIM / 2  # the timer is a fresh one
     effects = driver.pdu(wire.pdu(wire.RELEASE_RQ, bytes(4)))
     assert sent(effects).kind == wire.RELEASE_RP
-    assert driver.it.state is State.Sta13
+    assert driver.it.state is ProtocolState.Sta13
     assert driver.it.deadline == driver.now + ARTIM
     assert kinds(driver(TransportClosed())) == [CloseTransport]
-    assert driver.it.state is State.Sta1
+    assert driver.it.state is ProtocolState.Sta1
     assert driver.it.deadline is None
 
 
@@ -77,7 +77,7 @@ def test_abort_by_the_peer() -> None:
         assert kinds(effects) == ([] if committing else [CancelStore]) + [CloseTransport]
         note = only(effects, Note)
         assert note.fields == {"source": 2, "reason": 1}
-        assert driver.it.state is State.Sta1
+        assert driver.it.state is ProtocolState.Sta1
         assert driver.it.outstanding is committing
         assert kinds(driver(StoreFinished(0 if committing else 0x0110, ""))) == []
         assert not driver.it.outstanding
@@ -261,14 +261,17 @@ def test_any_order_of_inputs(steps: list[tuple[Input, float]]) -> None:
             if begun == finished or (event.status == 0 and not committing):
                 continue
             finished += 1
-        if event == PduReceived(4, bytes(4)) and driver.it.state in (State.Sta6, State.Sta7):
+        if event == PduReceived(4, bytes(4)) and driver.it.state in (
+            ProtocolState.Sta6,
+            ProtocolState.Sta7,
+        ):
             continue  # message fragments come as commands and data sets
         effects = driver(event)
         begun += sum(isinstance(one, BeginStore) for one in effects)
         if CancelStore() in effects:
             finished = begun
     closes = [at for at, one in enumerate(driver.all) if isinstance(one, CloseTransport)]
-    assert (len(closes) == 1) is (driver.it.state is State.Sta1)
+    assert (len(closes) == 1) is (driver.it.state is ProtocolState.Sta1)
     if closes:
         assert all(isinstance(one, Note) for one in driver.all[closes[0] + 1 :])
     else:

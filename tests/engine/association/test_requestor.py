@@ -12,8 +12,8 @@ from engine.association.requestor import Requestor
 from engine.dimse.commands import CommandField
 from engine.dimse.requests import (
     Message,
-    Outcome,
     Response,
+    StatusClass,
     encode_cancel_request,
     encode_echo_request,
     encode_find_request,
@@ -34,7 +34,7 @@ from engine.upper_layer.failure import (
 )
 from engine.upper_layer.pdus import ProposedContext
 from engine.upper_layer.proposal import propose
-from engine.upper_layer.table import State
+from engine.upper_layer.table import ProtocolState
 from tests.material import wire
 from tests.peers.scripted_peer import (
     Request,
@@ -73,7 +73,7 @@ def started(timeout: float = 5.0) -> Requestor:
 def established() -> Requestor:
     requestor = started()
     assert requestor.receive(ACCEPT, 100.0) == b""
-    assert requestor.state is State.Sta6
+    assert requestor.state is ProtocolState.Sta6
     return requestor
 
 
@@ -92,9 +92,9 @@ def kind_of(requestor: Requestor) -> FailureKind | None:
 
 def test_the_request() -> None:
     requestor = Requestor(propose("PACS", "GATEWAY", CONTEXTS), Timeouts.each(5.0), 100.0)
-    assert requestor.state is State.Sta4
+    assert requestor.state is ProtocolState.Sta4
     pdu = requestor.connected(100.0)
-    assert requestor.state is State.Sta5
+    assert requestor.state is ProtocolState.Sta5
     body = pdu[6:]
     assert body[:4] == b"\0\1\0\0"
     assert body[4:36] == b"PACS".ljust(16) + b"GATEWAY".ljust(16)
@@ -135,7 +135,7 @@ def test_an_accept_that_leaves_less() -> None:
     requestor = started()
     answers = [answered_context(1, 0, wire.JPEG_LOSSLESS), answered_context(9, 0, wire.IMPLICIT)]
     requestor.receive(associate_accept(answers), 100.0)
-    assert requestor.state is State.Sta6
+    assert requestor.state is ProtocolState.Sta6
     assert requestor.accepted == {}
     assert requestor.refused[1] == f"accepted with {wire.JPEG_LOSSLESS}, which was not proposed"
     assert requestor.refused[3] == "not answered"
@@ -159,33 +159,45 @@ def test_an_accept_that_makes_no_sense(accept: bytes, words: str) -> None:
     assert kind_of(requestor) is FailureKind.PROTOCOL
     assert requestor.failure is not None
     assert words in requestor.failure.text
-    assert requestor.state is State.Sta13
+    assert requestor.state is ProtocolState.Sta13
 
 
 # --- table 9-10 ----------------------------------------------------------------------------------
 
 ROWS = [
     # state before, PDU, state after, kind of failure, what is sent
-    (started, ACCEPT, State.Sta6, None, b""),
-    (started, REJECT, State.Sta1, FailureKind.REJECTED, b""),
-    (started, ABORT, State.Sta1, FailureKind.ABORTED, b""),
-    (started, ECHO_RSP, State.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
-    (started, RELEASE_RQ, State.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
-    (started, RELEASE_RP, State.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
-    (established, ECHO_RSP, State.Sta6, None, b""),
-    (established, ACCEPT, State.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
-    (established, REJECT, State.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
-    (established, RELEASE_RP, State.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
-    (established, RELEASE_RQ, State.Sta13, FailureKind.ABORTED, RELEASE_RP),
-    (established, ABORT, State.Sta1, FailureKind.ABORTED, b""),
-    (releasing, RELEASE_RP, State.Sta1, None, b""),
-    (releasing, ECHO_RSP, State.Sta7, None, b""),
-    (releasing, RELEASE_RQ, State.Sta11, None, RELEASE_RP),
-    (releasing, RELEASE_RQ + RELEASE_RP, State.Sta1, None, RELEASE_RP),
-    (releasing, RELEASE_RQ * 2, State.Sta13, FailureKind.PROTOCOL, RELEASE_RP + PROVIDER_ABORT),
-    (releasing, ACCEPT, State.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
-    (releasing, ABORT, State.Sta1, FailureKind.ABORTED, b""),
-    (established, wire.associate_request([]), State.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
+    (started, ACCEPT, ProtocolState.Sta6, None, b""),
+    (started, REJECT, ProtocolState.Sta1, FailureKind.REJECTED, b""),
+    (started, ABORT, ProtocolState.Sta1, FailureKind.ABORTED, b""),
+    (started, ECHO_RSP, ProtocolState.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
+    (started, RELEASE_RQ, ProtocolState.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
+    (started, RELEASE_RP, ProtocolState.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
+    (established, ECHO_RSP, ProtocolState.Sta6, None, b""),
+    (established, ACCEPT, ProtocolState.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
+    (established, REJECT, ProtocolState.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
+    (established, RELEASE_RP, ProtocolState.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
+    (established, RELEASE_RQ, ProtocolState.Sta13, FailureKind.ABORTED, RELEASE_RP),
+    (established, ABORT, ProtocolState.Sta1, FailureKind.ABORTED, b""),
+    (releasing, RELEASE_RP, ProtocolState.Sta1, None, b""),
+    (releasing, ECHO_RSP, ProtocolState.Sta7, None, b""),
+    (releasing, RELEASE_RQ, ProtocolState.Sta11, None, RELEASE_RP),
+    (releasing, RELEASE_RQ + RELEASE_RP, ProtocolState.Sta1, None, RELEASE_RP),
+    (
+        releasing,
+        RELEASE_RQ * 2,
+        ProtocolState.Sta13,
+        FailureKind.PROTOCOL,
+        RELEASE_RP + PROVIDER_ABORT,
+    ),
+    (releasing, ACCEPT, ProtocolState.Sta13, FailureKind.PROTOCOL, PROVIDER_ABORT),
+    (releasing, ABORT, ProtocolState.Sta1, FailureKind.ABORTED, b""),
+    (
+        established,
+        wire.associate_request([]),
+        ProtocolState.Sta13,
+        FailureKind.PROTOCOL,
+        PROVIDER_ABORT,
+    ),
 ]
 
 
@@ -207,7 +219,7 @@ def test_each_cell_that_a_peer_can_reach(row: tuple[object, ...], step: int | No
 def test_what_comes_behind_the_end_is_not_heard() -> None:
     requestor = established()
     requestor.receive(ECHO_RSP + ABORT + ECHO_RSP, 100.0)
-    assert (len(requestor.messages), requestor.state) == (1, State.Sta1)
+    assert (len(requestor.messages), requestor.state) == (1, ProtocolState.Sta1)
     assert requestor.receive(b"\xff" * 100, 100.0) == b""
     assert requestor.refuse(PeerError("too late")) == b""
 
@@ -227,7 +239,7 @@ def test_each_step_has_its_deadline() -> None:
     assert requestor.expired(140.0) == USER_ABORT
     assert requestor.failure is not None
     assert requestor.failure.text == "no response within 30 s; only a part of it came"
-    assert requestor.state is State.Sta13
+    assert requestor.state is ProtocolState.Sta13
 
 
 def test_the_transports_end_in_each_state() -> None:
@@ -326,8 +338,10 @@ def feed(stream: bytes, chunks: random.Random, release: bool) -> Requestor:
         answer = requestor.receive(stream[at : at + size], 101.0)
         at += size
         assert len(requestor.messages) - before <= size
-        assert not answer or requestor.failure is not None or requestor.state is not State.Sta6
-        if release and requestor.state is State.Sta6:
+        assert (
+            not answer or requestor.failure is not None or requestor.state is not ProtocolState.Sta6
+        )
+        if release and requestor.state is ProtocolState.Sta6:
             requestor.release(101.0)
     if not requestor.over:
         requestor.expired(200.0) if chunks.random() < 0.5 else requestor.lost()
@@ -416,24 +430,24 @@ def test_a_message_in_pdus(maximum: int) -> None:
 @pytest.mark.parametrize(
     ("status", "outcome", "words"),
     [
-        (0x0000, Outcome.SUCCESS, "0000 success"),
-        (0xB000, Outcome.WARNING, "B000 coercion"),
-        (0xB006, Outcome.WARNING, "B006 elements discarded"),
-        (0xB007, Outcome.WARNING, "B007 data set does not match"),
-        (0x0107, Outcome.WARNING, "0107 attribute list"),
-        (0xFF00, Outcome.PENDING, "FF00 pending"),
-        (0xFF01, Outcome.PENDING, "FF01 pending"),
-        (0xFE00, Outcome.CANCEL, "FE00 cancelled"),
-        (0xA700, Outcome.FAILURE, "A700 out of resources"),
-        (0xA702, Outcome.FAILURE, "A702 out of resources: unable to perform"),
-        (0xA801, Outcome.FAILURE, "A801 move destination unknown"),
-        (0xA900, Outcome.FAILURE, "A900 data set does not match SOP class"),
-        (0xC000, Outcome.FAILURE, "C000 unable to process"),
-        (0xCAFE, Outcome.FAILURE, "CAFE unable to process"),
-        (0x1234, Outcome.FAILURE, "1234 failure"),
+        (0x0000, StatusClass.SUCCESS, "0000 success"),
+        (0xB000, StatusClass.WARNING, "B000 coercion"),
+        (0xB006, StatusClass.WARNING, "B006 elements discarded"),
+        (0xB007, StatusClass.WARNING, "B007 data set does not match"),
+        (0x0107, StatusClass.WARNING, "0107 attribute list"),
+        (0xFF00, StatusClass.PENDING, "FF00 pending"),
+        (0xFF01, StatusClass.PENDING, "FF01 pending"),
+        (0xFE00, StatusClass.CANCEL, "FE00 cancelled"),
+        (0xA700, StatusClass.FAILURE, "A700 out of resources"),
+        (0xA702, StatusClass.FAILURE, "A702 out of resources: unable to perform"),
+        (0xA801, StatusClass.FAILURE, "A801 move destination unknown"),
+        (0xA900, StatusClass.FAILURE, "A900 data set does not match SOP class"),
+        (0xC000, StatusClass.FAILURE, "C000 unable to process"),
+        (0xCAFE, StatusClass.FAILURE, "CAFE unable to process"),
+        (0x1234, StatusClass.FAILURE, "1234 failure"),
     ],
 )
-def test_statuses(status: int, outcome: Outcome, words: str) -> None:
+def test_statuses(status: int, outcome: StatusClass, words: str) -> None:
     assert outcome_of(status) is outcome
     assert status_words(status).startswith(words)
 

@@ -16,7 +16,7 @@ from engine.outbox.outbox import Outbox
 from engine.outbox.records import Delivery
 from engine.outbox.view import OutboxView
 from engine.prefetch.jobs import Trigger
-from engine.prefetch.records import Ask, Job, State, StudyProgress
+from engine.prefetch.records import Ask, Job, JobState, StudyProgress
 from engine.prefetch.rules import PrefetchRules
 from engine.prefetch.store import PrefetchStore
 from engine.rules.routing import Rules
@@ -83,7 +83,7 @@ class Fetching(Box):
         return self.commit(lambda jobs: jobs.queue_here(job, study, sops, self.received))
 
     def end(self, job: Job) -> None:
-        self.commit(lambda jobs: jobs.end(job, State.DONE, self.received))
+        self.commit(lambda jobs: jobs.end(job, JobState.DONE, self.received))
 
     def deliveries(self) -> list[Delivery]:
         with self.reader.view() as view:

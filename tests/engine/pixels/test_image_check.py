@@ -14,7 +14,7 @@ from engine.pixels import check as image_check
 from engine.pixels import transcode
 from engine.pixels.check import Checked, check_image, image_checks
 from engine.pixels.libjpeg import decode_by_libjpeg
-from engine.verify.findings import Kind
+from engine.verify.findings import FindingKind
 from engine.verify.repair import read_entry
 from engine.verify.verify import Verifier
 from tests.material.jpeg_encoder import Form, encode, picture
@@ -139,7 +139,7 @@ def test_broken_images_are_differences(images: Path) -> None:
     report = verifier.run(settle_s=0)
     writer.close()
     (finding,) = report.findings
-    assert finding.kind is Kind.PIXELS
+    assert finding.kind is FindingKind.PIXELS
     assert finding.path == instance_path("", "", "1.2.5")
     assert finding.text.startswith("frame 2 of 2: ")
     assert finding.action is None
@@ -156,7 +156,10 @@ def test_a_damaged_disk_comes_before_a_broken_image(images: Path) -> None:
         settle_s=0
     )
     writer.close()
-    assert {finding.kind for finding in report.findings} == {Kind.WRONG_BYTES, Kind.PIXELS}
+    assert {finding.kind for finding in report.findings} == {
+        FindingKind.WRONG_BYTES,
+        FindingKind.PIXELS,
+    }
     assert report.images == 2
 
 

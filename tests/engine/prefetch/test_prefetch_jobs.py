@@ -12,7 +12,7 @@ from engine.outbox.outbox import Outbox
 from engine.outbox.records import NewDelivery
 from engine.prefetch.hit_rate import HitRate
 from engine.prefetch.jobs import PrefetchJobs, Trigger
-from engine.prefetch.records import Ask, Job, State, StudyProgress, Totals
+from engine.prefetch.records import Ask, Job, JobState, StudyProgress, Totals
 from engine.prefetch.store import PrefetchStore
 
 T = TypeVar("T")
@@ -65,11 +65,11 @@ def test_one_study_is_one_job_that_waits_until_the_study_is_quiet(store: Prefetc
     number = made(store, trigger("1.1"), 100)
     for second in range(101, 131):
         assert made(store, trigger("1.1"), second) is None
-    assert looked(store, PrefetchJobs.counts)[State.WAITING] == 1
+    assert looked(store, PrefetchJobs.counts)[JobState.WAITING] == 1
     assert begun(store, 139) is None
     job = begun(store, 140)
     assert job is not None
-    assert (job.number, job.state, job.attempts) == (number, State.RUNNING, 1)
+    assert (job.number, job.state, job.attempts) == (number, JobState.RUNNING, 1)
     assert made(store, trigger("1.1"), 141) is None, "it is under way"
     assert begun(store, 1000) is None
 
@@ -94,14 +94,14 @@ def test_what_ended_just_now_is_not_repeated(store: PrefetchStore) -> None:
     made(store, trigger("1.1"), 100)
     job = begun(store, 200)
     assert job is not None
-    store.commit(lambda jobs: jobs.end(job, State.DONE, 210 * SECOND))
+    store.commit(lambda jobs: jobs.end(job, JobState.DONE, 210 * SECOND))
     assert made(store, trigger("1.1"), 220) is None
     assert made(store, trigger("1.1"), 210 + 3601) == 2
 
 
 def test_a_trigger_that_cannot_be_asked_for_is_a_failed_job(store: PrefetchStore) -> None:
     number = made(store, trigger("1.1", refusal="has no Patient ID"), 100)
-    assert job_of(store, number).state is State.FAILED
+    assert job_of(store, number).state is JobState.FAILED
     assert job_of(store, number).reason == "has no Patient ID"
     assert made(store, trigger("1.1", refusal="has no Patient ID"), 101) is None, "told once"
     assert begun(store, 1000) is None
@@ -113,7 +113,7 @@ def test_jobs_are_taken_in_the_order_they_became_due(store: PrefetchStore) -> No
     order = []
     while (job := begun(store, 1000)) is not None:
         order.append(job.ask.trigger_study_uid)
-        store.commit(lambda jobs, job=job: jobs.end(job, State.DONE, 1000 * SECOND))
+        store.commit(lambda jobs, job=job: jobs.end(job, JobState.DONE, 1000 * SECOND))
     assert order == [f"1.{study}" for study in range(5)]
 
 
@@ -152,7 +152,7 @@ def test_a_job_that_its_process_dies_of_again_and_again_has_failed(store: Prefet
     for _ in range(prefetch_interruptions_max):
         begun(store, 200)
         store.commit(lambda jobs: jobs.reclaim(300 * SECOND))
-    assert job_of(store, number).state is State.FAILED
+    assert job_of(store, number).state is JobState.FAILED
     assert "died" in job_of(store, number).reason
 
 
@@ -173,10 +173,12 @@ def test_a_transaction_that_is_run_again_changes_nothing_twice(store: PrefetchSt
     assert job is not None
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
-            store.commit(lambda jobs: (jobs.give_back(job, 1), jobs.end(job, State.DONE, 1), 1 / 0))
-    store.commit(lambda jobs: jobs.end(job, State.DONE, 210 * SECOND))
+            store.commit(
+                lambda jobs: (jobs.give_back(job, 1), jobs.end(job, JobState.DONE, 1), 1 / 0)
+            )
+    store.commit(lambda jobs: jobs.end(job, JobState.DONE, 210 * SECOND))
     counts = looked(store, PrefetchJobs.counts)
-    assert {state: count for state, count in counts.items() if count} == {State.DONE: 1}
+    assert {state: count for state, count in counts.items() if count} == {JobState.DONE: 1}
     assert begun(store, 1000) is None
     assert store.commit(lambda jobs: jobs.reclaim(1)) == 0
 
@@ -189,7 +191,7 @@ def test_the_hit_rate_counts_each_fetched_study_once(store: PrefetchStore) -> No
         StudyProgress("1.7", "20200101", 10, 0, 10),
         StudyProgress("1.8", "20200101", 10, 10),
     ]
-    store.commit(lambda jobs: jobs.end(job, State.DONE, 210 * SECOND))
+    store.commit(lambda jobs: jobs.end(job, JobState.DONE, 210 * SECOND))
     totals = hit_rate(store)
     assert (totals.fetched, totals.used) == (1, 0)
     assert [
@@ -233,7 +235,7 @@ def test_what_is_used_before_its_job_ends_counts(store: PrefetchStore) -> None:
     assert again is not None
     assert used("1.9")
     again.progress.studies[1].moved, again.progress.studies[1].missing = 10, 0
-    store.commit(lambda jobs: jobs.end(again, State.INCOMPLETE, 500 * SECOND))
+    store.commit(lambda jobs: jobs.end(again, JobState.INCOMPLETE, 500 * SECOND))
     assert total() == (2, 2), "of 1.9 nothing came"
     assert not used("1.9")
     store.commit(lambda jobs: jobs.prune(600 * SECOND, 10))
@@ -252,7 +254,7 @@ def test_a_study_that_somebody_sends_has_been_used(
     job = begun(store, 200)
     assert job is not None
     job.progress.studies = [StudyProgress("1.7", "20200101", 10, 0, 10)]
-    store.commit(lambda jobs: jobs.end(job, State.DONE, 210 * SECOND))
+    store.commit(lambda jobs: jobs.end(job, JobState.DONE, 210 * SECOND))
 
     def sent(jobs: PrefetchJobs) -> None:
         outbox = Outbox.within(jobs)
@@ -271,14 +273,14 @@ def test_old_jobs_are_forgotten_and_those_that_wait_are_not(store: PrefetchStore
     for _ in range(5):
         job = begun(store, 200)
         assert job is not None
-        store.commit(lambda jobs, job=job: jobs.end(job, State.DONE, 210 * SECOND))
+        store.commit(lambda jobs, job=job: jobs.end(job, JobState.DONE, 210 * SECOND))
     assert store.commit(lambda jobs: jobs.prune(200 * SECOND, 100)) == 0
     assert store.commit(lambda jobs: jobs.prune(300 * SECOND, 3)) == 3
     assert store.commit(lambda jobs: jobs.prune(300 * SECOND, 100)) == 2
     left = looked(store, lambda jobs: [job.ask.trigger_study_uid for job in jobs.jobs()])
     assert left == ["1.5"]
     counts = looked(store, PrefetchJobs.counts)
-    assert (counts[State.DONE], counts[State.WAITING]) == (0, 1)
+    assert (counts[JobState.DONE], counts[JobState.WAITING]) == (0, 1)
     assert made(store, trigger("1.0"), 300) == 7
 
 

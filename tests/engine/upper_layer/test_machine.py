@@ -11,7 +11,7 @@ from engine.upper_layer.table import (
     TRANSITIONS,
     Action,
     Event,
-    State,
+    ProtocolState,
     TransitionError,
     diagram,
     step,
@@ -35,7 +35,7 @@ def test_next_states_are_those_of_a_foreign_table() -> None:
 
 def test_every_pair_is_a_cell_or_an_error() -> None:
     blank = 0
-    for state in State:
+    for state in ProtocolState:
         for event in Event:
             if (state, event) in TRANSITIONS:
                 assert step(state, event) == TRANSITIONS[state, event]
@@ -48,27 +48,33 @@ def test_every_pair_is_a_cell_or_an_error() -> None:
 
 @pytest.mark.parametrize("event", [3, 4, 6, 10, 12, 13, 16, 17, 19])
 def test_a_peer_never_finds_a_blank_cell(event: int) -> None:
-    for state in set(State) - {State.Sta1, State.Sta4}:
+    for state in set(ProtocolState) - {ProtocolState.Sta1, ProtocolState.Sta4}:
         step(state, Event(event))
 
 
 def test_forks() -> None:
-    assert step(State.Sta2, Event.Evt6) == (Action.AE_6, State.Sta3)
-    assert step(State.Sta2, Event.Evt6, other_end=True) == (Action.AE_6, State.Sta13)
-    assert step(State.Sta7, Event.Evt12) == (Action.AR_8, State.Sta9)
-    assert step(State.Sta7, Event.Evt12, other_end=True) == (Action.AR_8, State.Sta10)
+    assert step(ProtocolState.Sta2, Event.Evt6) == (Action.AE_6, ProtocolState.Sta3)
+    assert step(ProtocolState.Sta2, Event.Evt6, other_end=True) == (
+        Action.AE_6,
+        ProtocolState.Sta13,
+    )
+    assert step(ProtocolState.Sta7, Event.Evt12) == (Action.AR_8, ProtocolState.Sta9)
+    assert step(ProtocolState.Sta7, Event.Evt12, other_end=True) == (
+        Action.AR_8,
+        ProtocolState.Sta10,
+    )
     with pytest.raises(TransitionError, match="one end"):
-        step(State.Sta6, Event.Evt12, other_end=True)
+        step(ProtocolState.Sta6, Event.Evt12, other_end=True)
 
 
 def test_collision_rows_lead_both_sides_home() -> None:
     """Requestor: 6-7-9-11-1. Acceptor: 6-7-10-12-13-1. PS3.8 7.2.2.7."""
-    state, walk = State.Sta6, []
+    state, walk = ProtocolState.Sta6, []
     for event in (Event.Evt11, Event.Evt12, Event.Evt14, Event.Evt13):
         action, state = step(state, event)
         walk.append((action.value, int(state)))
     assert walk == [("AR-1", 7), ("AR-8", 9), ("AR-9", 11), ("AR-3", 1)]
-    state, walk = State.Sta6, []
+    state, walk = ProtocolState.Sta6, []
     for event, other in ((11, False), (12, True), (13, False), (14, False), (17, False)):
         action, state = step(state, Event(event), other)
         walk.append((action.value, int(state)))

@@ -12,8 +12,8 @@ from engine.dictionary.query_level import QueryLevel
 from engine.files.tree import StoreTree, instance_path
 from engine.index.query import Query, find
 from engine.index.writer import IndexWriter
-from engine.verify.findings import Finding, Kind
-from engine.verify.repair import Outcome, apply_actions
+from engine.verify.findings import Finding, FindingKind
+from engine.verify.repair import RepairResult, apply_actions
 from engine.verify.verify import Verifier
 from tests.rigs.index_entries import check_whole
 from tests.rigs.two_patients import OF_RELEASE_0_2_0, Stored, file_bytes, lay, lay_out_release_0_2_0
@@ -45,7 +45,7 @@ def findings(writer: IndexWriter, data: Path) -> list[Finding]:
     return Verifier(data, writer.reader(), content=True).run(settle_s=0).findings
 
 
-def repaired(writer: IndexWriter, data: Path) -> list[Outcome]:
+def repaired(writer: IndexWriter, data: Path) -> list[RepairResult]:
     actions = [one.action for one in findings(writer, data) if one.action is not None]
     return apply_actions(writer, StoreTree(data), actions)
 
@@ -68,8 +68,8 @@ def stand(writer: IndexWriter) -> set[tuple[str, str, str]]:
 def test_it_is_found_and_parted(writer: IndexWriter, data: Path) -> None:
     found = findings(writer, data)
     assert [(one.kind, one.study_uid) for one in found] == [
-        (Kind.JOINED, "1.2"),
-        (Kind.JOINED, ""),
+        (FindingKind.JOINED, "1.2"),
+        (FindingKind.JOINED, ""),
     ]
     assert all(outcome.done for outcome in repaired(writer, data))
     assert stand(writer) == SEPARATE
@@ -110,9 +110,9 @@ def test_what_came_again_meanwhile_is_the_newer_one(writer: IndexWriter, data: P
 def test_a_missing_file_is_forgotten_first(writer: IndexWriter, data: Path) -> None:
     Path(StoreTree(data).absolute("".join(OF_RELEASE_0_2_0[1].plain_path))).unlink()
     assert [one.kind for one in findings(writer, data)] == [
-        Kind.MISSING,
-        Kind.JOINED,
-        Kind.JOINED,
+        FindingKind.MISSING,
+        FindingKind.JOINED,
+        FindingKind.JOINED,
     ]
     assert all(outcome.done for outcome in repaired(writer, data))
     assert stand(writer) == {one for one in SEPARATE if one[1] != "1.4.2"}
@@ -161,7 +161,7 @@ def test_files_of_a_lost_index_are_taken_in_each_under_its_patient(tmp_path: Pat
     ):
         lay(tree, stored, path)
     with closing(IndexWriter(tmp_path)) as writer:
-        assert [one.kind for one in findings(writer, tmp_path)] == [Kind.UNKNOWN] * 2
+        assert [one.kind for one in findings(writer, tmp_path)] == [FindingKind.UNKNOWN] * 2
         assert all(outcome.done for outcome in repaired(writer, tmp_path))
         assert findings(writer, tmp_path) == []
         assert stand(writer) == {("ANNA", "1.4.1", "1.2"), ("BERTA", "1.4.1", "1.2")}

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from engine.files.tree import StoreTree, instance_path
 from engine.index.writer import IndexWriter
-from engine.verify.findings import Kind
+from engine.verify.findings import FindingKind
 from engine.verify.repair import Action, apply_actions, await_result, leave_request, serve_requests
 from engine.verify.verify import Verifier
 from tests.rigs.index_entries import check_whole
@@ -28,7 +28,7 @@ def writer(tmp_path: Path) -> Iterator[IndexWriter]:
         yield made
 
 
-def kinds(writer: IndexWriter, data: Path) -> list[Kind]:
+def kinds(writer: IndexWriter, data: Path) -> list[FindingKind]:
     return [one.kind for one in Verifier(data, writer.reader()).run(settle_s=0).findings]
 
 
@@ -50,7 +50,7 @@ def test_what_is_no_instance_is_set_aside(writer: IndexWriter, tmp_path: Path, d
     (directory / "outside").symlink_to("/etc")
     os.mkfifo(directory / "pipe")
     count = len(NAMES) + 3
-    assert kinds(writer, tmp_path) == [Kind.FOREIGN] * count
+    assert kinds(writer, tmp_path) == [FindingKind.FOREIGN] * count
     assert repaired(writer, tmp_path) == [True] * count
     assert kinds(writer, tmp_path) == []
     aside = tmp_path / "set_aside" / depth
@@ -66,7 +66,7 @@ def test_an_instance_is_taken_in_from_wherever_it_lies(
     stored = Stored("1.4.1", "ANNA")
     (tmp_path / "store" / depth).mkdir(parents=True, exist_ok=True)
     (tmp_path / "store" / depth / name).write_bytes(file_bytes(stored))
-    assert kinds(writer, tmp_path) == [Kind.UNKNOWN]
+    assert kinds(writer, tmp_path) == [FindingKind.UNKNOWN]
     assert repaired(writer, tmp_path) == [True]
     assert kinds(writer, tmp_path) == []
     assert (tmp_path / "store" / stored.plain_path).read_bytes() == file_bytes(stored)

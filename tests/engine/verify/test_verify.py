@@ -11,7 +11,7 @@ from engine.files import part10
 from engine.files.tree import StoreTree, instance_path
 from engine.index.batch import Batch
 from engine.index.writer import IndexWriter
-from engine.verify.findings import Kind
+from engine.verify.findings import FindingKind
 from engine.verify.repair import (
     Action,
     apply_actions,
@@ -52,7 +52,7 @@ class Store:
     def file(self, path: str) -> Path:
         return Path(self.tree.absolute(path))
 
-    def kinds(self, content: bool = False) -> list[Kind]:
+    def kinds(self, content: bool = False) -> list[FindingKind]:
         return [finding.kind for finding in self.verify(content).report.findings]
 
     def verify(self, content: bool = False) -> Verifier:
@@ -92,7 +92,7 @@ def test_what_agrees_is_counted(store: Store) -> None:
 def test_a_missing_file_is_found_and_its_row_goes(store: Store) -> None:
     store.add("1.1")
     store.file(store.add("1.2")).unlink()
-    assert store.kinds() == [Kind.MISSING]
+    assert store.kinds() == [FindingKind.MISSING]
     assert store.repair() == [True]
     store.check()
     with store.writer.reader().view() as view:
@@ -102,7 +102,7 @@ def test_a_missing_file_is_found_and_its_row_goes(store: Store) -> None:
 
 def test_an_unknown_file_is_taken_in(store: Store) -> None:
     path = store.add("1.1", indexed=False)
-    assert store.kinds() == [Kind.UNKNOWN]
+    assert store.kinds() == [FindingKind.UNKNOWN]
     assert store.repair() == [True]
     store.check()
     with store.writer.reader().view() as view:
@@ -118,7 +118,7 @@ def test_a_file_in_the_wrong_place_is_taken_to_its_own(store: Store) -> None:
     wrong = "00/9.9/9.9/9.9.dcm"
     store.file(path).rename(store.tree.prepare(wrong))
     store.tree.remove(path)
-    assert store.kinds() == [Kind.UNKNOWN]
+    assert store.kinds() == [FindingKind.UNKNOWN]
     assert store.repair() == [True]
     assert store.tree.size(wrong) is None
     assert store.tree.size(path) is not None
@@ -131,8 +131,8 @@ def test_damaged_files_are_told_apart_and_kept(store: Store) -> None:
     content = bytearray(store.file(changed).read_bytes())
     content[-3] ^= 1
     store.file(changed).write_bytes(content)
-    assert store.kinds() == [Kind.WRONG_SIZE]
-    assert store.kinds(content=True) == [Kind.WRONG_SIZE, Kind.WRONG_BYTES]
+    assert store.kinds() == [FindingKind.WRONG_SIZE]
+    assert store.kinds(content=True) == [FindingKind.WRONG_SIZE, FindingKind.WRONG_BYTES]
     assert store.repair(content=True) == []
     assert store.file(changed).read_bytes() == content
 
@@ -145,7 +145,11 @@ def test_stale_and_foreign_files_are_set_aside(store: Store) -> None:
     store.file(foreign).write_bytes(b"no DICOM")
     leftover = path + ".new"
     store.file(leftover).write_bytes(b"half")
-    assert sorted(store.kinds(), key=str) == [Kind.FOREIGN, Kind.FOREIGN, Kind.STALE]
+    assert sorted(store.kinds(), key=str) == [
+        FindingKind.FOREIGN,
+        FindingKind.FOREIGN,
+        FindingKind.STALE,
+    ]
     assert store.repair() == [True, True, True]
     store.check()
     for name in (stale, foreign, leftover):
@@ -176,8 +180,8 @@ def test_contradicting_records_are_made_again(store: Store, spoil: Callable[[Bat
     store.add("1.1")
     store.add("1.2")
     store.writer.commit(spoil)
-    findings = {kind for kind in store.kinds() if kind is Kind.RECORDS}
-    assert findings == {Kind.RECORDS}
+    findings = {kind for kind in store.kinds() if kind is FindingKind.RECORDS}
+    assert findings == {FindingKind.RECORDS}
     assert all(store.repair())
     store.check()
 

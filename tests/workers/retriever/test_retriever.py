@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.prefetch.records import Job, State
+from engine.prefetch.records import Job, JobState
 from tests.material import certificates, wire
 from tests.material.waiting import eventually, free_ports
 from tests.peers.peer_scripts import aborting, rejecting, silent
@@ -53,7 +53,7 @@ def test_a_good_archive_is_asked_as_the_tables_say(
 
     with ScriptedPeer(watched) as peer:
         job = run(gateway, trigger, peer.port)
-        assert (job.state, job.progress.total("moved"), job.reason) == (State.DONE, 3, "")
+        assert (job.state, job.progress.total("moved"), job.reason) == (JobState.DONE, 3, "")
         assert shelf.moves == [("STUDY", "PrefetchAP")]
         assert peer.open_most == 1, "one association at a time"
         assert peer.associations == len(links) == 4, "one for each question"
@@ -81,7 +81,7 @@ def test_an_archive_that_is_down_is_tried_again_and_then_failed(
     gateway: Gateway, trigger: MadeStudy
 ) -> None:
     job = run(gateway, trigger, free_ports(1)[0])
-    assert (job.state, job.attempts) == (State.FAILED, 2)
+    assert (job.state, job.attempts) == (JobState.FAILED, 2)
     assert "nobody listens" in job.reason
     lines = [row for row in gateway.log() if row["event"] == "prefetch_failed"]
     assert len(lines) == 1
@@ -102,7 +102,7 @@ def test_a_query_that_fails(
     shelf.find_status = status
     with ScriptedPeer(shelf.scp()) as peer:
         job = run(gateway, trigger, peer.port)
-    assert (job.state, job.attempts) == (State.FAILED, attempts)
+    assert (job.state, job.attempts) == (JobState.FAILED, attempts)
     assert words in job.reason
     assert not shelf.moves
 
@@ -122,7 +122,7 @@ def test_a_retrieval_that_is_refused(
     shelf.move_status = status
     with ScriptedPeer(shelf.scp()) as peer:
         job = run(gateway, trigger, peer.port)
-    assert (job.state, job.attempts) == (State.FAILED, attempts)
+    assert (job.state, job.attempts) == (JobState.FAILED, attempts)
     assert words in job.reason
     assert job.progress.total("moved") == 0
 
@@ -159,7 +159,7 @@ def test_an_archive_that_is_spoken_to_over_tls(
         gateway.start()
         send(trigger, gateway.port)
         job = ended_job(gateway)
-    assert (job.state, job.reason, job.progress.total("moved")) == (State.DONE, "", 3)
+    assert (job.state, job.reason, job.progress.total("moved")) == (JobState.DONE, "", 3)
 
 
 def test_a_reload_brings_rules_and_takes_them_away(
@@ -179,7 +179,7 @@ def test_a_reload_brings_rules_and_takes_them_away(
         reload(gateway.config_file.read_text())
         eventually(lambda: "retriever" in gateway.processes(), 10, "the retriever runs")
         send(trigger, gateway.port)
-        assert ended_job(gateway).state is State.DONE
+        assert ended_job(gateway).state is JobState.DONE
         reload(without)
         eventually(lambda: "retriever" not in gateway.processes(), 10, "the retriever ended")
 
@@ -190,7 +190,7 @@ def test_keys_that_are_not_supported_are_told(
     shelf.pending_status = 0xFF01
     with ScriptedPeer(shelf.scp()) as peer:
         job = run(gateway, trigger, peer.port)
-    assert (job.state, job.progress.total("moved")) == (State.DONE, 3)
+    assert (job.state, job.progress.total("moved")) == (JobState.DONE, 3)
     assert any("FF01" in note for note in job.progress.notes)
 
 
@@ -253,7 +253,7 @@ def test_an_association_that_fails(
     attempt = between(before, script, shelf)
     with ScriptedPeer(*attempt, *attempt) as peer:
         job = run(gateway, trigger, peer.port)
-    assert job.state is State.FAILED
+    assert job.state is JobState.FAILED
     assert words in job.reason
     reasons = [row["reason"] for row in gateway.log() if row["event"] == "prefetch_failed"]
     assert any(words in reason for reason in reasons), "the reason is logged"
@@ -266,7 +266,7 @@ def test_less_than_promised_is_asked_for_once_more_and_then_named(
     kept.rename(tmp_path / "kept.dcm")
     with ScriptedPeer(shelf.scp()) as peer:
         job = run(gateway, trigger, peer.port)
-    assert (job.state, job.attempts) == (State.INCOMPLETE, 1)
+    assert (job.state, job.attempts) == (JobState.INCOMPLETE, 1)
     assert job.reason == "1 promised instances did not arrive"
     assert shelf.moves == [("STUDY", "PrefetchAP"), ("IMAGE", "PrefetchAP")]
     assert job.progress.missing == [next(iter(shelf.study.images.values()))[2]]
@@ -280,7 +280,7 @@ def test_something_else_than_promised(
     shelf.delivers = lambda: send(other, gateway.prefetch_port, "PrefetchAP")
     with ScriptedPeer(shelf.scp()) as peer:
         job = run(gateway, trigger, peer.port)
-    assert job.state is State.INCOMPLETE
+    assert job.state is JobState.INCOMPLETE
     assert sorted(job.progress.missing) == sorted(shelf.study.uids)
     assert any("of those promised 0 came" in note for note in job.progress.notes)
     assert len(jobs_of(gateway)) == 1, "what arrives at PrefetchAP triggers nothing"
@@ -301,7 +301,7 @@ def test_a_slow_retrieval_goes_on_while_bytes_arrive(
     shelf.delivers = slowly
     with ScriptedPeer(shelf.scp()) as peer:
         job = run(gateway, trigger, peer.port)
-    assert (job.state, job.attempts, job.reason) == (State.DONE, 1, "")
+    assert (job.state, job.attempts, job.reason) == (JobState.DONE, 1, "")
     assert job.seconds > 2, "longer than the silence that is allowed"
 
 
@@ -341,7 +341,7 @@ def test_at_the_end_the_retrieval_is_cancelled_and_taken_up_again(
         assert gateway.stop() == 0
         assert cancels == [True]
         (job,) = jobs_of(gateway)
-        assert (job.state, job.attempts) == (State.WAITING, 0)
+        assert (job.state, job.attempts) == (JobState.WAITING, 0)
         gateway.start()
         job = ended_job(gateway)
-        assert (job.state, job.attempts, job.progress.total("moved")) == (State.DONE, 1, 3)
+        assert (job.state, job.attempts, job.progress.total("moved")) == (JobState.DONE, 1, 3)

@@ -11,7 +11,7 @@ from pynetdicom.sop_class import Verification
 
 from engine.dimse.commands import CommandField
 from engine.dimse.requests import (
-    Outcome,
+    StatusClass,
     encode_cancel_request,
     encode_find_request,
     encode_move_request,
@@ -85,7 +85,7 @@ def test_a_store_and_its_status() -> None:
         message = association.next_message_id()
         association.send_message(context, encode_store_request(message, wire.CT_IMAGE, uid), data)
         response = association.receive_response(CommandField.C_STORE, message)
-        assert (response.status, response.outcome) == (0xB007, Outcome.WARNING)
+        assert (response.status, response.outcome) == (0xB007, StatusClass.WARNING)
         association.release()
     assert peer.stored[uid].data == data
     assert peer.stored[uid].transfer_syntax == wire.IMPLICIT
@@ -126,11 +126,11 @@ def test_a_query_with_many_answers_and_a_cancel() -> None:
         found = []
         while True:
             response = association.receive_response(CommandField.C_FIND, 7)
-            if response.outcome is not Outcome.PENDING:
+            if response.outcome is not StatusClass.PENDING:
                 break
             found.append(response.data)
         assert found == identifiers
-        assert response.outcome is Outcome.CANCEL
+        assert response.outcome is StatusClass.CANCEL
         association.release()
 
 
@@ -143,7 +143,7 @@ def test_a_retrieval_reports_its_progress() -> None:
         first = association.receive_response(CommandField.C_MOVE, 1)
         counted = (first.remaining, first.completed, first.failed, first.warnings)
         assert counted == (3, 2, 1, 0)
-        assert association.receive_response(CommandField.C_MOVE, 1).outcome is Outcome.FAILURE
+        assert association.receive_response(CommandField.C_MOVE, 1).outcome is StatusClass.FAILURE
         association.release()
         assert peer.commands[0].text(0x0600) == "PrefetchAP"
 

@@ -16,7 +16,7 @@ from engine.telemetry.counters import CounterSegment, open_counters, read_run_fi
 from engine.telemetry.metrics import Counter
 from tests.material.waiting import free_ports, within
 from tests.rigs.gateway import ROOT, toml
-from workers.supervision.machine import Activity, Pulse, Verdict, judge
+from workers.supervision.machine import Activity, Liveness, Pulse, judge
 from workers.supervision.status import ProcessStatus, Status, ask_status
 
 pytestmark = pytest.mark.process
@@ -216,13 +216,13 @@ def test_a_hung_worker_is_replaced_within_a_second(service: Service, word: str) 
 
 def test_starved_is_not_hung() -> None:
     before = Activity("R", 10.0)
-    assert judge(0.4, before, Activity("S", 10.0)) is Verdict.ALIVE
-    assert judge(0.6, before, Activity("R", 10.1)) is Verdict.STARVED
-    assert judge(0.6, before, Activity("R", 10.5)) is Verdict.HUNG
-    assert judge(0.6, before, Activity("D", 10.0)) is Verdict.STARVED
+    assert judge(0.4, before, Activity("S", 10.0)) is Liveness.ALIVE
+    assert judge(0.6, before, Activity("R", 10.1)) is Liveness.STARVED
+    assert judge(0.6, before, Activity("R", 10.5)) is Liveness.HUNG
+    assert judge(0.6, before, Activity("D", 10.0)) is Liveness.STARVED
     for state in "STt":
-        assert judge(0.6, before, Activity(state, 10.0)) is Verdict.HUNG
-    assert judge(10.1, before, Activity("R", 10.0)) is Verdict.HUNG
+        assert judge(0.6, before, Activity(state, 10.0)) is Liveness.HUNG
+    assert judge(10.1, before, Activity("R", 10.0)) is Liveness.HUNG
 
 
 def test_silence_counts_from_the_last_change_of_state() -> None:
@@ -231,12 +231,12 @@ def test_silence_counts_from_the_last_change_of_state() -> None:
     for _ in range(18):
         pulse.look(1, 0.05)  # busy starting
     assert pulse.silent_s == pytest.approx(0.9)
-    assert pulse.judge(Activity("S", 1.0)) is Verdict.HUNG
+    assert pulse.judge(Activity("S", 1.0)) is Liveness.HUNG
     pulse.renew()  # it said that it is ready
-    assert pulse.judge(Activity("S", 1.0)) is Verdict.ALIVE
+    assert pulse.judge(Activity("S", 1.0)) is Liveness.ALIVE
     for _ in range(11):
         pulse.look(1, 0.05)
-    assert pulse.judge(Activity("S", 1.0)) is Verdict.HUNG, "it may not hang for that"
+    assert pulse.judge(Activity("S", 1.0)) is Liveness.HUNG, "it may not hang for that"
     pulse.look(2, 0.05)
     assert pulse.silent_s == 0.0
 
