@@ -10,7 +10,7 @@ from benchmarks.load_wire import Image, image_of
 from engine.dictionary.attributes import WANTED_TAGS
 from engine.limits import attribute_bytes_max, attributes_bytes_max
 from native import _core
-from tests.rigs.spools import SpoolBox, new_intake
+from tests.rigs.spools import SpoolBox, new_cutter
 
 INSTANCES = 16
 
@@ -24,23 +24,23 @@ def test_pdu_scanner_and_ring(guard: Guard, tmp_path: Path, name: str) -> None:
     """Instances cut out of their PDUs through the ring and dropped: no disk, no socket."""
     stream = wire_of(image_of(make(name, 1), 1, 16378))
     box = SpoolBox(tmp_path, slots=1, durable=False)
-    intake = new_intake()
-    intake.attach(box.spool, 0)
+    cutter = new_cutter()
+    cutter.attach(box.spool, 0)
 
     def one() -> None:
-        code = intake.feed(stream)
+        code = cutter.feed(stream)
         whole = False
         while code == _core.RECEIVED_EVENT:
-            event = intake.next_event()
+            event = cutter.next_event()
             assert event is not None
             if event[0] == _core.EVENT_COMMAND:
                 box.spool.discard(0)
-                intake.expect_data(event[1])
+                cutter.expect_data(event[1])
             else:
                 assert event[0] == _core.EVENT_DATASET
                 whole = True
-                intake.expect_command()
-            code = intake.feed(b"")
+                cutter.expect_command()
+            code = cutter.feed(b"")
         assert whole
 
     def feed() -> None:

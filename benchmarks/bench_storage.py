@@ -11,30 +11,30 @@ from benchmarks.conftest import Guard
 from benchmarks.instances import make
 from benchmarks.load_wire import image_of
 from native import _core
-from tests.rigs.spools import HEAD, SpoolBox, new_intake
+from tests.rigs.spools import HEAD, SpoolBox, new_cutter
 
 
 def store(box: SpoolBox, stream: bytes) -> None:
     """One instance from the wire to its completion."""
     spool = box.spool
-    intake = new_intake()
-    intake.attach(spool, 0)
-    code = intake.feed(stream)
+    cutter = new_cutter()
+    cutter.attach(spool, 0)
+    code = cutter.feed(stream)
     while True:
         while code == _core.RECEIVED_EVENT:
-            event = intake.next_event()
+            event = cutter.next_event()
             assert event is not None
             if event[0] == _core.EVENT_COMMAND:
                 spool.begin(0, HEAD, b"prologue", True)
-                intake.expect_data(event[1])
-            code = intake.feed(b"")
+                cutter.expect_data(event[1])
+            code = cutter.feed(b"")
         spool.flush()
         assert select([spool.completion_descriptor], [], [], 10)[0], "no completion came"
         for kind, _, error, _, _ in spool.completions():
             if kind != _core.COMPLETION_SPACE:
                 assert (kind, error) == (_core.COMPLETION_STORED, 0)
                 return
-        code = intake.feed(b"")
+        code = cutter.feed(b"")
 
 
 @pytest.fixture(autouse=True)

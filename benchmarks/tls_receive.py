@@ -3,7 +3,7 @@
 The same bytes, sealed by the same sender as TLS_AES_128_GCM_SHA256, go to
 
 - a bare loop of SSL_read, which is what the library itself needs for them;
-- the product's receive loop: session, intake and ring, PDUs cut and data sets dropped at the end;
+- the product's receive loop: session, cutter and ring, PDUs cut and data sets dropped at the end;
 - the secured AE's whole process, with checksums, index attributes, writing and answering, and the
   plain AE's, for what all but TLS costs.
 
@@ -37,7 +37,7 @@ from tests.material.waiting import free_ports
 from tests.peers.peer import Peer
 from tests.rigs.gateway import Gateway
 from tests.rigs.secured import SecuredGateway, SecuredPeer
-from tests.rigs.spools import SpoolBox, new_intake
+from tests.rigs.spools import SpoolBox, new_cutter
 from workers.frame.tls_handover import Secured
 
 _SUITE: Final = "TLS_AES_128_GCM_SHA256"
@@ -105,24 +105,24 @@ def receive_and_drop(pipe: Connection, tls: Secured, directory: Path) -> None:
         while session.handshake() != _core.HANDSHAKE_DONE:
             ready.poll()
         session.widen()
-        intake = new_intake()
-        intake.attach(box.spool, 0)
+        cutter = new_cutter()
+        cutter.attach(box.spool, 0)
         began = time.process_time_ns()
         code = _core.RECEIVED_AGAIN
         while code != _core.RECEIVED_END:
             if code == _core.RECEIVED_AGAIN:
                 ready.poll()
-            code = intake.receive(session, limits.receive_bytes_per_turn)
-            event = intake.next_event() if code == _core.RECEIVED_EVENT else None
+            code = cutter.receive(session, limits.receive_bytes_per_turn)
+            event = cutter.next_event() if code == _core.RECEIVED_EVENT else None
             if event is not None and event[0] == _core.EVENT_COMMAND:
                 box.spool.discard(0)
-                intake.expect_data(event[1])
+                cutter.expect_data(event[1])
             elif event is not None:
                 assert event[0] == _core.EVENT_DATASET
-                intake.expect_command()
+                cutter.expect_command()
         used = time.process_time_ns() - began
     box.close()
-    pipe.send((intake.received_bytes, used))
+    pipe.send((cutter.received_bytes, used))
 
 
 def measure_loop(gateway: SecuredGateway, one: Round, directory: Path) -> float:

@@ -143,7 +143,7 @@ def scan_tags(
     """
 
 # --- reception: the bytes of connections
-# What Intake.receive() and Intake.feed() answer.
+# What PduCutter.receive() and PduCutter.feed() answer.
 RECEIVED_EVENT: Final[int]  # an event lies ready: call next_event() until it returns None
 RECEIVED_AGAIN: Final[int]  # the socket has no more bytes now
 RECEIVED_BUDGET: Final[int]  # the turn's budget is used up; call again on the next turn
@@ -151,7 +151,7 @@ RECEIVED_FULL: Final[int]  # the ring is full; call again after a SPACE completi
 RECEIVED_END: Final[int]  # the peer closed its side
 RECEIVED_BROKEN: Final[int]  # what came is not to be trusted; TlsSession.fault says why
 
-# The first field of what Intake.next_event() returns.
+# The first field of what PduCutter.next_event() returns.
 EVENT_PDU: Final[int]  # (EVENT_PDU, pdu_type, body: bytes) any PDU but P-DATA-TF
 EVENT_COMMAND: Final[int]  # (EVENT_COMMAND, context_id, command_set: bytes)
 EVENT_DATASET: Final[int]  # (EVENT_DATASET, context_id, data_set_bytes: int) the last fragment came
@@ -164,7 +164,7 @@ NOTICE_FAILED: Final[int]  # errno; nothing of the instance remains, the caller 
 NOTICE_UNSENT: Final[int]  # bytes of an answer that the socket does not take
 NOTICE_FREED: Final[int]  # a slot whose association has ended
 
-class Intake:
+class PduCutter:
     """One connection's inbound bytes: cuts PDUs and PDVs, lands data-set fragments in a ring.
     Resumable at any byte. Before attach() it takes association PDUs only, and holds few bytes."""
 
@@ -275,7 +275,7 @@ class Reception:
 class Inlet:
     """One connection's place at a reception, from its beginning until leave()."""
 
-    def __init__(self, reception: Reception, intake: Intake, source: int | TlsSession) -> None: ...
+    def __init__(self, reception: Reception, cutter: PduCutter, source: int | TlsSession) -> None: ...
     @property
     def key(self) -> int: ...  # No other inlet of the reception ever has it.
     @property
@@ -292,7 +292,7 @@ class Inlet:
         behind that; its bytes and seconds follow as further fields."""
 
     def receive(self) -> int:
-        """Go on reading after a notice, as Intake.receive() does, within the turn's budget. What
+        """Go on reading after a notice, as PduCutter.receive() does, within the turn's budget. What
         this ends short of goes on by itself, but for RECEIVED_EVENT, _END and _BROKEN."""
 
     def hold(self) -> None: ...  # nothing is read until release()
@@ -432,7 +432,7 @@ class FrameSender:
         The errors are those of jpeg_lossless_decode(), and OSError where the file cannot be read;
         nothing of the frame has been sent then."""
 
-def exchange(socket: int, request: bytes, timeout_ms: int, bytes_max: int) -> tuple[int, bytes]:
+def round_trip(socket: int, request: bytes, timeout_ms: int, bytes_max: int) -> tuple[int, bytes]:
     """Send `request` to a plain socket and read its answer once: (bytes sent, what came). Nothing
     comes when it was not all sent, too late, at the stream's end, and after an error."""
 

@@ -24,7 +24,7 @@ _response_bytes_max: Final = 512
 
 
 def permit_stores(
-    lane: _core.Intake, accepted: AcceptedAssociation, peer: str, extra_tags: int = 0
+    lane: _core.PduCutter, accepted: AcceptedAssociation, peer: str, extra_tags: int = 0
 ) -> None:
     """Hand in the templates of every storage context of an association. `extra_tags` is what its
     arrivals shall say of the attributes that are cut out of the data sets."""
@@ -36,7 +36,7 @@ def permit_stores(
 
 
 def _permit(
-    lane: _core.Intake,
+    lane: _core.PduCutter,
     context_id: int,
     context: AcceptedContext,
     accepted: AcceptedAssociation,

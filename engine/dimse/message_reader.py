@@ -1,7 +1,7 @@
 """P-DATA-TF PDUs to whole messages, where we asked: command set, and data set if there is one.
 
 Both are bounded, for what answers a request of ours is small; instances come in elsewhere
-(`native/src/reception/intake.cpp`). Whatever breaks PS3.8 annex E or the order of PS3.7 is a
+(`native/src/reception/pdu_cutter.cpp`). Whatever breaks PS3.8 annex E or the order of PS3.7 is a
 PeerError.
 """
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _portion: Final = 1000
 # An arriving instance is placed and indexed well within this.
-_settle_s: Final = 0.5
+_pause_s: Final = 0.5
 _OF_ROWS: Final = (
     FindingKind.MISSING,
     FindingKind.WRONG_SIZE,
@@ -57,14 +57,14 @@ class Verifier:
         self._images = images or {}
         self.report = VerifyReport()
 
-    def run(self, settle_s: float = _settle_s) -> VerifyReport:
+    def run(self, pause_s: float = _pause_s) -> VerifyReport:
         """All three walks; then what looked wrong once more."""
         # The records first: repaired first, they carry the other repairs.
         suspects = [*self._walk_records(), *self._walk_index(), *self._walk_tree()]
         # What is missing goes first: a study is parted by what all of its files say.
         suspects += self._walk_joined()
         if suspects:
-            time.sleep(settle_s)
+            time.sleep(pause_s)
         first, self.report = self.report, VerifyReport()  # what is looked at twice is counted once
         first.findings = [
             again for suspect in suspects if (again := self._look_again(suspect)) is not None

@@ -252,17 +252,17 @@ def test_names_are_made_ahead_used_up_and_gone_at_the_end(box: SpoolBox) -> None
 
 
 def test_a_cancelled_instance_leaves_nothing(box: SpoolBox) -> None:
-    from tests.rigs.spools import new_intake, store_stream
+    from tests.rigs.spools import new_cutter, store_stream
 
     for size in (1000, 700_000):
-        intake = new_intake()
-        intake.attach(box.spool, 0)
-        intake.feed(store_stream(bytes(size))[: size // 2 + 200])
-        event = intake.next_event()
+        cutter = new_cutter()
+        cutter.attach(box.spool, 0)
+        cutter.feed(store_stream(bytes(size))[: size // 2 + 200])
+        event = cutter.next_event()
         assert event is not None
         box.spool.begin(0, HEAD, b"p", True)
-        intake.expect_data(event[1])
-        intake.feed(b"")
+        cutter.expect_data(event[1])
+        cutter.feed(b"")
         if not box.spool.cancel(0):
             assert box.wait()[0] == _core.COMPLETION_FREE
         assert box.instances_under_way() == []

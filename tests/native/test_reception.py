@@ -1,4 +1,4 @@
-"""The native turn: what it settles by itself, what it leaves to Python, and in which order."""
+"""The native turn: what it decides by itself, what it leaves to Python, and in which order."""
 
 import contextlib
 import errno
@@ -128,7 +128,7 @@ def test_a_reset_behind_a_short_read_is_told(box: ReceptionBox) -> None:
     ours.setblocking(False)
     caller = Caller(box, 0)
     caller.inlet.leave()
-    caller.inlet = _core.Inlet(box.reception, caller.intake, ours.fileno())
+    caller.inlet = _core.Inlet(box.reception, caller.cutter, ours.fileno())
     theirs.sendall(store("1.2.3", b"d" * 300)[:100])
     box.turn_until(lambda: caller.inlet.quiet_since > 0)
     assert not box.notices
@@ -240,7 +240,7 @@ def test_an_instance_that_cannot_be_stored_is_the_callers_to_answer(tmp_path: Pa
     assert kind == _core.NOTICE_FAILED
     assert code > 0
     assert box.count(Gauge.STORE_FAULT) == code
-    revealed = caller.intake.reveal_store()
+    revealed = caller.cutter.reveal_store()
     assert revealed is not None
     assert (revealed[0], revealed[2], revealed[3]) == (CONTEXT, 100_000, True)
     caller.close()
@@ -257,11 +257,11 @@ def test_what_the_caller_has_to_answer_comes_before_what_is_read_next(box: Recep
     )
     box.turn_until(lambda: bool(box.notices))
     assert caller.notices == [(_core.NOTICE_RECEIVED, _core.RECEIVED_EVENT)]
-    assert caller.intake.next_event() is not None
+    assert caller.cutter.next_event() is not None
     box.spool.begin(0, HEAD, b"p", True)
-    caller.intake.expect_data(CONTEXT)
+    caller.cutter.expect_data(CONTEXT)
     assert caller.inlet.receive() == _core.RECEIVED_EVENT
-    event = caller.intake.next_event()
+    event = caller.cutter.next_event()
     assert event is not None
     assert event[0] == _core.EVENT_DATASET
     assert caller.inlet.receive() == _core.RECEIVED_AGAIN
@@ -272,7 +272,7 @@ def test_what_the_caller_has_to_answer_comes_before_what_is_read_next(box: Recep
     box.turn_until(lambda: bool(box.notices))
     ((kind, _),) = caller.notices
     assert kind == _core.NOTICE_STORED
-    assert caller.intake.reveal_store() is None, "nothing was begun before that was answered"
+    assert caller.cutter.reveal_store() is None, "nothing was begun before that was answered"
     box.turn_until(lambda: box.stored == 2)
     assert caller.answers() == response("1.2.4")
     caller.close()
@@ -290,7 +290,7 @@ def test_a_peer_that_sends_without_end_leaves_others_their_turn(box: ReceptionBo
             code = _core.RECEIVED_EVENT
             of_turn = 0
             while code == _core.RECEIVED_EVENT:
-                assert caller.intake.next_event() is not None
+                assert caller.cutter.next_event() is not None
                 of_turn += 1
                 code = caller.inlet.receive()
             most = limits.receive_bytes_per_turn // limits.receive_bytes_per_event

@@ -15,7 +15,7 @@ from engine.upper_layer.negotiation import AcceptedAssociation, AcceptedContext
 from native import _core
 from tests.material import wire
 from tests.material.waiting import within
-from tests.rigs.spools import SpoolBox, new_intake, pdv
+from tests.rigs.spools import SpoolBox, new_cutter, pdv
 from workers.receiver.reception import reception_of
 
 CONTEXT = 3
@@ -82,10 +82,10 @@ class Caller:
         self.slot = slot
         self.ours, self.theirs = socket.socketpair()
         self.ours.setblocking(False)
-        self.intake = new_intake()
-        self.inlet = _core.Inlet(box.reception, self.intake, self.ours.fileno())
+        self.cutter = new_cutter()
+        self.inlet = _core.Inlet(box.reception, self.cutter, self.ours.fileno())
         self.inlet.attach(slot)
-        permit_stores(self.intake, AGREED, "192.0.2.7")
+        permit_stores(self.cutter, AGREED, "192.0.2.7")
 
     @property
     def notices(self) -> list[tuple[int, Any]]:

@@ -18,7 +18,7 @@ from tests.material.waiting import within
 from workers.scu.association import Peer
 from workers.sender.attempt import Destination
 from workers.sender.lanes import Lanes
-from workers.sender.ledger import Ledger, Policy, Settled
+from workers.sender.ledger import Ledger, Policy, Booked
 
 POLICY: Final = Policy(retry_count=1, retry_pause_s=1, delivered_days=7)
 
@@ -62,7 +62,7 @@ class Office:
         self.data_directory = data_directory
         self.ledger = Ledger(data_directory)
         self.lanes = Lanes(lambda: None, lanes, other)
-        self.settled: list[Settled] = []
+        self.booked: list[Booked] = []
         self._threads = [
             threading.Thread(target=self.lanes.run, args=(number,), daemon=True)
             for number in range(lanes)
@@ -103,14 +103,14 @@ class Office:
             time.sleep(0.01)
 
     def turn(self, policy: Policy = POLICY) -> bool:
-        """One settlement; whether there was anything in it."""
+        """One keeping of books; whether there was anything in it."""
         self.ledger.look()
         self.lanes.ask_now(self.ledger.to_ask())
         self.ledger.keep(*self.lanes.collect())
-        leased, settled = self.ledger.settle(self.lanes.wanted(), policy)
+        leased, booked = self.ledger.keep_books(self.lanes.wanted(), policy)
         self.lanes.put(leased)
-        self.settled += settled
-        return bool(settled)
+        self.booked += booked
+        return bool(booked)
 
     def under_way(self, but: Collection[str] = ()) -> int:
         """Deliveries that are not at their end, but for those to some destinations."""

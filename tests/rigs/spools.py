@@ -87,7 +87,7 @@ class SpoolBox:
         raise AssertionError("it never settled")
 
     def store(self, data_set: bytes, slot: int = 0, prologue: bytes = b"p") -> tuple[int, ...]:
-        """One instance through intake and spool, until it has its record; its completion."""
+        """One instance through cutter and spool, until it has its record; its completion."""
         kind, slot, code, file_bytes, sequence = self.acknowledge(data_set, slot, prologue)
         if kind == _core.COMPLETION_STORED and sequence == 0:
             assert self.settle() == 0
@@ -98,24 +98,24 @@ class SpoolBox:
         self, data_set: bytes, slot: int = 0, prologue: bytes = b"p"
     ) -> tuple[int, int, int, int, int]:
         """As store(), but until the peer would be answered: its sequence may be 0."""
-        intake = new_intake()
-        intake.attach(self.spool, slot)
+        cutter = new_cutter()
+        cutter.attach(self.spool, slot)
         stream = store_stream(data_set)
-        code = intake.feed(stream)
+        code = cutter.feed(stream)
         while True:
             if code == _core.RECEIVED_EVENT:
-                event = intake.next_event()
+                event = cutter.next_event()
                 assert event is not None
                 if event[0] == _core.EVENT_DATASET:
                     return self.wait(slot)
                 assert event[0] == _core.EVENT_COMMAND
                 self.spool.begin(slot, HEAD, prologue, True)
-                intake.expect_data(event[1])
+                cutter.expect_data(event[1])
             else:
                 assert code == _core.RECEIVED_FULL
                 time.sleep(0.0005)
                 self.spool.completions()
-            code = intake.feed(b"")
+            code = cutter.feed(b"")
 
     def stored_bytes(self, sequence: int, target: Path) -> bytes:
         """The Part-10 bytes of one journal record, wherever they lie."""
@@ -129,8 +129,8 @@ class SpoolBox:
         return target.read_bytes()
 
 
-def new_intake() -> _core.Intake:
-    return _core.Intake(256 << 10, 16 << 10, 131072, 16378)
+def new_cutter() -> _core.PduCutter:
+    return _core.PduCutter(256 << 10, 16 << 10, 131072, 16378)
 
 
 def pdv(context: int, control: int, data: bytes, length: int | None = None) -> bytes:

@@ -76,7 +76,7 @@ class Bench:
         eventually(self.recovered, 8, f"recovery after {self.fail.where}")
         return hit
 
-    def settle(self) -> None:
+    def prove(self) -> None:
         """All acknowledged is there; nothing refused is; nothing half-stored lies about."""
         ledger.assert_kept(self.gateway, self.acknowledged)
         found = self.gateway.find()
@@ -124,12 +124,12 @@ def run_rounds(bench: Bench, code: int, persistent: bool, numbers: range) -> int
     return hits
 
 
-def settle_and_restart(bench: Bench) -> None:
-    bench.settle()
+def prove_and_restart(bench: Bench) -> None:
+    bench.prove()
     assert bench.peer.release()
     assert bench.gateway.stop() == 0
     bench.gateway.start()
-    bench.settle()
+    bench.prove()
     # What could not even be removed while everything failed goes at the next start.
     incoming = bench.gateway.data / "incoming"
     eventually(lambda: not under_way(incoming), 5, "incoming files are cleared away")
@@ -140,7 +140,7 @@ def test_sampled_operations_fail(bench: Bench, code: int, persistent: bool) -> N
     """N in steps, a different phase in each case: seconds instead of minutes."""
     hits = run_rounds(bench, code, persistent, range(1, 60, 5))
     assert hits >= 2
-    settle_and_restart(bench)
+    prove_and_restart(bench)
 
 
 @pytest.mark.slow
@@ -148,7 +148,7 @@ def test_sampled_operations_fail(bench: Bench, code: int, persistent: bool) -> N
 def test_every_operation_fails(bench: Bench, code: int, persistent: bool) -> None:
     hits = run_rounds(bench, code, persistent, range(1, NUMBERS_MAX))
     assert hits >= 10
-    settle_and_restart(bench)
+    prove_and_restart(bench)
 
 
 def test_directory_that_cannot_be_written(bench: Bench) -> None:
@@ -162,7 +162,7 @@ def test_directory_that_cannot_be_written(bench: Bench) -> None:
     assert bench.peer.echo() == 0
     bench.fail.heal()
     eventually(bench.recovered, 8, "recovery")
-    settle_and_restart(bench)
+    prove_and_restart(bench)
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_the_journal_cannot_turn_its_segments(bench: Bench, name: str) -> None:
             bench.store()
         bench.fail.heal()
         eventually(bench.recovered, 8, f"recovery after {bench.fail.where}")
-    settle_and_restart(bench)
+    prove_and_restart(bench)
 
 
 def fails_at(directory: Path, number: int, when: str) -> None:

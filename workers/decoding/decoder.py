@@ -16,7 +16,7 @@ from setproctitle import setproctitle
 
 from engine import limits
 from engine.errors import LocalError
-from workers.decoding import exchange
+from workers.decoding import questions
 
 
 def serve(descriptor: int = 0) -> int:
@@ -30,26 +30,26 @@ def serve(descriptor: int = 0) -> int:
     for _ in range(limits.decoding_frames_per_process):
         connection.settimeout(limits.decoding_idle_s)
         try:
-            asked = exchange.read_question(
-                bytes(exchange.receive(connection, exchange.QUESTION_BYTES))
+            asked = questions.read_question(
+                bytes(questions.receive(connection, questions.QUESTION_BYTES))
             )
             connection.settimeout(None)
-            frame = bytes(exchange.receive(connection, asked.frame_bytes))
+            frame = bytes(questions.receive(connection, asked.frame_bytes))
             _limit(asked.cpu_s, base_bytes + asked.memory_bytes)
             try:
-                kind, content = exchange.SAMPLES, decode_by_libjpeg(frame, asked.shape)
+                kind, content = questions.SAMPLES, decode_by_libjpeg(frame, asked.shape)
             except LocalError as error:
-                kind, content = exchange.BROKEN, error.comment.encode("utf-8", "replace")
-                content = content[: exchange.REASON_BYTES_MAX]
+                kind, content = questions.BROKEN, error.comment.encode("utf-8", "replace")
+                content = content[: questions.REASON_BYTES_MAX]
             except MemoryError:
-                kind, content = exchange.NO_MEMORY, b""
+                kind, content = questions.NO_MEMORY, b""
             _limit_memory(resource.RLIM_INFINITY)  # for the answer, and the next question
-            exchange.send(connection, exchange.answer(kind, len(content)))
-            exchange.send(connection, content)
-            if kind == exchange.NO_MEMORY:
+            questions.send(connection, questions.answer(kind, len(content)))
+            questions.send(connection, content)
+            if kind == questions.NO_MEMORY:
                 # What is left may lie all over: the next frame has a fresh process.
                 os._exit(0)
-        except (exchange.Ended, TimeoutError):
+        except (questions.Ended, TimeoutError):
             break
     return 0
 

@@ -19,7 +19,7 @@ from engine import limits
 from engine.errors import LocalError
 from engine.pixels.allowance import Allowance, allowance_for
 from engine.pixels.transcode import Shape
-from workers.decoding import exchange
+from workers.decoding import questions
 from workers.frame.environment import environment_of_children
 
 _LOADER_FAILED: Final = 127  # ld.so's exit code, as a shell's for what it does not find
@@ -60,19 +60,19 @@ class _Process:
     def decode(self, frame: bytes, shape: Shape, allowance: Allowance) -> bytes:
         """Ended when it is gone, TimeoutError when it takes too long: then it is of no more use."""
         deadline = time.monotonic() + allowance.wall_s + self._start_s
-        exchange.send(self._connection, exchange.question(frame, shape, allowance), deadline)
-        exchange.send(self._connection, frame, deadline)
-        head = exchange.receive(self._connection, exchange.ANSWER_BYTES, deadline)
-        kind, length = exchange.read_answer(bytes(head))
+        questions.send(self._connection, questions.question(frame, shape, allowance), deadline)
+        questions.send(self._connection, frame, deadline)
+        head = questions.receive(self._connection, questions.ANSWER_BYTES, deadline)
+        kind, length = questions.read_answer(bytes(head))
         self._start_s = 0.0
-        if kind == exchange.SAMPLES and length == shape.frame_bytes:
-            return bytes(exchange.receive(self._connection, length, deadline))
-        if kind == exchange.BROKEN and length <= exchange.REASON_BYTES_MAX:
-            reason = exchange.receive(self._connection, length, deadline)
+        if kind == questions.SAMPLES and length == shape.frame_bytes:
+            return bytes(questions.receive(self._connection, length, deadline))
+        if kind == questions.BROKEN and length <= questions.REASON_BYTES_MAX:
+            reason = questions.receive(self._connection, length, deadline)
             raise LocalError(reason.decode("utf-8", "replace"))
-        if kind == exchange.NO_MEMORY and not length:
+        if kind == questions.NO_MEMORY and not length:
             raise LocalError(_too_much(allowance))
-        raise exchange.Ended
+        raise questions.Ended
 
     def kill(self) -> None:
         """From another thread: whoever waits for it sees that it has ended."""
@@ -142,7 +142,7 @@ class Decoders:
             process.end()
             # Not caused by a fault of the system's: tried again it would take as long.
             raise LocalError(f"its decoder took more than {allowance.wall_s:g} s") from None
-        except exchange.Ended:
+        except questions.Ended:
             status = process.reap()
             if status == 0 and not is_new:
                 return None

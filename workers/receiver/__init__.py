@@ -5,7 +5,7 @@ disk or the index is in trouble instances are refused with a status; none is dro
 Never: waits in its loop. Never has pixel data in a Python object: bytes go from the kernel to the
 ring and on to the disk natively.
 Read first: `receiver.py`, then `connection.py`; `host.py` says what the parts ask of each other.
-Regular stores are settled natively, in `native/src/reception/`.
+Regular stores are decided natively, in `native/src/reception/`.
 Invariants: the core (`engine/association`) decides, this room carries its effects out in their
 order. A connection whose notice waits for Python is not read again before.
 """

@@ -1,13 +1,13 @@
-"""One connection of a storage AE: joins socket, native intake, protocol core and spool.
+"""One connection of a storage AE: joins socket, native cutter, protocol core and spool.
 
-The core decides, this module carries out: it hands the core what the reception did not settle by
+The core decides, this module carries out: it hands the core what the reception did not decide by
 itself, and applies the effects. It never waits: an unsent response waits for the socket, within a
 time limit, and nothing is read meanwhile. Nothing of a data set passes through here.
 
 Where the state of an association lies, each thing once:
 
     the core (engine/association)      state of table 9-10, phase of the one message, the deadline
-    the inlet and its intake (native)  where the stream stands, whether it is read, since when it is
+    the inlet and its cutter (native)  where the stream stands, whether it is read, since when it is
                                        the peer's turn, and a regular store unknown to the core
     the spool's slot (native)          what the disk has of the instance under way
     here                               what of our answers the socket has not taken, and what is to
@@ -73,7 +73,7 @@ class Connection:
         self._transport = transport
         self._descriptor = transport.descriptor
         self._number = number
-        self._intake = _core.Intake(
+        self._cutter = _core.PduCutter(
             limits.associate_bytes_max,
             limits.command_bytes_max,
             limits.pdu_bytes_tolerated,
@@ -93,7 +93,7 @@ class Connection:
         self._store = _Store()
         self._timer: asyncio.TimerHandle | None = None
         self._abort_counter: Counter | None = None  # for an abort of ours that is nobody's fault
-        self._inlet = _core.Inlet(host.reception, self._intake, transport.source)
+        self._inlet = _core.Inlet(host.reception, self._cutter, transport.source)
         self.key = self._inlet.key
         self._handle(events.TransportOpened())
 
@@ -126,7 +126,7 @@ class Connection:
         self.note("error", "tls_broken", {"source": source, "provider_reason": kind, "text": text})
 
     def _take_event(self) -> None:
-        event = self._intake.next_event()
+        event = self._cutter.next_event()
         if event is None:
             return
         kind, number, rest = event
@@ -147,7 +147,7 @@ class Connection:
             self._handle(events.StreamFault(number, rest))  # type: ignore[arg-type]
 
     def _note_oversized(self) -> None:
-        oversized = self._intake.pdata_pdus_oversized - self._oversized_counted
+        oversized = self._cutter.pdata_pdus_oversized - self._oversized_counted
         if oversized:
             if not self._oversized_counted:
                 self.note("warning", "pdu_longer_than_advertised", {})
@@ -226,7 +226,7 @@ class Connection:
     def _catch_up(self) -> None:
         """The core hears of a store that the reception began. It came when the peer last spoke, not
         now: no deadline moves by being told late."""
-        store = self._intake.reveal_store()
+        store = self._cutter.reveal_store()
         if store is None:
             return
         context_id, command_set, length, ended = store
@@ -254,7 +254,7 @@ class Connection:
         elif isinstance(effect, events.BeginStore):
             self._begin_store(effect.request)
         elif isinstance(effect, events.ExpectCommand):
-            self._intake.expect_command()
+            self._cutter.expect_command()
         elif isinstance(effect, events.DiscardDataset):
             self._discard(effect.context_id)
         elif isinstance(effect, events.Established):
@@ -267,7 +267,7 @@ class Connection:
             log = self._host.child.log
             self._inlet.log_as(*log.pieces("info", "instance_stored", fields, MARK))
             self._transport.widen()
-            permit_stores(self._intake, effect.accepted, self.peer, self._host.extra_tags)
+            permit_stores(self._cutter, effect.accepted, self.peer, self._host.extra_tags)
         elif isinstance(effect, events.CancelStore):
             self._host.counters.add(Counter.CANCELLED_INSTANCES)
         elif isinstance(effect, events.CloseTransport):
@@ -312,12 +312,12 @@ class Connection:
             )
         )
         self._host.spool.begin(self.slot, head, prologue, request.explicit_vr)
-        self._intake.expect_data(request.context_id)
+        self._cutter.expect_data(request.context_id)
 
     def _discard(self, context_id: int) -> None:
         assert self.slot is not None
         self._host.spool.discard(self.slot)
-        self._intake.expect_data(context_id)
+        self._cutter.expect_data(context_id)
 
     # --- to the socket
 

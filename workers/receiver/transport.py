@@ -51,7 +51,7 @@ def judge_failure(error: OSError) -> None:
 
 
 class Transport:
-    """A plain socket. `source` is what an intake reads from."""
+    """A plain socket. `source` is what a cutter reads from."""
 
     source: int | _core.TlsSession
 
@@ -75,7 +75,7 @@ class Transport:
 
     def drop_input(self) -> int:
         """Read and forget what is there: `_core.RECEIVED_AGAIN`, `_BUDGET` or `_END`, as from an
-        intake."""
+        cutter."""
         for _ in range(limits.receive_bytes_per_turn // _discard_bytes):
             try:
                 if not self._socket.recv(_discard_bytes):

@@ -326,7 +326,7 @@ class ScuAssociation:
             self._raise()
         if not isinstance(self.socket, ssl.SSLSocket):
             wait_ms = max(0, int((requestor.deadline - time.monotonic()) * 1000))
-            sent, data = _core.exchange(
+            sent, data = _core.round_trip(
                 self.socket.fileno(), request, wait_ms, limits.answer_bytes_per_read
             )
             if data:

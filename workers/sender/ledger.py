@@ -37,7 +37,7 @@ class Policy(NamedTuple):
     give_up_after_hours: int = 0
 
 
-class Settled(NamedTuple):
+class Booked(NamedTuple):
     """A report that is in the outbox. `due_ns` None: it waits, was delivered or failed for good."""
 
     report: EndedAttempt
@@ -68,7 +68,7 @@ class Ledger:
         self._to_ask.clear()
 
     def keep(self, reports: Sequence[EndedAttempt], returned: Sequence[Errand]) -> None:
-        """For the next settle()."""
+        """For the next keep_books()."""
         self._reports += reports
         self._returned += returned
 
@@ -120,17 +120,17 @@ class Ledger:
         return time.time_ns() >= self._due_ns.get(destination, _NEVER)
 
     # --- one commit ----------------------------------------------------------------------------
-    def settle(
+    def keep_books(
         self, wanted: Mapping[str, int], policy: Policy
-    ) -> tuple[dict[str, list[Errand]], list[Settled]]:
-        """Write down all that was kept, and lease: (what was leased, what is settled)."""
+    ) -> tuple[dict[str, list[Errand]], list[Booked]]:
+        """Write down all that was kept, and lease: (what was leased, what is written down)."""
         wanted = {name: count for name, count in wanted.items() if self.has_work(name)}
         if not self._reports and not self._returned and not wanted:
             return {}, []
         now_ns = time.time_ns()
 
-        def work(outbox: Outbox) -> tuple[dict[str, list[Errand]], list[Settled]]:
-            settled = [self._write_down(outbox, one, policy, now_ns) for one in self._reports]
+        def work(outbox: Outbox) -> tuple[dict[str, list[Errand]], list[Booked]]:
+            booked = [self._write_down(outbox, one, policy, now_ns) for one in self._reports]
             outbox.return_leases([errand.delivery.number for errand in self._returned])
             leased = {
                 name: [
@@ -139,38 +139,38 @@ class Ledger:
                 for name, count in wanted.items()
             }
             self._read(outbox)
-            return leased, settled
+            return leased, booked
 
-        leased, settled = self._writer.commit(work)
+        leased, booked = self._writer.commit(work)
         self._reports, self._returned = [], []
         self._files_ended |= {
-            one.report.errand.delivery.file for one in settled if one.state is State.DELIVERED
+            one.report.errand.delivery.file for one in booked if one.state is State.DELIVERED
         }
-        return leased, settled
+        return leased, booked
 
     def _write_down(
         self, outbox: Outbox, report: EndedAttempt, policy: Policy, now_ns: int
-    ) -> Settled:
+    ) -> Booked:
         delivery, verdict = report.errand.delivery, report.verdict
         if verdict.ending is Ending.RETURNED:
             outbox.return_leases([delivery.number])
-            return Settled(report, State.WAITING, None)
+            return Booked(report, State.WAITING, None)
         if verdict.ending is Ending.AWAY:
             outbox.note_away(delivery.destination, now_ns, report.pause_s, verdict.reason)
             outbox.return_leases([delivery.number])
-            return Settled(report, State.WAITING, None)
+            return Booked(report, State.WAITING, None)
         if verdict.is_reached:
             outbox.forget_away(delivery.destination)
         if verdict.is_delivered:
             outbox.delivered(delivery.number, now_ns, verdict.status, verdict.reason)
-            return Settled(report, State.DELIVERED, None)
+            return Booked(report, State.DELIVERED, None)
         due_ns = None
         if not verdict.is_permanent:
             due_ns = due_after_failure(
                 delivery, policy.retry_count, now_ns, random.random(), policy.retry_pause_s
             )
         outbox.attempt_failed(delivery.number, now_ns, verdict.reason, verdict.status, due_ns)
-        return Settled(report, State.FAILED if due_ns is None else State.RETRYING, due_ns)
+        return Booked(report, State.FAILED if due_ns is None else State.RETRYING, due_ns)
 
     def _errand(self, outbox: Outbox, delivery: Delivery) -> Errand:
         """Where it lies, and what it is sent with, as it is now."""

@@ -16,7 +16,7 @@ from engine.telemetry.metrics import Counter, Gauge, Histogram
 from workers.frame.child import Child
 from workers.frame.spec import SenderSpec
 from workers.sender.folders import Folder, Turn
-from workers.sender.ledger import Ledger, Settled
+from workers.sender.ledger import Ledger, Booked
 from workers.sender.patience import GivenUp
 
 _OUTCOMES: Final = {
@@ -49,10 +49,10 @@ class SenderReport:
         self._folder_faults: dict[str, int] = {}
         child.counters.set(Gauge.ASSOCIATIONS_LIMIT, child.spec.associations)
 
-    def note(self, settled: Settled) -> None:
+    def note(self, booked: Booked) -> None:
         """Count and log an attempt. A peer's own words stay in the queue: what they hold is its
         secret."""
-        report, counters, log = settled.report, self._child.counters, self._child.log
+        report, counters, log = booked.report, self._child.counters, self._child.log
         delivery, verdict = report.errand.delivery, report.verdict
         counters.add(_OUTCOMES[verdict.ending])
         counters.add(Counter.SENT_BYTES, report.sent_bytes)
@@ -64,7 +64,7 @@ class SenderReport:
             "delivery": delivery.number,
             "seconds": round(report.seconds, 6),
         }
-        if report.oddities.kinds and settled.state is not State.RETRYING:
+        if report.oddities.kinds and booked.state is not State.RETRYING:
             for kind in report.oddities.kinds:
                 counters.add(_ODDITIES[kind])
             log.info("instance_odd", text=report.oddities.words(), **fields)
@@ -76,10 +76,10 @@ class SenderReport:
                 log.info("instance_sent", bytes=report.sent_bytes, **fields)
             return
         fields |= {"outcome": verdict.ending.value, "text": verdict.words}
-        if settled.state is State.FAILED:
+        if booked.state is State.FAILED:
             counters.add(Counter.SENT_GIVEN_UP)
             log.error("delivery_failed", attempts=delivery.attempts + 1, **fields)
-        elif settled.state is State.RETRYING:
+        elif booked.state is State.RETRYING:
             log.warning("attempt_failed", attempts=delivery.attempts + 1, **fields)
 
     def publish(self, ledger: Ledger, active: int) -> None:

@@ -95,14 +95,14 @@ class SenderRole:
             await asyncio.gather(*running)
             self._threads.shutdown()
             self._decoders.close()
-            await self._attempt(self._settle_now)
+            await self._attempt(self._keep_books_now)
             await self._loop.run_in_executor(self._thread, self._close_now)
             self._thread.shutdown()
 
     async def _turn(self) -> None:
         """Write down what ended, lease what is next, and wait until there is either."""
         self._reported.clear()
-        worked = await self._attempt(self._settle_now)
+        worked = await self._attempt(self._keep_books_now)
         now = self._loop.time()
         if worked is None:
             await asyncio.sleep(_retry_s)
@@ -134,7 +134,7 @@ class SenderRole:
                 self._lanes.interrupt()
                 self._decoders.close()
                 return
-            await self._attempt(self._settle_now)
+            await self._attempt(self._keep_books_now)
             await asyncio.sleep(_poll_s)
 
     async def _watch(self) -> None:
@@ -255,7 +255,7 @@ class SenderRole:
         if self._ledger is not None:
             self._ledger.close()
 
-    def _settle_now(self) -> bool:
+    def _keep_books_now(self) -> bool:
         """Whether anything was done."""
         ledger = self._ledger
         if ledger is None:
@@ -263,11 +263,11 @@ class SenderRole:
         ledger.look()
         self._lanes.ask_now(ledger.to_ask())
         ledger.keep(*self._lanes.collect())
-        leased, settled = ledger.settle(self._lanes.wanted(), self._policy)
+        leased, booked = ledger.keep_books(self._lanes.wanted(), self._policy)
         self._lanes.put(leased)
-        for one in settled:
+        for one in booked:
             self._report.note(one)
-        return bool(settled) or any(leased.values())
+        return bool(booked) or any(leased.values())
 
     def _tidy_now(self) -> int:
         if self._ledger is None:

@@ -1,4 +1,4 @@
-// What carries a connection's bytes, as an intake reads it and answers go out over it: a socket, or
+// What carries a connection's bytes, as a cutter reads it and answers go out over it: a socket, or
 // a TLS session upon one. Never waits.
 #pragma once
 

@@ -5,7 +5,7 @@
 
 #include "base/checksum.hpp"
 #include "spool/incoming.hpp"
-#include "reception/intake.hpp"
+#include "reception/pdu_cutter.hpp"
 #include "spool/journal_reader.hpp"
 #include "bindings/confinement.hpp"
 #include "bindings/jpeg.hpp"
@@ -69,11 +69,11 @@ nb::tuple scan_tags(const nb::bytes& data, bool explicit_vr, std::vector<std::ui
     return nb::make_tuple(to_bytes(scanner.row()), code);
 }
 
-void bind_store_lane(nb::class_<scai::Intake>& intake) {
-    intake
+void bind_store_lane(nb::class_<scai::PduCutter>& cutter) {
+    cutter
         .def(
             "permit_store",
-            [](scai::Intake& self, std::uint8_t context, const nb::bytes& sop_class,
+            [](scai::PduCutter& self, std::uint8_t context, const nb::bytes& sop_class,
                bool explicit_vr, const nb::bytes& head_before, std::uint32_t head_group_length,
                const nb::bytes& head_between, const nb::bytes& head_after,
                const nb::bytes& arrival_before, const nb::bytes& arrival_middle,
@@ -88,13 +88,13 @@ void bind_store_lane(nb::class_<scai::Intake>& intake) {
             "head_between"_a, "head_after"_a, "arrival_before"_a, "arrival_middle"_a,
             "arrival_after"_a, "response_sop_class"_a)
         .def("reveal_store",
-             [](scai::Intake& self) -> nb::object {
+             [](scai::PduCutter& self) -> nb::object {
                  const auto store = self.reveal_store();
                  if (!store) return nb::none();
                  return nb::make_tuple(int{store->context}, to_bytes(store->command_set),
                                        store->dataset_bytes, store->ended);
              })
-        .def("finish_store", [](scai::Intake& self) -> nb::object {
+        .def("finish_store", [](scai::PduCutter& self) -> nb::object {
             const auto finished = self.finish_store();
             if (!finished) return nb::none();
             const auto& store = finished->store;
@@ -103,7 +103,7 @@ void bind_store_lane(nb::class_<scai::Intake>& intake) {
         });
 }
 
-int receive(scai::Intake& self, nb::handle source, std::size_t budget) {
+int receive(scai::PduCutter& self, nb::handle source, std::size_t budget) {
     if (PyLong_Check(source.ptr())) {
         scai::SocketStream socket(nb::cast<int>(source));
         const nb::gil_scoped_release released;
@@ -114,7 +114,7 @@ int receive(scai::Intake& self, nb::handle source, std::size_t budget) {
     return static_cast<int>(self.receive(session, budget));
 }
 
-void bind_intake(nb::module_& module) {
+void bind_cutter(nb::module_& module) {
     module.attr("RECEIVED_EVENT") = 0;
     module.attr("RECEIVED_AGAIN") = 1;
     module.attr("RECEIVED_BUDGET") = 2;
@@ -125,35 +125,35 @@ void bind_intake(nb::module_& module) {
     module.attr("EVENT_COMMAND") = 1;
     module.attr("EVENT_DATASET") = 2;
     module.attr("EVENT_FAULT") = 3;
-    nb::class_<scai::Intake> intake(module, "Intake");
-    bind_store_lane(intake);
-    intake
+    nb::class_<scai::PduCutter> cutter(module, "PduCutter");
+    bind_store_lane(cutter);
+    cutter
         .def(
             "__init__",
-            [](scai::Intake* self, std::uint32_t associate, std::uint32_t command,
+            [](scai::PduCutter* self, std::uint32_t associate, std::uint32_t command,
                std::uint32_t pdata, std::uint32_t advertised) {
-                new (self) scai::Intake({associate, command, pdata, advertised});
+                new (self) scai::PduCutter({associate, command, pdata, advertised});
             },
             "associate_bytes_max"_a, "command_bytes_max"_a, "pdata_bytes_max"_a,
             "pdata_bytes_advertised"_a)
-        .def("attach", &scai::Intake::attach, "spool"_a, "slot"_a, nb::keep_alive<1, 2>())
-        .def("expect_command", &scai::Intake::expect_command)
-        .def("expect_data", &scai::Intake::expect_data, "context_id"_a)
+        .def("attach", &scai::PduCutter::attach, "spool"_a, "slot"_a, nb::keep_alive<1, 2>())
+        .def("expect_command", &scai::PduCutter::expect_command)
+        .def("expect_data", &scai::PduCutter::expect_data, "context_id"_a)
         .def("receive", &receive, "source"_a, "budget"_a)
         .def(
             "feed",
-            [](scai::Intake& self, const nb::bytes& data) {
+            [](scai::PduCutter& self, const nb::bytes& data) {
                 return static_cast<int>(self.feed(view(data)));
             },
             "data"_a)
         .def("next_event",
-             [](scai::Intake& self) -> nb::object {
+             [](scai::PduCutter& self) -> nb::object {
                  const auto event = self.next_event();
                  return event ? std::visit(EventToPython{}, *event) : nb::none();
              })
-        .def_prop_ro("received_bytes", &scai::Intake::received_bytes)
-        .def_prop_ro("copied_bytes", &scai::Intake::copied_bytes)
-        .def_prop_ro("pdata_pdus_oversized", &scai::Intake::oversized_pdus);
+        .def_prop_ro("received_bytes", &scai::PduCutter::received_bytes)
+        .def_prop_ro("copied_bytes", &scai::PduCutter::copied_bytes)
+        .def_prop_ro("pdata_pdus_oversized", &scai::PduCutter::oversized_pdus);
 }
 
 void make_spool(scai::Spool* self, std::string incoming_directory, std::string journal_directory,
@@ -281,7 +281,7 @@ NB_MODULE(_core, module) {
             PyErr_SetFromErrnoWithFilename(PyExc_OSError, failure.what());
         }
     });
-    bind_intake(module);
+    bind_cutter(module);
     bind_spool(module);
     scai::bind_reception(module);
     bind_journal_reader(module);

@@ -19,11 +19,11 @@ namespace {
 
 // An inlet upon a socket has nobody else to own its stream.
 struct OwnInlet {
-    OwnInlet(Reception& reception, Intake& intake, int descriptor)
+    OwnInlet(Reception& reception, PduCutter& cutter, int descriptor)
         : socket(std::in_place, descriptor),
-          inlet(reception, reception.next_key(), intake, *socket) {}
-    OwnInlet(Reception& reception, Intake& intake, TlsSession& session)
-        : inlet(reception, reception.next_key(), intake, session) {}
+          inlet(reception, reception.next_key(), cutter, *socket) {}
+    OwnInlet(Reception& reception, PduCutter& cutter, TlsSession& session)
+        : inlet(reception, reception.next_key(), cutter, session) {}
 
     std::optional<SocketStream> socket;
     Inlet inlet;
@@ -96,9 +96,9 @@ void bind_reception(nb::module_& module) {
         .def("log", &Reception::log, "any"_a)
         .def("turn", &take_turn);
     nb::class_<OwnInlet>(module, "Inlet")
-        .def(nb::init<Reception&, Intake&, int>(), "reception"_a, "intake"_a, "source"_a,
+        .def(nb::init<Reception&, PduCutter&, int>(), "reception"_a, "cutter"_a, "source"_a,
              nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
-        .def(nb::init<Reception&, Intake&, TlsSession&>(), "reception"_a, "intake"_a, "source"_a,
+        .def(nb::init<Reception&, PduCutter&, TlsSession&>(), "reception"_a, "cutter"_a, "source"_a,
              nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>(), nb::keep_alive<1, 4>())
         .def_prop_ro("key", [](const OwnInlet& self) { return self.inlet.key(); })
         .def_prop_ro("quiet_since",

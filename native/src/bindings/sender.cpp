@@ -10,7 +10,7 @@
 #include "bindings/buffer.hpp"
 #include "outgoing/data_set_sender.hpp"
 #include "outgoing/element_run.hpp"
-#include "outgoing/exchange.hpp"
+#include "outgoing/round_trip.hpp"
 #include "outgoing/fragments.hpp"
 #include "outgoing/frame_sender.hpp"
 
@@ -61,11 +61,11 @@ int wait_until_taken(int socket, int wake, int timeout_ms, bool heeds_input) {
 nb::tuple ask(int socket, const nb::bytes& request, int timeout_ms, std::size_t bytes_max) {
     const std::span<const std::byte> sending(reinterpret_cast<const std::byte*>(request.c_str()),
                                              request.size());
-    Exchanged done;
+    RoundTrip done;
     const std::unique_ptr<std::byte[]> answer(new std::byte[bytes_max]);
     {
         const nb::gil_scoped_release released;
-        done = exchange(socket, sending, {answer.get(), bytes_max}, timeout_ms);
+        done = round_trip(socket, sending, {answer.get(), bytes_max}, timeout_ms);
     }
     return nb::make_tuple(done.sent, nb::bytes(answer.get(), done.received));
 }
@@ -145,7 +145,7 @@ void bind_sender(nb::module_& module) {
         .def(nb::init<>())
         .def("send", &send_frame, "sender"_a, "descriptor"_a, "fragments"_a, "rows"_a, "columns"_a,
              "samples"_a, "bits_allocated"_a, "socket"_a, "wake"_a, "timeout_ms"_a);
-    module.def("exchange", &ask, "socket"_a, "request"_a, "timeout_ms"_a, "bytes_max"_a);
+    module.def("round_trip", &ask, "socket"_a, "request"_a, "timeout_ms"_a, "bytes_max"_a);
     module.def("find_fragments", &find, "descriptor"_a, "begin"_a, "end"_a, "items_max"_a);
     nb::class_<ElementRun>(module, "ElementRun")
         .def("__init__", &make_run, "explicit_out"_a, "decodes"_a, "value_max"_a, "kept"_a,

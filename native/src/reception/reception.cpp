@@ -19,9 +19,9 @@ constexpr std::size_t ready_max = 64;  // of one round; the kernel tells of the 
 
 // --- a connection's place
 
-Inlet::Inlet(Reception& reception, std::uint64_t key, Intake& intake, ByteStream& stream)
-    : reception_(&reception), key_(key), intake_(intake), stream_(stream) {
-    reception.settle(*this);
+Inlet::Inlet(Reception& reception, std::uint64_t key, PduCutter& cutter, ByteStream& stream)
+    : reception_(&reception), key_(key), cutter_(cutter), stream_(stream) {
+    reception.watch_or_not(*this);
 }
 
 Inlet::~Inlet() {
@@ -33,7 +33,7 @@ void Inlet::attach(std::size_t slot) {
     SCAI_ASSERT(slot < reception_->by_slot_.size() && reception_->by_slot_[slot] == nullptr);
     slot_ = slot;
     reception_->by_slot_[slot] = this;
-    intake_.attach(reception_->spool_, slot);
+    cutter_.attach(reception_->spool_, slot);
 }
 
 Received Inlet::receive() {
@@ -42,13 +42,13 @@ Received Inlet::receive() {
 
 void Inlet::hold() {
     held_ = true;
-    if (reception_ != nullptr) reception_->settle(*this);
+    if (reception_ != nullptr) reception_->watch_or_not(*this);
 }
 
 void Inlet::release() {
     if (std::exchange(held_, false)) quiet_since_ = monotonic_ns();
     if (reception_ == nullptr) return;
-    reception_->settle(*this);
+    reception_->watch_or_not(*this);
     reception_->revisit(*this);
 }
 
@@ -80,7 +80,7 @@ void Reception::watch(int descriptor, void* what) {
 
 // A connection that is not read is not watched at all: an error or the peer's end would be told
 // of again and again.
-void Reception::settle(Inlet& inlet) {
+void Reception::watch_or_not(Inlet& inlet) {
     const bool reading = !inlet.held_ && !inlet.full_;
     if (reading == inlet.watched_) return;
     inlet.watched_ = reading;
@@ -165,13 +165,13 @@ Received Reception::receive(Inlet& inlet) {
         revisit(inlet);
         return Received::budget;
     }
-    const std::uint64_t before = inlet.intake_.received_bytes();
+    const std::uint64_t before = inlet.cutter_.received_bytes();
     Received state = Received::end;
     try {
-        state = inlet.intake_.receive(inlet.stream_, inlet.budget_);
+        state = inlet.cutter_.receive(inlet.stream_, inlet.budget_);
     } catch (const ConnectionLost&) {  // reset by the peer, or timed out by TCP; else it is ours
     }
-    const std::uint64_t received = inlet.intake_.received_bytes() - before;
+    const std::uint64_t received = inlet.cutter_.received_bytes() - before;
     if (received > 0) {
         tally_.add(tally_.slots().received_bytes, received);
         inlet.quiet_since_ = now_;
@@ -181,7 +181,7 @@ Received Reception::receive(Inlet& inlet) {
     if (state == Received::full) {
         tally_.add(tally_.slots().ring_full, 1);
         inlet.full_ = true;
-        settle(inlet);
+        watch_or_not(inlet);
     } else if (state == Received::budget) {
         // No byte has to come for what is left: it may lie in a TLS session already.
         revisit(inlet);
@@ -216,7 +216,7 @@ void Reception::take_completions(Turn& turn) {
         } else if (completion.kind == CompletionKind::space && inlet != nullptr && inlet->full_) {
             inlet->full_ = false;
             inlet->quiet_since_ = monotonic_ns();
-            settle(*inlet);
+            watch_or_not(*inlet);
             revisited_.push_back(inlet);
         }
         if (inlet == nullptr && completion.kind != CompletionKind::space) {
@@ -236,14 +236,14 @@ void Reception::take_stored(const Completion& completion, Turn& turn) {
     tally_.set(slots.last_received, realtime_ns());
     Inlet* const inlet = by_slot_[completion.slot];
     if (inlet == nullptr) return;  // its association ended meanwhile
-    if (const auto finished = inlet->intake_.finish_store()) {
+    if (const auto finished = inlet->cutter_.finish_store()) {
         answer(*inlet, *finished, completion.file_bytes, turn);
     } else {
         tell(*inlet, {Notice::Kind::stored, 0, completion.file_bytes, {}}, turn);
     }
 }
 
-void Reception::answer(Inlet& inlet, const Intake::FinishedStore& finished,
+void Reception::answer(Inlet& inlet, const PduCutter::FinishedStore& finished,
                        std::uint64_t file_bytes, Turn& turn) {
     const std::uint64_t now = monotonic_ns();
     const auto& [store, response] = finished;

@@ -15,7 +15,7 @@
 #include "base/base.hpp"
 #include "base/byte_stream.hpp"
 #include "base/clock.hpp"
-#include "reception/intake.hpp"
+#include "reception/pdu_cutter.hpp"
 #include "reception/log_line.hpp"
 #include "spool/spool.hpp"
 #include "reception/tally.hpp"
@@ -24,10 +24,10 @@ namespace scai {
 
 class Reception;
 
-// One connection's place at a reception. Its intake, its stream and the reception outlive it.
+// One connection's place at a reception. Its cutter, its stream and the reception outlive it.
 class Inlet {
 public:
-    Inlet(Reception& reception, std::uint64_t key, Intake& intake, ByteStream& stream);
+    Inlet(Reception& reception, std::uint64_t key, PduCutter& cutter, ByteStream& stream);
     ~Inlet();
     Inlet(const Inlet&) = delete;
     Inlet& operator=(const Inlet&) = delete;
@@ -56,7 +56,7 @@ private:
 
     Reception* reception_;  // null when it has left
     std::uint64_t key_;
-    Intake& intake_;
+    PduCutter& cutter_;
     ByteStream& stream_;
     std::size_t slot_ = SIZE_MAX;
     std::size_t budget_ = 0;
@@ -115,14 +115,14 @@ private:
 
     bool round(Turn& turn);
     void watch(int descriptor, void* what);
-    void settle(Inlet& inlet);
+    void watch_or_not(Inlet& inlet);
     void revisit(Inlet& inlet);
     void forget(Inlet& inlet) noexcept;
     Received receive(Inlet& inlet);
     void read(Inlet& inlet, Turn& turn);
     void take_completions(Turn& turn);
     void take_stored(const Completion& completion, Turn& turn);
-    void answer(Inlet& inlet, const Intake::FinishedStore& finished, std::uint64_t file_bytes,
+    void answer(Inlet& inlet, const PduCutter::FinishedStore& finished, std::uint64_t file_bytes,
                 Turn& turn);
     void tell(Inlet& inlet, Notice notice, Turn& turn);
 
@@ -132,7 +132,7 @@ private:
     Descriptor poll_;
     Descriptor bell_;  // a turn is due though no socket has anything
     std::vector<Inlet*> by_slot_;
-    std::vector<Inlet*> revisited_;  // their intakes or streams hold bytes that were read before
+    std::vector<Inlet*> revisited_;  // their cutters or streams hold bytes that were read before
     std::uint64_t last_key_ = 0;
     std::uint64_t rounds_ = 0;
     std::uint64_t now_ = 0;

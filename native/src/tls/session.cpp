@@ -271,7 +271,7 @@ Reading TlsSession::after_failed_read(int result) {
     const int error = SSL_get_error(session_.get(), result);
     if (error == SSL_ERROR_ZERO_RETURN || ended_) return {Reading::Kind::end};
     if (error == SSL_ERROR_WANT_READ) {
-        // The peer may hold back the rest of a record; see Intake::run_dry.
+        // The peer may hold back the rest of a record; see PduCutter::run_dry.
         if (SSL_has_pending(session_.get()) == 1) acknowledge();
         return {Reading::Kind::none};
     }

@@ -1,6 +1,6 @@
 // One secured connection, the server's side: handshake, reading, writing, and why it ended.
 //
-// Reads decrypted bytes straight to where the intake wants them. The socket is read in large pieces
+// Reads decrypted bytes straight to where the cutter wants them. The socket is read in large pieces
 // into OpenSSL's own buffer, where records are decrypted in place; the copy from there is the only
 // one. Never waits. A fault is told once, by kind and in words; the alert that belongs to it has
 // left by then, as far as the socket takes it. Knows no Python.

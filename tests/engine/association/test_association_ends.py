@@ -132,9 +132,9 @@ def test_what_breaks_an_established_association(event: Input, abort: tuple[int, 
     ],
 )
 def test_strangers_are_named(first_bytes: bytes, said: str) -> None:
-    intake = _core.Intake(262144, 16384, 131072, 16378)
-    assert intake.feed(first_bytes) == _core.RECEIVED_EVENT
-    event = intake.next_event()
+    cutter = _core.PduCutter(262144, 16384, 131072, 16378)
+    assert cutter.feed(first_bytes) == _core.RECEIVED_EVENT
+    event = cutter.next_event()
     assert event is not None
     kind, number, rest = event
     assert kind == _core.EVENT_PDU

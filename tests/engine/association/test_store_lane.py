@@ -15,7 +15,7 @@ from engine.files.part10 import part10_head
 from engine.upper_layer.negotiation import AcceptedAssociation, AcceptedContext
 from native import _core
 from tests.material import wire
-from tests.rigs.spools import SpoolBox, new_intake, pdv
+from tests.rigs.spools import SpoolBox, new_cutter, pdv
 
 CONTEXT = 3
 CT = wire.CT_IMAGE
@@ -45,11 +45,11 @@ def accepted(syntax: str = wire.EXPLICIT, maximum: int = 16378) -> AcceptedAssoc
     )
 
 
-def intake_of(box: SpoolBox, agreed: AcceptedAssociation, extra_tags: int = 0) -> _core.Intake:
-    intake = new_intake()
-    intake.attach(box.spool, 0)
-    permit_stores(intake, agreed, "192.0.2.7", extra_tags)
-    return intake
+def cutter_of(box: SpoolBox, agreed: AcceptedAssociation, extra_tags: int = 0) -> _core.PduCutter:
+    cutter = new_cutter()
+    cutter.attach(box.spool, 0)
+    permit_stores(cutter, agreed, "192.0.2.7", extra_tags)
+    return cutter
 
 
 def element(number: int, value: bytes) -> bytes:
@@ -92,16 +92,16 @@ UIDS = ["1.2", "1.23", "1." + "2" * 61, "1." + "2" * 62, "1.2.840.10008.5.1.4.1.
 @pytest.mark.parametrize("uid", UIDS)
 @pytest.mark.parametrize("syntax", [wire.IMPLICIT, wire.EXPLICIT, wire.JPEG_LOSSLESS])
 def test_both_ways_agree(box: SpoolBox, tmp_path: Path, uid: str, syntax: str) -> None:
-    intake = intake_of(box, accepted(syntax))
+    cutter = cutter_of(box, accepted(syntax))
     command_set = command_of(*regular(uid, message_id=0xABCD))
     data_set = random.Random(uid).randbytes(5000)
-    assert intake.feed(stream_of(command_set, data_set)) == _core.RECEIVED_AGAIN
-    assert intake.next_event() is None
+    assert cutter.feed(stream_of(command_set, data_set)) == _core.RECEIVED_AGAIN
+    assert cutter.next_event() is None
     assert box.spool.unflushed
     box.spool.flush()
     kind, _slot, error, _size, sequence = box.wait()
     assert (kind, error) == (_core.COMPLETION_STORED, 0)
-    finished = intake.finish_store()
+    finished = cutter.finish_store()
     assert finished is not None
     response, sop_instance, began, ended = finished
     answer = encode_response(Request(command_set), 0)
@@ -117,16 +117,16 @@ def test_both_ways_agree(box: SpoolBox, tmp_path: Path, uid: str, syntax: str) -
     assert (arrival.calling_ae_title, arrival.called_ae_title) == ("CALLER", "SCP_AE")
     assert (arrival.peer, arrival.head_bytes) == ("192.0.2.7", len(head))
     assert arrival.received_ns > 1_700_000_000_000_000_000
-    assert intake.finish_store() is None
+    assert cutter.finish_store() is None
 
 
 @pytest.mark.parametrize("extra_tags", [0, 127, 128, 0xCAFE, 0xFFFFFFFF])
 def test_arrivals_are_whole_whatever_they_say_of_attributes(box: SpoolBox, extra_tags: int) -> None:
-    intake = intake_of(box, accepted(), extra_tags)
-    assert intake.feed(stream_of(command_of(*regular("1.2.3")), b"x" * 100)) == _core.RECEIVED_AGAIN
+    cutter = cutter_of(box, accepted(), extra_tags)
+    assert cutter.feed(stream_of(command_of(*regular("1.2.3")), b"x" * 100)) == _core.RECEIVED_AGAIN
     box.spool.flush()
     sequence = box.wait()[4]
-    assert intake.finish_store() is not None
+    assert cutter.finish_store() is not None
     prologue = box.reader(sequence).read(sequence, 1)[0][1]
     arrival = decode_arrival(prologue)
     assert (arrival.sop_instance_uid, arrival.extra_tags) == ("1.2.3", extra_tags)
@@ -159,61 +159,61 @@ IRREGULAR = {
 
 @pytest.mark.parametrize("name", IRREGULAR)
 def test_what_is_not_regular_goes_the_long_way(box: SpoolBox, name: str) -> None:
-    intake = intake_of(box, accepted())
+    cutter = cutter_of(box, accepted())
     stream = wire.pdu(wire.P_DATA, pdv(CONTEXT, 3, IRREGULAR[name]))
     for end in range(0, len(IRREGULAR[name]), 9):  # truncations are not regular either
-        cut = intake_of(box, accepted())
+        cut = cutter_of(box, accepted())
         cut.feed(wire.pdu(wire.P_DATA, pdv(CONTEXT, 3, IRREGULAR[name][:end])))
         assert cut.next_event() == (_core.EVENT_COMMAND, CONTEXT, IRREGULAR[name][:end])
-    assert intake.feed(stream) == _core.RECEIVED_EVENT
-    assert intake.next_event() == (_core.EVENT_COMMAND, CONTEXT, IRREGULAR[name])
-    assert intake.reveal_store() is None
+    assert cutter.feed(stream) == _core.RECEIVED_EVENT
+    assert cutter.next_event() == (_core.EVENT_COMMAND, CONTEXT, IRREGULAR[name])
+    assert cutter.reveal_store() is None
 
 
 def test_other_contexts_and_small_peers_go_the_long_way(box: SpoolBox) -> None:
     command_set = command_of(*regular("1.2.3"))
     told = (_core.EVENT_COMMAND, 1, command_set)
-    intake = intake_of(box, accepted())
-    intake.feed(wire.pdu(wire.P_DATA, pdv(1, 3, command_set)))
-    assert intake.next_event() == told
-    intake = intake_of(box, accepted(maximum=256))
-    intake.feed(wire.pdu(wire.P_DATA, pdv(CONTEXT, 3, command_set)))
-    assert intake.next_event() == (_core.EVENT_COMMAND, CONTEXT, command_set)
+    cutter = cutter_of(box, accepted())
+    cutter.feed(wire.pdu(wire.P_DATA, pdv(1, 3, command_set)))
+    assert cutter.next_event() == told
+    cutter = cutter_of(box, accepted(maximum=256))
+    cutter.feed(wire.pdu(wire.P_DATA, pdv(CONTEXT, 3, command_set)))
+    assert cutter.next_event() == (_core.EVENT_COMMAND, CONTEXT, command_set)
 
 
 def test_nothing_begins_unasked_while_nothing_is_admitted(box: SpoolBox) -> None:
     box.spool.admit(False)
     try:
-        intake = intake_of(box, accepted())
+        cutter = cutter_of(box, accepted())
         command_set = command_of(*regular("1.2.3"))
-        intake.feed(wire.pdu(wire.P_DATA, pdv(CONTEXT, 3, command_set)))
-        assert intake.next_event() == (_core.EVENT_COMMAND, CONTEXT, command_set)
+        cutter.feed(wire.pdu(wire.P_DATA, pdv(CONTEXT, 3, command_set)))
+        assert cutter.next_event() == (_core.EVENT_COMMAND, CONTEXT, command_set)
     finally:
         box.spool.admit(True)
 
 
 def test_a_store_under_way_is_revealed_with_its_end(box: SpoolBox) -> None:
-    intake = intake_of(box, accepted())
+    cutter = cutter_of(box, accepted())
     command_set = command_of(*regular("1.2.3"))
     stream = stream_of(command_set, bytes(3000))
-    intake.feed(stream[:1000])
-    assert intake.next_event() is None
-    assert intake.reveal_store() == (CONTEXT, command_set, 0, False)
-    assert intake.reveal_store() is None
+    cutter.feed(stream[:1000])
+    assert cutter.next_event() is None
+    assert cutter.reveal_store() == (CONTEXT, command_set, 0, False)
+    assert cutter.reveal_store() is None
     # Once revealed, its end is told like that of any other.
-    assert intake.feed(stream[1000:]) == _core.RECEIVED_EVENT
-    assert intake.next_event() == (_core.EVENT_DATASET, CONTEXT, 3000)
+    assert cutter.feed(stream[1000:]) == _core.RECEIVED_EVENT
+    assert cutter.next_event() == (_core.EVENT_DATASET, CONTEXT, 3000)
     box.spool.flush()
     box.wait()
-    assert intake.finish_store() is None
+    assert cutter.finish_store() is None
 
 
 def test_a_second_command_before_the_answer_is_told(box: SpoolBox) -> None:
-    intake = intake_of(box, accepted())
+    cutter = cutter_of(box, accepted())
     command_set = command_of(*regular("1.2.3"))
     stream = stream_of(command_set, bytes(100))
-    assert intake.feed(stream + stream) == _core.RECEIVED_EVENT
-    assert intake.next_event() == (_core.EVENT_COMMAND, CONTEXT, command_set)
-    assert intake.reveal_store() == (CONTEXT, command_set, 100, True)
+    assert cutter.feed(stream + stream) == _core.RECEIVED_EVENT
+    assert cutter.next_event() == (_core.EVENT_COMMAND, CONTEXT, command_set)
+    assert cutter.reveal_store() == (CONTEXT, command_set, 100, True)
     box.spool.flush()
     box.wait()

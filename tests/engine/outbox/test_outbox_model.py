@@ -88,7 +88,7 @@ class OutboxMachine(RuleBasedStateMachine):
         ]
         return sorted(waiting, key=lambda each: (self.ranks[destination, each.study], each.number))
 
-    def settle(self) -> None:
+    def rank_studies(self) -> None:
         """Give ranks to studies that begin to wait, take them from those that do not any more."""
         for destination in DESTINATIONS:
             waiting: dict[str, list[int]] = {}
@@ -102,19 +102,19 @@ class OutboxMachine(RuleBasedStateMachine):
                     del self.ranks[ranked]
             for study, numbers in waiting.items():
                 if (destination, study) not in self.ranks:
-                    assert len(numbers) == 1, "settle() follows each single change"
+                    assert len(numbers) == 1, "rank_studies() follows each single change"
                     self.ranks[destination, study] = numbers[0]
 
     def change(self, plain: Plain, state: State) -> None:
         plain.state = state
         plain.changed = self.now
-        self.settle()
+        self.rank_studies()
 
     def give_back(self, plain: Plain, state: State) -> None:
         newer = [x for x in self.of_target(plain.destination, plain.instance) if x is not plain]
         if newer:
             del self.known[plain.number]
-            self.settle()
+            self.rank_studies()
         else:
             self.change(plain, state)
 
@@ -150,7 +150,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.last_number = number
         if opened:
             del self.known[opened[0].number]
-            self.settle()
+            self.rank_studies()
         fresh = Plain(number, destination, instance, study, file, due=self.now)
         self.known[number] = fresh
         self.change(fresh, State.HELD if held else State.WAITING)
@@ -242,7 +242,7 @@ class OutboxMachine(RuleBasedStateMachine):
             plain = self.known[number]
             if order == "discard":
                 del self.known[number]
-                self.settle()
+                self.rank_studies()
                 continue
             if order == "retry":
                 plain.attempts = 0

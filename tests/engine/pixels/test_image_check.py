@@ -136,7 +136,7 @@ def images(tmp_path: Path) -> Path:
 def test_broken_images_are_differences(images: Path) -> None:
     writer = IndexWriter(images)
     verifier = Verifier(images, writer.reader(), images=image_checks(decode_by_libjpeg))
-    report = verifier.run(settle_s=0)
+    report = verifier.run(pause_s=0)
     writer.close()
     (finding,) = report.findings
     assert finding.kind is FindingKind.PIXELS
@@ -153,7 +153,7 @@ def test_a_damaged_disk_comes_before_a_broken_image(images: Path) -> None:
     path.write_bytes(content)
     writer = IndexWriter(images)
     report = Verifier(images, writer.reader(), images=image_checks(decode_by_libjpeg)).run(
-        settle_s=0
+        pause_s=0
     )
     writer.close()
     assert {finding.kind for finding in report.findings} == {

@@ -42,7 +42,7 @@ def writer(data: Path) -> Iterator[IndexWriter]:
 
 
 def findings(writer: IndexWriter, data: Path) -> list[Finding]:
-    return Verifier(data, writer.reader(), content=True).run(settle_s=0).findings
+    return Verifier(data, writer.reader(), content=True).run(pause_s=0).findings
 
 
 def repaired(writer: IndexWriter, data: Path) -> list[RepairResult]:

@@ -29,12 +29,12 @@ def writer(tmp_path: Path) -> Iterator[IndexWriter]:
 
 
 def kinds(writer: IndexWriter, data: Path) -> list[FindingKind]:
-    return [one.kind for one in Verifier(data, writer.reader()).run(settle_s=0).findings]
+    return [one.kind for one in Verifier(data, writer.reader()).run(pause_s=0).findings]
 
 
 def repaired(writer: IndexWriter, data: Path) -> list[bool]:
     """By way of a request, as when the service runs."""
-    findings = Verifier(data, writer.reader()).run(settle_s=0).findings
+    findings = Verifier(data, writer.reader()).run(pause_s=0).findings
     request = leave_request(data, [one.action for one in findings if one.action is not None])
     serve_requests(data, writer, StoreTree(data))
     return [outcome.done for outcome in await_result(request, 1)]

@@ -57,7 +57,7 @@ class Store:
 
     def verify(self, content: bool = False) -> Verifier:
         verifier = Verifier(self.data, self.writer.reader(), content)
-        verifier.run(settle_s=0)
+        verifier.run(pause_s=0)
         return verifier
 
     def repair(self, content: bool = False) -> list[bool]:

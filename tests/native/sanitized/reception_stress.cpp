@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t slots = 4;
 const scratch::Sizes sizes{slots, 1u << 20, 64u << 10, 2u << 20};
-constexpr scai::IntakeLimits limits{4096, 1024, 131072, 16378};
+constexpr scai::CutterLimits limits{4096, 1024, 131072, 16378};
 constexpr std::uint8_t context = 3;
 
 void put_little(std::string& to, std::uint64_t value, int bytes) {
@@ -91,10 +91,10 @@ struct Caller {
         const int small = 4096;
         FUZZ_CLAIM(::setsockopt(ours.get(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small) == 0);
         stream.emplace(ours.get());
-        inlet.emplace(reception, reception.next_key(), intake, *stream);
+        inlet.emplace(reception, reception.next_key(), cutter, *stream);
         inlet->attach(slot);
         inlet->log_as({"before", "after"});
-        intake.permit_store(context, pieces());
+        cutter.permit_store(context, pieces());
         reads = random.below(4) != 0;
         if (!reads) fill();
     }
@@ -110,7 +110,7 @@ struct Caller {
 
     scai::Descriptor ours;
     scai::Descriptor theirs;
-    scai::Intake intake{limits};
+    scai::PduCutter cutter{limits};
     std::optional<scai::SocketStream> stream;
     std::size_t slot;
     std::optional<scai::Inlet> inlet;

@@ -63,7 +63,7 @@ STORE: Final = (
     "spool/spool",
     "spool/tag_scanner",
 )
-RECEPTION: Final = ("reception/intake", "reception/reception", "reception/store_lane", *STORE)
+RECEPTION: Final = ("reception/pdu_cutter", "reception/reception", "reception/store_lane", *STORE)
 TLS: Final = ("tls/server", "tls/session")
 JPEG: Final = ("jpeg/entropy", "jpeg/header", "jpeg/lossless", "jpeg/predict")
 
@@ -72,7 +72,7 @@ PROGRAMS: Final = {
     for program in (
         Program("tag_scanner_fuzz", ("spool/tag_scanner",), FUZZ),
         Program("checksum_fuzz", ("base/checksum",), FUZZ),
-        Program("intake_fuzz", ("reception/intake", "reception/store_lane", *STORE), FUZZ),
+        Program("pdu_cutter_fuzz", ("reception/pdu_cutter", "reception/store_lane", *STORE), FUZZ),
         Program("store_lane_fuzz", ("reception/store_lane",), FUZZ),
         Program("journal_reader_fuzz", STORE, FUZZ),
         Program("seal_fuzz", ("base/checksum", "spool/seal"), FUZZ),

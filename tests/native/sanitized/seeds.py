@@ -9,12 +9,12 @@ from typing import Final
 from tests.material.jpeg_encoder import Form, encode, picture
 from tests.native.sanitized import hostile
 
-# Programs for intake_fuzz.cpp: accepted, seed, then a command that stores (2) or discards (1),
+# Programs for pdu_cutter_fuzz.cpp: accepted, seed, then a command that stores (2) or discards (1),
 # data fragments of every kind, their repetition, and what ends or breaks the stream.
 COMMAND: Final = bytes([1, 1, 40, 2])
 DATA: Final = bytes([2, 1, 0x3F, 0xF4, 5])
 LAST: Final = bytes([3, 1, 0x10, 0x01, 9])
-INTAKE_SEEDS: Final = [
+CUTTER_SEEDS: Final = [
     bytes([1, 3]) + COMMAND + LAST + COMMAND + LAST + bytes([6, 0]),
     bytes([1, 8]) + COMMAND + DATA + bytes([14, 20]) + LAST + COMMAND + DATA + LAST,
     bytes([1, 9]) + COMMAND + DATA + bytes([14, 150, 2, 1, 1, 1, 7, 14, 90]) + LAST,
@@ -100,7 +100,7 @@ _SEEDS: Final[dict[str, Callable[[], list[bytes]]]] = {
     "element_run_fuzz": element_run_seeds,
     "fragments_fuzz": lambda: FRAGMENTS_SEEDS,
     "frame_sender_fuzz": frame_sender_seeds,
-    "intake_fuzz": lambda: INTAKE_SEEDS,
+    "pdu_cutter_fuzz": lambda: CUTTER_SEEDS,
     "jpeg_lossless_fuzz": jpeg_lossless_seeds,
     "seal_fuzz": lambda: SEAL_SEEDS,
     "tag_scanner_fuzz": tag_scanner_seeds,

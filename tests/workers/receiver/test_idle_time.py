@@ -96,9 +96,9 @@ class Line:
 
     def say(self, data: bytes) -> None:
         """The peer sends it; it has been read."""
-        before = self.connection._intake.received_bytes
+        before = self.connection._cutter.received_bytes
         self.peer.sendall(data)
-        self.turns_until(lambda: self.connection._intake.received_bytes == before + len(data))
+        self.turns_until(lambda: self.connection._cutter.received_bytes == before + len(data))
 
     def timer_fires(self, ahead: float) -> None:
         """So long after now."""

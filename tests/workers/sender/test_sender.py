@@ -288,7 +288,7 @@ def test_leases_of_a_killed_sender_are_returned(tmp_path: Path) -> None:
     with office(tmp_path / "data") as sending:
         sending.queue(paths, "pacs")
         sending.ledger.look()
-        leased, _ = sending.ledger.settle({"pacs": 2}, ONE_MORE)
+        leased, _ = sending.ledger.keep_books({"pacs": 2}, ONE_MORE)
         assert len(leased["pacs"]) == 2
         assert sending.states()["pacs", State.SENDING] == 2
     with ScriptedPeer(Scp()) as peer, office(tmp_path / "data") as sending:

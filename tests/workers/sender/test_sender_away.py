@@ -28,12 +28,12 @@ def attempts_of(sending: Office, numbers: list[int]) -> set[tuple[State, int]]:
     return {(one.state, one.attempts) for one in map(sending.delivery, numbers)}
 
 
-def settle_until(sending: Office, condition: Callable[[], bool], seconds: float = 20) -> None:
-    def settled() -> bool:
+def turn_until(sending: Office, condition: Callable[[], bool], seconds: float = 20) -> None:
+    def holds() -> bool:
         sending.turn()
         return condition()
 
-    eventually(settled, seconds)
+    eventually(holds, seconds)
 
 
 AWAY: Final = {
@@ -127,7 +127,7 @@ def test_the_state_outlives_the_sender(tmp_path: Path) -> None:
     with office(tmp_path / "data") as sending:
         numbers = sending.queue(paths, "pacs")
         sending.lanes.open_for({"pacs": destination(port)})
-        settle_until(sending, lambda: "pacs" in (a := sending.ledger.away) and a["pacs"].asked >= 4)
+        turn_until(sending, lambda: "pacs" in (a := sending.ledger.away) and a["pacs"].asked >= 4)
         first = sending.ledger.away["pacs"]
     with office(tmp_path / "data") as sending:
         asked, seconds = sending.ledger.resumed()["pacs"]
@@ -137,7 +137,7 @@ def test_the_state_outlives_the_sender(tmp_path: Path) -> None:
         sending.lanes.resume({"pacs": (asked, seconds)})
         assert sending.lanes.wanted() == {}, "its successor asks when it would have"
         sending.lanes.resume({"pacs": (asked, 0.0)})
-        settle_until(sending, lambda: sending.ledger.away["pacs"].asked > asked)
+        turn_until(sending, lambda: sending.ledger.away["pacs"].asked > asked)
         later = sending.ledger.away["pacs"]
         assert later.since_ns == first.since_ns
         assert (later.due_ns - later.asked_ns) / 1e9 > limits.trouble_pause_s_max / 2
@@ -151,7 +151,7 @@ def test_a_person_has_it_asked_at_once(tmp_path: Path) -> None:
         numbers = sending.queue(paths, "pacs")
         sending.lanes.open_for({"pacs": destination(port)})
         sending.lanes.resume({"pacs": (20, 0.0)})
-        settle_until(sending, lambda: "pacs" in sending.ledger.away)
+        turn_until(sending, lambda: "pacs" in sending.ledger.away)
         asked_ns = sending.ledger.away["pacs"].asked_ns
         with ScriptedPeer(Scp(), port=port):
             changed = sending.ledger.writer.commit(
@@ -159,10 +159,10 @@ def test_a_person_has_it_asked_at_once(tmp_path: Path) -> None:
             )
             assert [one.number for one in changed] == numbers[:1]
             began = time.monotonic()
-            settle_until(sending, lambda: not sending.ledger.away)
+            turn_until(sending, lambda: not sending.ledger.away)
             assert (time.time_ns() - asked_ns) / 1e9 < limits.trouble_pause_s_max
             assert time.monotonic() - began < within(3)
-            settle_until(sending, lambda: not sending.under_way())
+            turn_until(sending, lambda: not sending.under_way())
         assert attempts_of(sending, numbers) == {(State.DELIVERED, 1)}
 
 
@@ -215,7 +215,7 @@ def test_a_new_address_is_asked_at_once(tmp_path: Path) -> None:
         numbers = sending.queue(paths, "pacs")
         sending.lanes.open_for({"pacs": destination(port)})
         sending.lanes.resume({"pacs": (20, 0.0)})
-        settle_until(sending, lambda: "pacs" in sending.ledger.away)
+        turn_until(sending, lambda: "pacs" in sending.ledger.away)
         began = time.monotonic()
         sending.run([destination(peer.port)])
         assert time.monotonic() - began < within(3)

@@ -42,7 +42,7 @@ def sent_with(directory: Path, *asked: NewDelivery) -> dict[str, tuple[str, Mapp
         for one in asked:
             ledger.writer.commit(lambda outbox, one=one: outbox.enqueue(one, 1))
         ledger.look()
-        leased, _ = ledger.settle({"PACS": 9}, POLICY)
+        leased, _ = ledger.keep_books({"PACS": 9}, POLICY)
         return {
             f"{errand.delivery.sop_instance_uid} {errand.delivery.patient}": (
                 errand.problem or Path(errand.path).stem,

@@ -7,7 +7,7 @@
 #include <cerrno>
 
 #include "base/checksum.hpp"
-#include "reception/intake.hpp"
+#include "reception/pdu_cutter.hpp"
 #include "scratch.hpp"
 #include "reception/socket_stream.hpp"
 
@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t stream_bytes_max = 3u << 20;
 constexpr std::size_t bytewise_max = 4096;
-constexpr scai::IntakeLimits limits{4096, 1024, 131072, 16378};
+constexpr scai::CutterLimits limits{4096, 1024, 131072, 16378};
 
 // Reads the program; past its end everything is 0.
 class Program {
@@ -130,33 +130,33 @@ std::string contents(const std::string& path) {
     return text;
 }
 
-// One connection: an intake, what happened to it, and the answers a worker would give.
+// One connection: a cutter, what happened to it, and the answers a worker would give.
 class Connection {
 public:
-    explicit Connection(bool accepted) : intake_(limits) {
-        if (accepted) intake_.attach(store().spool(), 0);
+    explicit Connection(bool accepted) : cutter_(limits) {
+        if (accepted) cutter_.attach(store().spool(), 0);
         accepted_ = accepted;
     }
 
     void feed(std::span<const std::byte> piece) {
-        scai::Received state = intake_.feed(piece);
-        while (react(state)) state = intake_.feed({});
+        scai::Received state = cutter_.feed(piece);
+        while (react(state)) state = cutter_.feed({});
     }
 
     // False when the socket says that the peer has gone.
     bool receive(scai::SocketStream& socket, std::size_t budget) {
         scai::Received state;
         do {
-            state = intake_.receive(socket, budget);
+            state = cutter_.receive(socket, budget);
         } while (react(state) || state == scai::Received::budget);
         return state != scai::Received::end;
     }
 
     // The peer has gone: nothing of an unfinished instance may remain.
     std::vector<std::string> end(std::size_t stream_bytes) {
-        FUZZ_CLAIM(intake_.received_bytes() == stream_bytes);
+        FUZZ_CLAIM(cutter_.received_bytes() == stream_bytes);
         if (busy_ && !store().spool().cancel(0)) wait_for(scai::CompletionKind::free);
-        note("oversized", intake_.oversized_pdus());
+        note("oversized", cutter_.oversized_pdus());
         FUZZ_CLAIM(!store().directory().anything_incoming());
         return std::move(trace_);
     }
@@ -171,10 +171,10 @@ private:
     bool react(scai::Received state) {
         if (state == scai::Received::full) wait_for(scai::CompletionKind::space);
         if (state == scai::Received::event) {
-            auto event = intake_.next_event();
+            auto event = cutter_.next_event();
             FUZZ_CLAIM(event.has_value());
             std::visit([this](const auto& happened) { on(happened); }, *event);
-            FUZZ_CLAIM(!intake_.next_event());
+            FUZZ_CLAIM(!cutter_.next_event());
         }
         return state == scai::Received::full || state == scai::Received::event;
     }
@@ -182,7 +182,7 @@ private:
     void on(const scai::PduEvent& event) {
         note("pdu", event.type, event.body.size(), scai::crc32c(event.body));
         if (event.type == 1 && !accepted_) {
-            intake_.attach(store().spool(), 0);
+            cutter_.attach(store().spool(), 0);
             accepted_ = true;
         }
     }
@@ -194,15 +194,15 @@ private:
         const auto& set = event.command_set;
         const std::size_t kind = set.empty() ? 0 : std::to_integer<std::size_t>(set[0]) % 4;
         if (kind == 0) {
-            intake_.expect_command();
+            cutter_.expect_command();
         } else if (kind == 1) {
             store().spool().discard(0);
             busy_ = true;
-            intake_.expect_data(event.context);
+            cutter_.expect_data(event.context);
         } else {
             store().spool().begin(0, std::string(kind * 100, 'h'), "prologue", kind == 2);
             busy_ = storing_ = true;
-            intake_.expect_data(event.context);
+            cutter_.expect_data(event.context);
         }
     }
 
@@ -217,7 +217,7 @@ private:
                 FUZZ_CLAIM(wait_for(scai::CompletionKind::failed).code == ENODATA);
             }
         }
-        intake_.expect_command();
+        cutter_.expect_command();
     }
 
     void on(const scai::FaultEvent& event) {
@@ -255,7 +255,7 @@ private:
         }
     }
 
-    scai::Intake intake_;
+    scai::PduCutter cutter_;
     bool accepted_ = false;
     bool busy_ = false;     // the slot has an instance under way
     bool storing_ = false;  // and keeps it

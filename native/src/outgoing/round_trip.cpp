@@ -1,5 +1,5 @@
-// See exchange.hpp.
-#include "outgoing/exchange.hpp"
+// See round_trip.hpp.
+#include "outgoing/round_trip.hpp"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -8,9 +8,9 @@
 
 namespace scai {
 
-Exchanged exchange(int socket, std::span<const std::byte> request, std::span<std::byte> answer,
+RoundTrip round_trip(int socket, std::span<const std::byte> request, std::span<std::byte> answer,
                    int timeout_ms) noexcept {
-    Exchanged done;
+    RoundTrip done;
     if (!request.empty()) {
         const ssize_t count =
             ::send(socket, request.data(), request.size(), MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -10,14 +10,14 @@
 
 namespace scai {
 
-struct Exchanged {
+struct RoundTrip {
     std::size_t sent = 0;
     std::size_t received = 0;
 };
 
 // Sends `request`, which may be empty, and if all of it went, reads once into `answer` when there
 // is something within `timeout_ms`.
-Exchanged exchange(int socket, std::span<const std::byte> request, std::span<std::byte> answer,
+RoundTrip round_trip(int socket, std::span<const std::byte> request, std::span<std::byte> answer,
                    int timeout_ms) noexcept;
 
 }  // namespace scai

@@ -53,18 +53,18 @@ struct FaultEvent {
     StreamReason reason;
     std::string text;
 };
-using IntakeEvent = std::variant<PduEvent, CommandEvent, DatasetEvent, FaultEvent>;
+using CutterEvent = std::variant<PduEvent, CommandEvent, DatasetEvent, FaultEvent>;
 
-struct IntakeLimits {
+struct CutterLimits {
     std::uint32_t associate_bytes_max;
     std::uint32_t command_bytes_max;
     std::uint32_t pdata_bytes_max;
     std::uint32_t pdata_bytes_advertised;
 };
 
-class Intake {
+class PduCutter {
 public:
-    explicit Intake(IntakeLimits limits) : limits_(limits) {}
+    explicit PduCutter(CutterLimits limits) : limits_(limits) {}
 
     void attach(Spool& spool, std::size_t slot) noexcept {
         spool_ = &spool;
@@ -92,7 +92,7 @@ public:
 
     Received receive(ByteStream& stream, std::size_t budget);
     Received feed(std::span<const std::byte> data);
-    std::optional<IntakeEvent> next_event();
+    std::optional<CutterEvent> next_event();
 
     std::uint64_t received_bytes() const noexcept { return received_bytes_; }
     std::uint64_t oversized_pdus() const noexcept { return oversized_pdus_; }
@@ -145,7 +145,7 @@ private:
     void end_dataset();
     void fault(StreamReason reason, std::string text);
 
-    IntakeLimits limits_;
+    CutterLimits limits_;
     Spool* spool_ = nullptr;
     std::size_t slot_ = 0;
 
@@ -175,7 +175,7 @@ private:
     StoreLane lane_;
     std::optional<StoreUnderWay> store_;
 
-    std::optional<IntakeEvent> event_;
+    std::optional<CutterEvent> event_;
     bool full_ = false;
     bool ended_ = false;  // the data set's last byte came, the spool has not been told
 

@@ -1,5 +1,5 @@
-// Planning reads and cutting what came. See intake.hpp for what is promised.
-#include "reception/intake.hpp"
+// Planning reads and cutting what came. See pdu_cutter.hpp for what is promised.
+#include "reception/pdu_cutter.hpp"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -32,25 +32,25 @@ std::uint32_t big_endian_32(const std::byte* at) {
 
 }  // namespace
 
-std::optional<IntakeEvent> Intake::next_event() {
+std::optional<CutterEvent> PduCutter::next_event() {
     auto event = std::move(event_);
     event_.reset();
     return event;
 }
 
-void Intake::fault(StreamReason reason, std::string text) {
+void PduCutter::fault(StreamReason reason, std::string text) {
     part_ = Part::dead;
     event_ = FaultEvent{reason, std::move(text)};
 }
 
-Received Intake::feed(std::span<const std::byte> data) {
+Received PduCutter::feed(std::span<const std::byte> data) {
     received_bytes_ += data.size();
     aside_.insert(aside_.end(), data.begin(), data.end());
     return progress();
 }
 
 // Cuts what was set aside; `again` when nothing of it is left.
-Received Intake::progress() {
+Received PduCutter::progress() {
     full_ = false;
     while (!event_ && !full_ && aside_taken_ < aside_.size()) {
         aside_taken_ += consume(std::span(aside_).subspan(aside_taken_));
@@ -64,7 +64,7 @@ Received Intake::progress() {
     return full_ ? Received::full : Received::again;
 }
 
-Received Intake::receive(ByteStream& stream, std::size_t budget) {
+Received PduCutter::receive(ByteStream& stream, std::size_t budget) {
     if (event_) return Received::event;
     if (const Received state = progress(); state != Received::again) return state;
     stream.begin_turn(budget);
@@ -94,7 +94,7 @@ Received Intake::receive(ByteStream& stream, std::size_t budget) {
 // The socket is empty. In the middle of a message the peer may be one that holds back its last
 // segment until the one before is acknowledged (Nagle's algorithm, on by default in most clients):
 // acknowledging at once spares it the 40 ms of our delayed acknowledgement, for each instance.
-Received Intake::run_dry(int descriptor) const noexcept {
+Received PduCutter::run_dry(int descriptor) const noexcept {
     const bool between_messages = part_ == Part::pdu_header && header_held_ == 0 &&
                                   command_.empty() && !data_context_.has_value();
     if (!between_messages && part_ != Part::dead) {
@@ -106,12 +106,12 @@ Received Intake::run_dry(int descriptor) const noexcept {
 }
 
 // Behind this fragment stands a PDV header, or a PDU header and a PDV header.
-std::size_t Intake::following_header_bytes() const noexcept {
+std::size_t PduCutter::following_header_bytes() const noexcept {
     return pdu_left_ > 0 ? pdv_header_bytes : pdu_header_bytes + pdv_header_bytes;
 }
 
 // Where the next bytes shall go. False: the ring is full.
-bool Intake::plan(Plan& plan, std::size_t budget) {
+bool PduCutter::plan(Plan& plan, std::size_t budget) {
     if (scratch_.empty()) scratch_.resize(scratch_bytes);
     switch (part_) {
         case Part::data:
@@ -146,7 +146,7 @@ bool Intake::plan(Plan& plan, std::size_t budget) {
 
 // What may be read between two data sets. A byte of a data set beyond the headers has to be copied,
 // so there are more of them only where the last message was a small one.
-std::size_t Intake::message_ahead() const noexcept {
+std::size_t PduCutter::message_ahead() const noexcept {
     if (spool_ == nullptr) return pdu_header_bytes - header_held_;
     if (header_held_ > 0 || !command_.empty()) {
         return pdu_header_bytes - header_held_ + pdv_header_bytes;
@@ -154,7 +154,7 @@ std::size_t Intake::message_ahead() const noexcept {
     return std::max(message_expected_, pdu_header_bytes + pdv_header_bytes);
 }
 
-void Intake::plan_data(Plan& plan, std::size_t budget) {
+void PduCutter::plan_data(Plan& plan, std::size_t budget) {
     const std::span<std::byte> room = spool_->room(slot_);
     const std::size_t used = std::min<std::size_t>(fragment_left_, room.size());
     if (used == 0) return;
@@ -165,7 +165,7 @@ void Intake::plan_data(Plan& plan, std::size_t budget) {
 }
 
 // Between two PDUs of a data set.
-void Intake::plan_header_and_data(Plan& plan, std::size_t budget) {
+void PduCutter::plan_header_and_data(Plan& plan, std::size_t budget) {
     plan.ring_first = false;
     plan.add(headers_[0].data(), pdu_header_bytes - header_held_ + pdv_header_bytes);
     if (!spool_->streams(slot_)) return;
@@ -175,7 +175,7 @@ void Intake::plan_header_and_data(Plan& plan, std::size_t budget) {
 }
 
 // Fragments of the size expected, each with a header behind it.
-void Intake::plan_following(Plan& plan, std::span<std::byte> room, std::size_t budget) {
+void PduCutter::plan_following(Plan& plan, std::span<std::byte> room, std::size_t budget) {
     const std::size_t step = fragment_expected_;
     if (step == 0) return;
     while (plan.count + 2 <= destinations_max && step <= room.size() &&
@@ -189,7 +189,7 @@ void Intake::plan_following(Plan& plan, std::span<std::byte> room, std::size_t b
 // What came, in the order of the stream. As long as each piece lies where it belongs nothing is
 // copied; from the first that does not, the rest is set aside, because landing one piece could
 // overwrite the next.
-void Intake::take(const Plan& plan, std::size_t got) {
+void PduCutter::take(const Plan& plan, std::size_t got) {
     for (std::size_t index = 0; got > 0; ++index) {
         const std::size_t size = std::min<std::size_t>(plan.parts[index].iov_len, got);
         std::span<const std::byte> piece{static_cast<const std::byte*>(plan.parts[index].iov_base),
@@ -206,19 +206,19 @@ void Intake::take(const Plan& plan, std::size_t got) {
 
 // Only when nothing that was read lies in the ring any more: the writer fills up its last page
 // there, behind the data set.
-void Intake::end_dataset() {
+void PduCutter::end_dataset() {
     if (!std::exchange(ended_, false)) return;
     spool_->end(slot_);
 }
 
 // A planned data read alternates: ring, header, ring, header, ... or the other way round.
-bool Intake::lies_right(const Plan& plan, std::size_t index, std::span<const std::byte> piece) {
+bool PduCutter::lies_right(const Plan& plan, std::size_t index, std::span<const std::byte> piece) {
     const bool ring = (index % 2 == 0) == plan.ring_first;
     if (!ring) return part_ == Part::pdu_header || part_ == Part::pdv_header;
     return part_ == Part::data && spool_->room(slot_).data() == piece.data();
 }
 
-std::size_t Intake::consume(std::span<const std::byte> bytes) {
+std::size_t PduCutter::consume(std::span<const std::byte> bytes) {
     switch (part_) {
         case Part::pdu_header:
         case Part::pdv_header:
@@ -235,7 +235,7 @@ std::size_t Intake::consume(std::span<const std::byte> bytes) {
     return bytes.size();
 }
 
-std::size_t Intake::consume_header(std::span<const std::byte> bytes) {
+std::size_t PduCutter::consume_header(std::span<const std::byte> bytes) {
     const std::size_t count = std::min(bytes.size(), header_.size() - header_held_);
     std::memcpy(header_.data() + header_held_, bytes.data(), count);
     header_held_ += count;
@@ -250,7 +250,7 @@ std::size_t Intake::consume_header(std::span<const std::byte> bytes) {
     return count;
 }
 
-void Intake::begin_pdu() {
+void PduCutter::begin_pdu() {
     pdu_type_ = std::to_integer<std::uint8_t>(header_[0]);
     const std::uint32_t length = big_endian_32(header_.data() + 2);
     if (pdu_type_ != pdu_data || spool_ == nullptr) {
@@ -271,7 +271,7 @@ void Intake::begin_pdu() {
     part_ = Part::pdv_header;
 }
 
-void Intake::begin_other_pdu(std::uint8_t type, std::uint32_t length) {
+void PduCutter::begin_other_pdu(std::uint8_t type, std::uint32_t length) {
     const bool association = type >= pdu_associate_request && type <= pdu_associate_reject;
     const bool known = association || (type >= pdu_release_request && type <= pdu_abort);
     // What has no place here is told by its header alone: nobody waits for a body of hostile
@@ -292,7 +292,7 @@ void Intake::begin_other_pdu(std::uint8_t type, std::uint32_t length) {
     part_ = Part::body;
 }
 
-std::size_t Intake::consume_body(std::span<const std::byte> bytes) {
+std::size_t PduCutter::consume_body(std::span<const std::byte> bytes) {
     const std::size_t count = std::min(bytes.size(), body_bytes_ - body_.size());
     body_.insert(body_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
     if (body_.size() == body_bytes_) {
@@ -303,7 +303,7 @@ std::size_t Intake::consume_body(std::span<const std::byte> bytes) {
     return count;
 }
 
-void Intake::begin_pdv() {
+void PduCutter::begin_pdv() {
     const std::uint32_t item = big_endian_32(header_.data());
     pdu_left_ -= pdv_header_bytes;
     if (item < 2 || item - 2 > pdu_left_) {
@@ -344,7 +344,7 @@ void Intake::begin_pdv() {
     if (fragment_left_ == 0) end_fragment();
 }
 
-std::size_t Intake::consume_command(std::span<const std::byte> bytes) {
+std::size_t PduCutter::consume_command(std::span<const std::byte> bytes) {
     const std::size_t count = std::min<std::size_t>(bytes.size(), fragment_left_);
     command_.insert(command_.end(), bytes.begin(),
                     bytes.begin() + static_cast<std::ptrdiff_t>(count));
@@ -353,7 +353,7 @@ std::size_t Intake::consume_command(std::span<const std::byte> bytes) {
     return count;
 }
 
-std::size_t Intake::consume_data(std::span<const std::byte> bytes) {
+std::size_t PduCutter::consume_data(std::span<const std::byte> bytes) {
     const std::span<std::byte> room = spool_->room(slot_);
     const std::size_t count = std::min({bytes.size(), std::size_t{fragment_left_}, room.size()});
     if (count == 0) {
@@ -371,7 +371,7 @@ std::size_t Intake::consume_data(std::span<const std::byte> bytes) {
     return count;
 }
 
-void Intake::end_fragment() {
+void PduCutter::end_fragment() {
     const bool command = part_ == Part::command;
     part_ = pdu_left_ > 0 ? Part::pdv_header : Part::pdu_header;
     if (command) {
@@ -408,7 +408,7 @@ void Intake::end_fragment() {
 
 // The short way: no event, if nothing is under way and the request is regular. One that comes
 // before the answer to the last is never regular.
-bool Intake::begin_store() {
+bool PduCutter::begin_store() {
     if (store_ || !spool_->admits(slot_)) return false;
     const StoreTemplate* pieces = lane_.find(*command_context_);
     if (pieces == nullptr) return false;
@@ -421,7 +421,7 @@ bool Intake::begin_store() {
     return true;
 }
 
-std::optional<Intake::FinishedStore> Intake::finish_store() {
+std::optional<PduCutter::FinishedStore> PduCutter::finish_store() {
     if (!store_) return std::nullopt;
     const StoreTemplate* pieces = lane_.find(store_->context);
     SCAI_ASSERT(pieces != nullptr && store_->ended);

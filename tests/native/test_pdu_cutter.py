@@ -1,4 +1,4 @@
-"""The intake: every cutting of a stream gives the same events and the same bytes in the file."""
+"""The cutter: every cutting of a stream gives the same events and the same bytes in the file."""
 
 import random
 import socket
@@ -11,7 +11,7 @@ import pytest
 
 from native import _core
 from tests.material import wire
-from tests.rigs.spools import HEAD, SpoolBox, new_intake, pdv, store_stream
+from tests.rigs.spools import HEAD, SpoolBox, new_cutter, pdv, store_stream
 
 
 @pytest.fixture(scope="module")
@@ -24,24 +24,24 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpoolBox]:
 Event = tuple[object, ...]
 
 
-def play(box: SpoolBox, step: Callable[[_core.Intake], int], attached: bool = True) -> list[Event]:
-    """Everything an intake tells of a stream; each stored instance as its completion's facts."""
-    intake = new_intake()
+def play(box: SpoolBox, step: Callable[[_core.PduCutter], int], attached: bool = True) -> list[Event]:
+    """Everything a cutter tells of a stream; each stored instance as its completion's facts."""
+    cutter = new_cutter()
     if attached:
-        intake.attach(box.spool, 0)
+        cutter.attach(box.spool, 0)
     told: list[Event] = []
     sequences: list[int] = []
     storing = False
     while True:
-        code = step(intake)
+        code = step(cutter)
         if code == _core.RECEIVED_EVENT:
-            event = intake.next_event()
+            event = cutter.next_event()
             assert event is not None
             told.append(event)
             if event[0] == _core.EVENT_COMMAND:
                 box.spool.begin(0, HEAD, b"p", True)
                 storing = True
-                intake.expect_data(event[1])
+                cutter.expect_data(event[1])
             elif event[0] == _core.EVENT_DATASET:
                 storing = False
                 kind, _slot, error, size, sequence = box.wait()
@@ -64,15 +64,15 @@ def fed(box: SpoolBox, stream: bytes, sizes: Iterator[int], attached: bool = Tru
     position = 0
     pending = False
 
-    def step(intake: _core.Intake) -> int:
+    def step(cutter: _core.PduCutter) -> int:
         nonlocal position, pending
         if pending:
-            code = intake.feed(b"")
+            code = cutter.feed(b"")
         elif position >= len(stream):
             return _core.RECEIVED_END
         else:
             size = next(sizes)
-            code = intake.feed(stream[position : position + size])
+            code = cutter.feed(stream[position : position + size])
             position += size
         pending = code != _core.RECEIVED_AGAIN
         return code
@@ -96,7 +96,7 @@ def received(box: SpoolBox, stream: bytes, pieces: Iterator[int]) -> list[Event]
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        return play(box, lambda intake: intake.receive(ours.fileno(), 1 << 20))
+        return play(box, lambda cutter: cutter.receive(ours.fileno(), 1 << 20))
     finally:
         sender.join()
         ours.close()
@@ -247,13 +247,13 @@ def test_before_acceptance(box: SpoolBox) -> None:
 
 
 def test_longer_than_advertised_is_counted(box: SpoolBox) -> None:
-    intake = new_intake()
-    intake.attach(box.spool, 0)
-    intake.feed(wire.pdu(wire.P_DATA, pdv(1, 3, b"C" * 10)))
-    assert intake.pdata_pdus_oversized == 0
-    intake.next_event()
-    intake.feed(wire.pdu(wire.P_DATA, pdv(1, 1, b"C" * 10) + pdv(1, 1, b"C" * 16378)))
-    assert intake.pdata_pdus_oversized == 1
+    cutter = new_cutter()
+    cutter.attach(box.spool, 0)
+    cutter.feed(wire.pdu(wire.P_DATA, pdv(1, 3, b"C" * 10)))
+    assert cutter.pdata_pdus_oversized == 0
+    cutter.next_event()
+    cutter.feed(wire.pdu(wire.P_DATA, pdv(1, 1, b"C" * 10) + pdv(1, 1, b"C" * 16378)))
+    assert cutter.pdata_pdus_oversized == 1
 
 
 def test_a_full_ring_stops_the_reading_and_loses_nothing(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_pdus_of_one_size_are_never_copied(box: SpoolBox, pdu_bytes: int) -> Non
     for seed in range(3):
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        intakes: list[_core.Intake] = []
+        cutters: list[_core.PduCutter] = []
 
         def send(pieces: Iterator[int], to: socket.socket) -> None:
             position = 0
@@ -287,13 +287,13 @@ def test_pdus_of_one_size_are_never_copied(box: SpoolBox, pdu_bytes: int) -> Non
         sender.start()
 
         def step(
-            intake: _core.Intake, seen: list[_core.Intake] = intakes, source: socket.socket = ours
+            cutter: _core.PduCutter, seen: list[_core.PduCutter] = cutters, source: socket.socket = ours
         ) -> int:
-            seen.append(intake)
-            return intake.receive(source.fileno(), 1 << 20)
+            seen.append(cutter)
+            return cutter.receive(source.fileno(), 1 << 20)
 
         play(box, step)
         sender.join()
         ours.close()
-        assert intakes[-1].received_bytes == len(stream)
-        assert intakes[-1].copied_bytes == 0
+        assert cutters[-1].received_bytes == len(stream)
+        assert cutters[-1].copied_bytes == 0
