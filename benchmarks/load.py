@@ -18,7 +18,7 @@ from rich.table import Table
 
 from benchmarks import load_plan
 from benchmarks.instances import NAMES, make
-from benchmarks.load_plan import LoadError, Outcome, Plan, Target
+from benchmarks.load_plan import LoadError, LoadOutcome, Plan, Target
 from benchmarks.load_result import Result, evaluate, rows
 from benchmarks.load_watch import Watch, process_listening
 from benchmarks.plot import PlotError, plot_load
@@ -60,7 +60,7 @@ def _mix(text: str, frames: int, run: int) -> tuple[tuple[Any, ...], tuple[int, 
     return tuple(images), tuple(index for _, index in sorted(mixed))
 
 
-def _run(plan: Plan, console: Console) -> Outcome:
+def _run(plan: Plan, console: Console) -> LoadOutcome:
     """The load with a progress bar, for people only: without a terminal it is silent."""
     columns = (
         TextColumn("{task.description}"),
@@ -88,7 +88,7 @@ def _show(console: Console, title: str, result: Result) -> None:
     console.print(table)
 
 
-def acknowledged_uids(plan: Plan, outcome: Outcome) -> list[str]:
+def acknowledged_uids(plan: Plan, outcome: LoadOutcome) -> list[str]:
     """The SOP Instance UIDs that were answered with success, in the order of the answers."""
     stems = [image.sop_instance.rpartition(".")[0] for image in plan.images]
     return [
@@ -169,7 +169,7 @@ def main(**options: Any) -> None:
     sys.exit(1 if failed or not result.figures["instances"] else 0)
 
 
-def _measure(plan: Plan, server: int | None, console: Console) -> tuple[Outcome, Result]:
+def _measure(plan: Plan, server: int | None, console: Console) -> tuple[LoadOutcome, Result]:
     if server is None:
         outcome = _run(plan, console)
         return outcome, evaluate(outcome)

@@ -80,7 +80,7 @@ class Progress:
 
 
 @dataclass(slots=True)
-class Outcome:
+class LoadOutcome:
     """What the sender brought home."""
 
     plan: Plan
@@ -163,9 +163,9 @@ def _sender(plan_file: Path, core: int | None) -> Iterator[subprocess.Popen[str]
                 pipe.close()
 
 
-def run(plan: Plan, tell: Callable[[Progress], None] | None = None) -> Outcome:
+def run(plan: Plan, tell: Callable[[Progress], None] | None = None) -> LoadOutcome:
     """Run the load to its end. `tell` hears of its progress five times a second."""
-    outcome = Outcome(plan, numpy.empty(0, dtype=RECORD))
+    outcome = LoadOutcome(plan, numpy.empty(0, dtype=RECORD))
     with tempfile.TemporaryDirectory(prefix="load-") as name:
         directory = Path(name)
         plan_file = directory / "plan"
@@ -182,7 +182,7 @@ def run(plan: Plan, tell: Callable[[Progress], None] | None = None) -> Outcome:
     return outcome
 
 
-def _hear(line: str, outcome: Outcome, tell: Callable[[Progress], None] | None) -> None:
+def _hear(line: str, outcome: LoadOutcome, tell: Callable[[Progress], None] | None) -> None:
     word, _, rest = line.strip().partition(" ")
     if word == "progress" and tell is not None:
         count, size, refused, seconds = rest.split()

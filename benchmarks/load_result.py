@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy
 from numpy.typing import NDArray
 
-from benchmarks.load_plan import Outcome
+from benchmarks.load_plan import LoadOutcome
 from benchmarks.load_watch import Watch
 
 PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
@@ -36,7 +36,7 @@ def _spread(values: NDArray[numpy.float64]) -> dict[str, float]:
     return figures | {"max": round(float(values.max()), 4)}
 
 
-def evaluate(outcome: Outcome, watch: Watch | None = None) -> Result:
+def evaluate(outcome: LoadOutcome, watch: Watch | None = None) -> Result:
     """The figures of an outcome; with a watch, those of the server too."""
     records = outcome.records
     acknowledged = records[records["status"] == 0]

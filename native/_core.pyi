@@ -275,7 +275,9 @@ class Reception:
 class Inlet:
     """One connection's place at a reception, from its beginning until leave()."""
 
-    def __init__(self, reception: Reception, cutter: PduCutter, source: int | TlsSession) -> None: ...
+    def __init__(
+        self, reception: Reception, cutter: PduCutter, source: int | TlsSession
+    ) -> None: ...
     @property
     def key(self) -> int: ...  # No other inlet of the reception ever has it.
     @property

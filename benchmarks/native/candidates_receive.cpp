@@ -3,8 +3,8 @@
 // Promises: the sender, a thread on the other core, sends an instance when the one before was
 // answered (one outstanding operation); every variant leaves the same bytes in the same order,
 // checked once a run; processor time is the receiver's alone. The first is the product's way
-// (native/src/reception/pdu_cutter.cpp): the places of the next fragments are guessed ahead, so that
-// one call fills several of them.
+// (native/src/reception/pdu_cutter.cpp): the places of the next fragments are guessed ahead, so
+// that one call fills several of them.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>

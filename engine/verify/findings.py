@@ -29,7 +29,8 @@ REMEDIES: Final = {
     FindingKind.MISSING: "the row is taken out; the instance is lost, ask the sender for it",
     FindingKind.WRONG_SIZE: "none: ask the sender for it, the new one replaces it",
     FindingKind.WRONG_BYTES: "none: ask the sender for it, the new one replaces it",
-    FindingKind.PIXELS: "none: if its bytes are those that were sent, the sender's own copy is broken too",
+    FindingKind.PIXELS: "none: if its bytes are those that were sent, "
+    "the sender's own copy is broken too",
     FindingKind.UNKNOWN: "it is taken into the index",
     FindingKind.STALE: "it is moved to set_aside/",
     FindingKind.FOREIGN: "it is moved to set_aside/",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.mutants.copied import CopiedTree
 from tests.mutants.listed import Fault, listed
-from tests.mutants.planting import Outcome, try_fault, unplanted
+from tests.mutants.planting import Fate, try_fault, unplanted
 
 _quick_seed = 20  # which ten the gate takes: the same in every run
 
@@ -39,17 +39,17 @@ def chosen_of(faults: Sequence[Fault], options: argparse.Namespace) -> list[Faul
 
 def run(faults: Sequence[Fault], tree: CopiedTree) -> int:
     """Plant them all; the exit status."""
-    told: Counter[Outcome] = Counter()
+    told: Counter[Fate] = Counter()
     survivors: list[str] = []
     began = time.monotonic()
     failing = unplanted(tree, faults)
     for number, fault in enumerate(faults, 1):
         broken = [test for test in fault.tests if test in failing]
-        outcome = Outcome.UNSOUND if broken else try_fault(tree, fault)
+        outcome = Fate.UNSOUND if broken else try_fault(tree, fault)
         told[outcome] += 1
         line = f"{fault.room}: {fault.file}: {fault.name}"
         print(f"{number}/{len(faults)} {outcome.value}: {line}", flush=True)
-        if outcome is not Outcome.NOTICED:
+        if outcome is not Fate.NOTICED:
             survivors.append(f"{outcome.value}: {line}\n    {' '.join(fault.tests)}")
     print("\n".join(["", *survivors]))
     figures = ", ".join(f"{count} {outcome.value}" for outcome, count in sorted(told.items()))

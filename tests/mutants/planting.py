@@ -13,7 +13,7 @@ _failed: Final = 1  # pytest: some tests failed
 _passed: Final = 0
 
 
-class Outcome(StrEnum):
+class Fate(StrEnum):
     """What became of a fault."""
 
     NOTICED = "noticed"
@@ -41,21 +41,21 @@ def unplanted(tree: Tree, faults: Iterable[Fault]) -> set[str]:
     return {test for test in tests if tree.pytest([test], _tests_s_max) != _passed}
 
 
-def try_fault(tree: Tree, fault: Fault) -> Outcome:
+def try_fault(tree: Tree, fault: Fault) -> Fate:
     """Plant it, run its tests, take it out. The tree is afterwards as it was."""
     path = tree.root / fault.file
     text = path.read_text() if path.is_file() else ""
     if text.count(fault.before) != 1 or fault.before == fault.after:
-        return Outcome.MISPLACED
+        return Fate.MISPLACED
     path.write_text(text.replace(fault.before, fault.after))
     try:
         if fault.is_native and not tree.build():
-            return Outcome.UNBUILT
+            return Fate.UNBUILT
         ended = tree.pytest(["-x", *fault.tests], _tests_s_max)
     finally:
         path.write_text(text)
         if fault.is_native:
             tree.restore_module()
     if ended is None or ended == _failed:
-        return Outcome.NOTICED
-    return Outcome.SURVIVED if ended == _passed else Outcome.UNSOUND
+        return Fate.NOTICED
+    return Fate.SURVIVED if ended == _passed else Fate.UNSOUND

@@ -24,7 +24,9 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpoolBox]:
 Event = tuple[object, ...]
 
 
-def play(box: SpoolBox, step: Callable[[_core.PduCutter], int], attached: bool = True) -> list[Event]:
+def play(
+    box: SpoolBox, step: Callable[[_core.PduCutter], int], attached: bool = True
+) -> list[Event]:
     """Everything a cutter tells of a stream; each stored instance as its completion's facts."""
     cutter = new_cutter()
     if attached:
@@ -287,7 +289,9 @@ def test_pdus_of_one_size_are_never_copied(box: SpoolBox, pdu_bytes: int) -> Non
         sender.start()
 
         def step(
-            cutter: _core.PduCutter, seen: list[_core.PduCutter] = cutters, source: socket.socket = ours
+            cutter: _core.PduCutter,
+            seen: list[_core.PduCutter] = cutters,
+            source: socket.socket = ours,
         ) -> int:
             seen.append(cutter)
             return cutter.receive(source.fileno(), 1 << 20)

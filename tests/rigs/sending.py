@@ -18,7 +18,7 @@ from tests.material.waiting import within
 from workers.scu.association import Peer
 from workers.sender.attempt import Destination
 from workers.sender.lanes import Lanes
-from workers.sender.ledger import Ledger, Policy, Booked
+from workers.sender.ledger import Booked, Ledger, Policy
 
 POLICY: Final = Policy(retry_count=1, retry_pause_s=1, delivered_days=7)
 

@@ -7,7 +7,7 @@ import pytest
 from tests.mutants.__main__ import main, run
 from tests.mutants.copied import ROOT, CopiedTree
 from tests.mutants.listed import Fault, listed
-from tests.mutants.planting import Outcome, try_fault, unplanted
+from tests.mutants.planting import Fate, try_fault, unplanted
 
 GATE_SAMPLE = 10
 
@@ -44,16 +44,16 @@ def fault(file: str = "one", before: str = "value = 1", tests: tuple[str, ...] =
 @pytest.mark.parametrize(
     ("said", "outcome"),
     [
-        (1, Outcome.NOTICED),
-        (None, Outcome.NOTICED),
-        (0, Outcome.SURVIVED),
-        (2, Outcome.UNSOUND),
-        (5, Outcome.UNSOUND),
+        (1, Fate.NOTICED),
+        (None, Fate.NOTICED),
+        (0, Fate.SURVIVED),
+        (2, Fate.UNSOUND),
+        (5, Fate.UNSOUND),
     ],
 )
 @pytest.mark.parametrize("file", ["one", "native/one"])
 def test_a_fault_is_planted_judged_and_taken_out(
-    tmp_path: Path, said: int | None, outcome: Outcome, file: str
+    tmp_path: Path, said: int | None, outcome: Fate, file: str
 ) -> None:
     tree = Tree(tmp_path, {"planted": said, "plain": 0})
     assert try_fault(tree, fault(file)) is outcome
@@ -64,11 +64,11 @@ def test_a_fault_is_planted_judged_and_taken_out(
 
 def test_what_cannot_be_planted_or_built_is_told(tmp_path: Path) -> None:
     tree = Tree(tmp_path, {"planted": 1}, builds=False)
-    assert try_fault(tree, fault(before="nowhere")) is Outcome.MISPLACED
+    assert try_fault(tree, fault(before="nowhere")) is Fate.MISPLACED
     (tmp_path / "twice").write_text("value = 1\nvalue = 1\n")
-    assert try_fault(tree, fault("twice")) is Outcome.MISPLACED
-    assert try_fault(tree, fault("gone")) is Outcome.MISPLACED
-    assert try_fault(tree, fault("native/one")) is Outcome.UNBUILT
+    assert try_fault(tree, fault("twice")) is Fate.MISPLACED
+    assert try_fault(tree, fault("gone")) is Fate.MISPLACED
+    assert try_fault(tree, fault("native/one")) is Fate.UNBUILT
     assert tree.restored == 1
     assert tree.ran == []
 

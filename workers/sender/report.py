@@ -16,7 +16,7 @@ from engine.telemetry.metrics import Counter, Gauge, Histogram
 from workers.frame.child import Child
 from workers.frame.spec import SenderSpec
 from workers.sender.folders import Folder, Turn
-from workers.sender.ledger import Ledger, Booked
+from workers.sender.ledger import Booked, Ledger
 from workers.sender.patience import GivenUp
 
 _OUTCOMES: Final = {

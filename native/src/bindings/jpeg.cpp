@@ -44,7 +44,7 @@ void decode_many(nb::sequence frames, nb::handle out, unsigned rows, unsigned co
 
 auto validate_one(nb::handle data) {
     const Buffer stream(data, PyBUF_SIMPLE);
-    jpeg::Report report;
+    jpeg::Validation report;
     {
         const nb::gil_scoped_release released;
         report = jpeg::validate(stream.bytes());

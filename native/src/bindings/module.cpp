@@ -57,14 +57,14 @@ nb::tuple scan_tags(const nb::bytes& data, bool explicit_vr, std::vector<std::ui
     scanner.start(&wanted, explicit_vr, attribute_bytes_max, attributes_bytes_max);
     auto left = view(data);
     const std::size_t step = chunk_bytes == 0 ? left.size() : chunk_bytes;
-    while (!left.empty() && scanner.outcome() == scai::TagScanner::Outcome::more) {
+    while (!left.empty() && scanner.outcome() == scai::TagScanner::Progress::more) {
         const auto piece = left.first(std::min(step, left.size()));
         scanner.feed(piece);
         left = left.subspan(piece.size());
     }
     const auto outcome = scanner.outcome();
-    const int code = outcome == scai::TagScanner::Outcome::done        ? 0
-                     : outcome == scai::TagScanner::Outcome::malformed ? 1
+    const int code = outcome == scai::TagScanner::Progress::done        ? 0
+                     : outcome == scai::TagScanner::Progress::malformed ? 1
                                                                        : 2;
     return nb::make_tuple(to_bytes(scanner.row()), code);
 }

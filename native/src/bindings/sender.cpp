@@ -22,7 +22,7 @@ namespace {
 
 using Lent = nb::ndarray<nb::memview, const std::uint8_t, nb::ndim<1>>;
 
-int code_of(DataSetSender::Outcome outcome) {
+int code_of(DataSetSender::Sending outcome) {
     return static_cast<int>(outcome);
 }
 
@@ -119,11 +119,11 @@ Lent staged(nb::handle_t<DataSetSender> self) {
 }  // namespace
 
 void bind_sender(nb::module_& module) {
-    module.attr("SENDING_SENT") = code_of(DataSetSender::Outcome::sent);
-    module.attr("SENDING_INPUT") = code_of(DataSetSender::Outcome::input);
-    module.attr("SENDING_WOKEN") = code_of(DataSetSender::Outcome::woken);
-    module.attr("SENDING_LATE") = code_of(DataSetSender::Outcome::late);
-    module.attr("SENDING_BROKEN") = code_of(DataSetSender::Outcome::broken);
+    module.attr("SENDING_SENT") = code_of(DataSetSender::Sending::sent);
+    module.attr("SENDING_INPUT") = code_of(DataSetSender::Sending::input);
+    module.attr("SENDING_WOKEN") = code_of(DataSetSender::Sending::woken);
+    module.attr("SENDING_LATE") = code_of(DataSetSender::Sending::late);
+    module.attr("SENDING_BROKEN") = code_of(DataSetSender::Sending::broken);
     nb::class_<DataSetSender>(module, "DataSetSender")
         .def(nb::init<std::size_t>(), "buffer_bytes"_a)
         .def("begin", &begin, "context_id"_a, "pdu_bytes_max"_a, "command_set"_a)

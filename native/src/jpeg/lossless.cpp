@@ -55,7 +55,7 @@ public:
 
     const Frame& frame() const { return header_.frame(); }
 
-    Report run(bool strict) {
+    Validation run(bool strict) {
         unsigned missing = (1u << frame().components) - 1;
         report_.frame = frame();
         while (missing != 0) {
@@ -138,7 +138,7 @@ private:
     std::span<const std::uint8_t> stream_;
     Image image_;
     HeaderReader header_;
-    Report report_;
+    Validation report_;
 };
 
 }  // namespace
@@ -221,7 +221,7 @@ void decode_frames(std::span<const std::span<const std::uint8_t>> streams, const
     }
 }
 
-Report validate(std::span<const std::uint8_t> stream) {
+Validation validate(std::span<const std::uint8_t> stream) {
     StreamDecoder decoder(stream, {});
     const Frame& frame = decoder.frame();
     check_agreement(frame, {frame.rows, frame.columns, frame.components, 16}, stream.size());

@@ -20,7 +20,7 @@ struct Expected {
     unsigned bits_allocated = 0;  // 8 or 16
 };
 
-struct Report {
+struct Validation {
     Frame frame;
     unsigned predictor = 0;
     unsigned point_transform = 0;
@@ -50,6 +50,6 @@ void decode_frames(std::span<const std::span<const std::uint8_t>> streams, const
                    std::span<std::uint8_t> images, unsigned threads);
 
 // Decodes all and keeps nothing. Throws what decode() would, and where data is left over.
-Report validate(std::span<const std::uint8_t> stream);
+Validation validate(std::span<const std::uint8_t> stream);
 
 }  // namespace scai::jpeg

@@ -194,21 +194,21 @@ void DataSetSender::drop_staged() {
 
 // The kernel says that there is room when a third of its buffer is, which on a slow line may take
 // longer than the time-out while the peer takes what it can: so its queue is looked at as well.
-DataSetSender::Outcome DataSetSender::wait_for_room(const Way& way) {
+DataSetSender::Sending DataSetSender::wait_for_room(const Way& way) {
     Patience patience(way);
     for (;;) {
         std::array<pollfd, 2> waiting{{{way.socket, POLLIN | POLLOUT, 0}, {way.wake, POLLIN, 0}}};
         const int count = ::poll(waiting.data(), waiting.size(), patience.left_ms());
         if (count < 0 && errno != EINTR) fail("waiting for the peer");
         if (count < 0) continue;
-        if (waiting[1].revents != 0) return Outcome::woken;
-        if ((waiting[0].revents & POLLIN) != 0) return Outcome::input;
-        if (waiting[0].revents != 0) return Outcome::sent;  // room, or an error, which send() tells
-        if (patience.is_over()) return Outcome::late;
+        if (waiting[1].revents != 0) return Sending::woken;
+        if ((waiting[0].revents & POLLIN) != 0) return Sending::input;
+        if (waiting[0].revents != 0) return Sending::sent;  // room, or an error, which send() tells
+        if (patience.is_over()) return Sending::late;
     }
 }
 
-DataSetSender::Outcome DataSetSender::wait_until_taken(const Way& way, bool heeds_input) {
+DataSetSender::Sending DataSetSender::wait_until_taken(const Way& way, bool heeds_input) {
     Patience patience(way);
     while (queued_bytes(way.socket) > queued_bytes_few) {
         const short events = heeds_input ? POLLIN : short{0};
@@ -217,17 +217,17 @@ DataSetSender::Outcome DataSetSender::wait_until_taken(const Way& way, bool heed
         const int count = ::poll(waiting.data(), waiting.size(), pause_ms);
         if (count < 0 && errno != EINTR) fail("waiting for the peer");
         if (count < 0) continue;
-        if (waiting[1].revents != 0) return Outcome::woken;
-        if (waiting[0].revents != 0) return Outcome::input;
-        if (patience.is_over()) return Outcome::late;
+        if (waiting[1].revents != 0) return Sending::woken;
+        if (waiting[0].revents != 0) return Sending::input;
+        if (patience.is_over()) return Sending::late;
     }
-    return Outcome::sent;
+    return Sending::sent;
 }
 
-DataSetSender::Outcome DataSetSender::write(std::span<iovec> parts, const Way& way) {
+DataSetSender::Sending DataSetSender::write(std::span<iovec> parts, const Way& way) {
     while (!parts.empty()) {
-        const Outcome waited = wait_for_room(way);
-        if (waited != Outcome::sent) return waited;
+        const Sending waited = wait_for_room(way);
+        if (waited != Sending::sent) return waited;
         msghdr message{};
         message.msg_iov = parts.data();
         message.msg_iovlen = parts.size();
@@ -235,7 +235,7 @@ DataSetSender::Outcome DataSetSender::write(std::span<iovec> parts, const Way& w
         if (count < 0 && (errno == EAGAIN || errno == EINTR)) continue;
         if (count < 0) {
             socket_error_ = errno;
-            return Outcome::broken;
+            return Sending::broken;
         }
         sent_bytes_ += static_cast<std::uint64_t>(count);
         auto gone = static_cast<std::size_t>(count);
@@ -247,40 +247,40 @@ DataSetSender::Outcome DataSetSender::write(std::span<iovec> parts, const Way& w
         iovec& begun = parts.front();
         begun = {static_cast<std::byte*>(begun.iov_base) + gone, begun.iov_len - gone};
     }
-    return Outcome::sent;
+    return Sending::sent;
 }
 
-DataSetSender::Outcome DataSetSender::flush(const Way& way) {
+DataSetSender::Sending DataSetSender::flush(const Way& way) {
     const auto left = staged();
     iovec part{buffer_.get() + gone_, left.size()};
     const std::uint64_t before = sent_bytes_;
-    const Outcome outcome = left.empty() ? Outcome::sent : write({&part, 1}, way);
+    const Sending outcome = left.empty() ? Sending::sent : write({&part, 1}, way);
     gone_ += static_cast<std::size_t>(sent_bytes_ - before);
-    if (outcome == Outcome::sent) drop_staged();
+    if (outcome == Sending::sent) drop_staged();
     return outcome;
 }
 
-DataSetSender::Outcome DataSetSender::complete(const Way& way) {
+DataSetSender::Sending DataSetSender::complete(const Way& way) {
     finish();
-    const Outcome flushed = flush(way);
-    if (flushed != Outcome::sent) return flushed;
+    const Sending flushed = flush(way);
+    if (flushed != Sending::sent) return flushed;
     // What the peer says by now is its answer, and no reason to stop.
-    return wait_until_taken(way, true) == Outcome::late ? Outcome::late : Outcome::sent;
+    return wait_until_taken(way, true) == Sending::late ? Sending::late : Sending::sent;
 }
 
-DataSetSender::Outcome DataSetSender::send_file(int descriptor, std::uint64_t offset,
+DataSetSender::Sending DataSetSender::send_file(int descriptor, std::uint64_t offset,
                                                 std::uint64_t length, const Way& way) {
     for (;;) {
         const std::uint64_t taken = append_file(descriptor, offset, length);
         offset += taken;
         length -= taken;
-        if (length == 0) return Outcome::sent;  // what is left waits for more, or for the end
-        const Outcome flushed = flush(way);
-        if (flushed != Outcome::sent) return flushed;
+        if (length == 0) return Sending::sent;  // what is left waits for more, or for the end
+        const Sending flushed = flush(way);
+        if (flushed != Sending::sent) return flushed;
     }
 }
 
-DataSetSender::Outcome DataSetSender::send(std::span<const std::byte> data, const Way& way) {
+DataSetSender::Sending DataSetSender::send(std::span<const std::byte> data, const Way& way) {
     SCAI_ASSERT(fragment_max_ != 0 && !finished_);
     // The PDU that is begun is filled up in the buffer, where there is room for all of it.
     const std::size_t begun = laid_ % fragment_max_;
@@ -297,8 +297,8 @@ DataSetSender::Outcome DataSetSender::send(std::span<const std::byte> data, cons
                 spans_.push_back({const_cast<std::byte*>(data.data()), fragment_max_});
                 data = data.subspan(fragment_max_);
             }
-            const Outcome written = write(spans_, way);
-            if (written != Outcome::sent) return written;
+            const Sending written = write(spans_, way);
+            if (written != Sending::sent) return written;
             spans_.clear();
         }
         gone_ = ready_;
@@ -306,9 +306,9 @@ DataSetSender::Outcome DataSetSender::send(std::span<const std::byte> data, cons
     }
     for (;;) {
         data = data.subspan(append(data));
-        if (data.empty()) return Outcome::sent;  // what is left waits for more, or for the end
-        const Outcome flushed = flush(way);
-        if (flushed != Outcome::sent) return flushed;
+        if (data.empty()) return Sending::sent;  // what is left waits for more, or for the end
+        const Sending flushed = flush(way);
+        if (flushed != Sending::sent) return flushed;
     }
 }
 

@@ -25,7 +25,7 @@ namespace scai {
 
 class DataSetSender {
 public:
-    enum class Outcome : std::uint8_t {
+    enum class Sending : std::uint8_t {
         sent,    // all that was whole
         input,   // the peer says something, or has closed, in the middle
         woken,   // the wake descriptor became readable
@@ -52,18 +52,18 @@ public:
     std::uint64_t append_file(int descriptor, std::uint64_t offset, std::uint64_t length);
     void finish();
 
-    Outcome flush(const Way& way);
-    Outcome send_file(int descriptor, std::uint64_t offset, std::uint64_t length, const Way& way);
+    Sending flush(const Way& way);
+    Sending send_file(int descriptor, std::uint64_t offset, std::uint64_t length, const Way& way);
     // All of `data` but for a last fragment at most. After any outcome but `sent` the message is
     // over: how much of it is on its way is not known.
-    Outcome send(std::span<const std::byte> data, const Way& way);
+    Sending send(std::span<const std::byte> data, const Way& way);
 
     // finish(), a last flush(), and waiting until the peer has most of it or says something.
-    Outcome complete(const Way& way);
+    Sending complete(const Way& way);
 
     // Waits while the kernel still holds much of what was sent, as on a slow line: only then a
     // response can be due. `heeds_input`: or until the peer says something.
-    static Outcome wait_until_taken(const Way& way, bool heeds_input);
+    static Sending wait_until_taken(const Way& way, bool heeds_input);
 
     std::span<const std::byte> staged();
     void drop_staged();
@@ -79,8 +79,8 @@ private:
     std::byte* place(std::uint64_t index) noexcept;
     void put_header(std::byte* at, std::size_t fragment, std::uint8_t control) noexcept;
     void seal(std::size_t known);
-    Outcome write(std::span<iovec> parts, const Way& way);
-    static Outcome wait_for_room(const Way& way);
+    Sending write(std::span<iovec> parts, const Way& way);
+    static Sending wait_for_room(const Way& way);
 
     const std::size_t capacity_;
     const std::unique_ptr<std::byte[]> buffer_;

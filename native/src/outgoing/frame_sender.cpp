@@ -39,7 +39,7 @@ std::span<const std::uint8_t> FrameSender::read(int descriptor, Spans fragments)
     return room;
 }
 
-DataSetSender::Outcome FrameSender::send(DataSetSender& sender, int descriptor, Spans fragments,
+DataSetSender::Sending FrameSender::send(DataSetSender& sender, int descriptor, Spans fragments,
                                          const jpeg::Expected& expected,
                                          const DataSetSender::Way& way) {
     const std::size_t frame_bytes = jpeg::frame_bytes(expected);

@@ -23,7 +23,7 @@ public:
 
     // Decodes the frame whose fragments lie there in the file, and sends it by `sender`, whose
     // outcome it is. How long fragments may be together is for the caller to bound.
-    DataSetSender::Outcome send(DataSetSender& sender, int descriptor, Spans fragments,
+    DataSetSender::Sending send(DataSetSender& sender, int descriptor, Spans fragments,
                                 const jpeg::Expected& expected, const DataSetSender::Way& way);
 
 private:

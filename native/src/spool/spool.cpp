@@ -127,7 +127,7 @@ void Spool::land(std::size_t number, std::size_t count) {
     Slot& slot = *slots_[number];
     if (slot.mode == Mode::discarding) return;
     const auto bytes = slot.ring.room().first(count);
-    if (slot.scanner.outcome() == TagScanner::Outcome::more) slot.scanner.feed(bytes);
+    if (slot.scanner.outcome() == TagScanner::Progress::more) slot.scanner.feed(bytes);
     slot.ring.produce(count);
     if (slot.mode == Mode::streamed) {
         slot.writer->wake();

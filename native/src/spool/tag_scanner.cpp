@@ -116,13 +116,13 @@ void TagScanner::start(const WantedTags* wanted, bool explicit_vr, std::size_t v
     implicit_from_level_ = explicit_vr ? implicit_nowhere : 0;
     header_held_ = 0;
     first_ = true;
-    outcome_ = wanted->empty() ? Outcome::done : Outcome::more;
+    outcome_ = wanted->empty() ? Progress::done : Progress::more;
 }
 
-TagScanner::Outcome TagScanner::feed(std::span<const std::byte> data) noexcept {
+TagScanner::Progress TagScanner::feed(std::span<const std::byte> data) noexcept {
     const std::byte* from = data.data();
     std::size_t left = data.size();
-    while (left > 0 && outcome_ == Outcome::more) {
+    while (left > 0 && outcome_ == Progress::more) {
         if (copy_left_ > 0) {
             const std::size_t count = std::min<std::size_t>(copy_left_, left);
             std::memcpy(row_.data() + row_bytes_ + entry_bytes_, from, count);
@@ -153,10 +153,10 @@ TagScanner::Outcome TagScanner::feed(std::span<const std::byte> data) noexcept {
     return outcome_;
 }
 
-TagScanner::Outcome TagScanner::finish() noexcept {
-    if (outcome_ == Outcome::more) {
+TagScanner::Progress TagScanner::finish() noexcept {
+    if (outcome_ == Progress::more) {
         const bool between = level_ == 0 && header_held_ == 0 && copy_left_ == 0 && skip_left_ == 0;
-        outcome_ = between ? Outcome::done : Outcome::malformed;
+        outcome_ = between ? Progress::done : Progress::malformed;
     }
     return outcome_;
 }
@@ -206,7 +206,7 @@ void TagScanner::take_header(const std::byte* header) noexcept {
         return;
     }
     if (level_ == 0 && (tag > wanted_->last() || tag >> 16 == pixel_data_group)) {
-        outcome_ = Outcome::done;
+        outcome_ = Progress::done;
         return;
     }
     take_element(tag, form_of(header), header);
@@ -224,7 +224,7 @@ void TagScanner::take_item_header(std::uint32_t tag, std::uint32_t length) noexc
         // The length of a delimiter has to be 0; like everybody else we do not look.
         leave_level();
     } else {
-        outcome_ = Outcome::malformed;
+        outcome_ = Progress::malformed;
     }
 }
 
@@ -253,7 +253,7 @@ void TagScanner::take_element(std::uint32_t tag, Form form, const std::byte* hea
 void TagScanner::begin_undefined_length(std::uint16_t vr, Form form) noexcept {
     const bool follows = form == Form::implicit || may_be_undefined(vr);
     if (!follows || level_ >= 2 * sequence_depth_max) {
-        outcome_ = Outcome::malformed;
+        outcome_ = Progress::malformed;
         return;
     }
     ++level_;
@@ -288,7 +288,7 @@ void TagScanner::end_value() noexcept {
         ++disorder_;
         put_in_order(entry_bytes);
     } else {
-        outcome_ = Outcome::malformed;
+        outcome_ = Progress::malformed;
     }
 }
 

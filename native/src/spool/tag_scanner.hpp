@@ -29,7 +29,7 @@ class TagScanner {
 public:
     // done: everything wanted has been passed. malformed: not followed any further; the row holds
     // what came before. more: neither yet.
-    enum class Outcome : std::uint8_t { more, done, malformed };
+    enum class Progress : std::uint8_t { more, done, malformed };
 
     // limits.sequence_depth_max; a test holds the two together.
     static constexpr std::uint32_t sequence_depth_max = 1024;
@@ -43,12 +43,12 @@ public:
                std::size_t row_max);
 
     // The next bytes of the data set. Returns at once when the outcome is no longer `more`.
-    Outcome feed(std::span<const std::byte> data) noexcept;
+    Progress feed(std::span<const std::byte> data) noexcept;
 
     // The data set has ended: done if it ended between two top-level elements, else malformed.
-    Outcome finish() noexcept;
+    Progress finish() noexcept;
 
-    Outcome outcome() const noexcept { return outcome_; }
+    Progress outcome() const noexcept { return outcome_; }
 
     // {u16 group, u16 element, u16 length, bytes}, little endian, in tag order, each tag once (the
     // last one holds, as in pydicom and DCMTK); complete values only. Valid until start().
@@ -88,7 +88,7 @@ private:
     std::array<std::byte, header_bytes_max> header_{};
     std::size_t header_held_ = 0;  // bytes of a header cut by the end of a piece
     bool first_ = true;
-    Outcome outcome_ = Outcome::done;
+    Progress outcome_ = Progress::done;
 };
 
 }  // namespace scai

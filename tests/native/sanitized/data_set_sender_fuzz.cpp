@@ -48,7 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Bytes whole, arrived, expected;
     const auto flush = [&] {
         if (!lent) {
-            FUZZ_CLAIM(sender.flush(way) == scai::DataSetSender::Outcome::sent);
+            FUZZ_CLAIM(sender.flush(way) == scai::DataSetSender::Sending::sent);
             fuzzing::take_over(theirs.get(), arrived);
             return;
         }
@@ -78,7 +78,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             const std::unique_ptr<std::byte[]> alone(new std::byte[piece.size()]);
             if (!piece.empty()) std::memcpy(alone.get(), piece.data(), piece.size());
             FUZZ_CLAIM(sender.send({alone.get(), piece.size()}, way) ==
-                       scai::DataSetSender::Outcome::sent);
+                       scai::DataSetSender::Sending::sent);
             fuzzing::take_over(theirs.get(), arrived);
             continue;
         }
@@ -93,7 +93,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         sender.finish();
         flush();
     } else {
-        FUZZ_CLAIM(sender.complete(way) == scai::DataSetSender::Outcome::sent);
+        FUZZ_CLAIM(sender.complete(way) == scai::DataSetSender::Sending::sent);
         fuzzing::take_over(theirs.get(), arrived);
     }
     put_part(expected, command, (pdu_bytes_max - 6) & ~std::size_t{1}, true);

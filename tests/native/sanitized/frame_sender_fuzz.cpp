@@ -100,12 +100,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t siz
         bool sent = true;
         try {
             const auto outcome = frames.send(sender, file.get(), spans, *expected, way);
-            FUZZ_CLAIM(outcome == DataSetSender::Outcome::sent);
+            FUZZ_CLAIM(outcome == DataSetSender::Sending::sent);
         } catch (const jpeg::JpegError&) {
             sent = false;
         }
         FUZZ_CLAIM(sent == samples.has_value());
-        if (sent) FUZZ_CLAIM(sender.complete(way) == DataSetSender::Outcome::sent);
+        if (sent) FUZZ_CLAIM(sender.complete(way) == DataSetSender::Sending::sent);
         const Bytes data = arrived(theirs.get(), 12 + sizeof command);
         FUZZ_CLAIM(data == samples.value_or(Bytes()));
     }

@@ -157,7 +157,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t siz
         return 0;
     }
     const bool valid = throws_nothing([&] {
-        const Report report = validate(stream);
+        const Validation report = validate(stream);
         return report.frame.rows == frame.rows;
     });
     const Expected expected{frame.rows, frame.columns, frame.components,

@@ -41,8 +41,8 @@ void claim_row(std::span<const std::byte> row, const scai::WantedTags& wanted,
 
 struct Result {
     std::vector<std::byte> row;
-    TagScanner::Outcome outcome;
-    TagScanner::Outcome finished;
+    TagScanner::Progress outcome;
+    TagScanner::Progress finished;
     bool operator==(const Result&) const = default;
 };
 
@@ -67,7 +67,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t siz
     fuzzing::in_pieces(data, [&] { return data.size(); }, [&](auto piece) { scanner.feed(piece); });
     claim_row(scanner.row(), wanted, value_max, row_max);
     const Result whole = result_of(scanner);
-    FUZZ_CLAIM(whole.finished != TagScanner::Outcome::more);
+    FUZZ_CLAIM(whole.finished != TagScanner::Progress::more);
 
     // The same scanner again: start() leaves nothing of what was before.
     scanner.start(&wanted, explicit_vr, value_max, row_max);
