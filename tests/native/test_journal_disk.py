@@ -128,23 +128,23 @@ print(kind == _core.COMPLETION_FAILED, code, box.instances_under_way())
 
 WAKES = """
 import time
-from tests.rigs.spools import RING_BYTES, new_intake, store_stream
+from tests.rigs.spools import RING_BYTES, new_cutter, store_stream
 box = SpoolBox(directory)
 piece = RING_BYTES // 4
-intake = new_intake()
-intake.attach(box.spool, 0)
+cutter = new_cutter()
+cutter.attach(box.spool, 0)
 stream = store_stream(data_set(1, 3 * RING_BYTES))
-intake.feed(stream[:200])
-event = intake.next_event()
+cutter.feed(stream[:200])
+event = cutter.next_event()
 box.spool.begin(0, HEAD, b"p", True)
-intake.expect_data(event[1])
-intake.feed(stream[200 : piece + 5000])  # one whole piece, and a little
+cutter.expect_data(event[1])
+cutter.feed(stream[200 : piece + 5000])  # one whole piece, and a little
 
 until = time.monotonic() + 20
 while not any(path.stat().st_size >= piece for path in box.incoming.iterdir()):
     assert time.monotonic() < until
 # The writer has nothing more to write and begins to wait; now the ring is filled at one go.
-assert intake.feed(stream[piece + 5000 :]) == _core.RECEIVED_FULL
+assert cutter.feed(stream[piece + 5000 :]) == _core.RECEIVED_FULL
 until = time.monotonic() + 10
 found = []
 while not found and time.monotonic() < until:

@@ -342,7 +342,7 @@ def test_a_data_set_of_no_byte_is_no_instance(box: ReceptionBox) -> None:
     assert caller.notices == [(_core.NOTICE_FAILED, errno.ENODATA)]
     assert box.count(Gauge.STORE_FAULT) == 0, "the disk is not at fault"
     assert box.stored == box.spool.durable_sequence == 0
-    revealed = caller.intake.reveal_store()
+    revealed = caller.cutter.reveal_store()
     assert revealed is not None
     assert revealed[2:4] == (0, True)
     caller.close()
