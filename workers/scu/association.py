@@ -132,6 +132,14 @@ class ScuAssociation:
                 return identifier
         return None
 
+    def syntaxes(self, abstract_syntax: str) -> set[str]:
+        """The transfer syntaxes in which this one may be used."""
+        return {
+            answer.transfer_syntax
+            for identifier, answer in self._requestor.accepted.items()
+            if self.proposed[identifier].abstract_syntax == abstract_syntax
+        }
+
     def refusals(self) -> str:
         """Why contexts were not accepted, in words."""
         return "; ".join(

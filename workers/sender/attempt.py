@@ -29,6 +29,7 @@ from engine.settings.timeouts import Timeouts
 from engine.upper_layer.failure import FailureKind, ScuFailure
 from engine.upper_layer.pdus import ProposedContext
 from workers.scu.association import Interruption, Peer, ScuAssociation
+from workers.sender.given_syntaxes import GivenSyntaxes
 from workers.sender.writer import DataSetWriter
 
 
@@ -60,6 +61,7 @@ class Sender:
         self._writer = DataSetWriter()
         self._association: ScuAssociation | None = None
         self._destination: Destination | None = None
+        self._given = GivenSyntaxes()
         self._order = Interruption()  # to open no association any more
         self._is_interrupted = False
         self._is_writing = False  # the instance, in this attempt
@@ -113,7 +115,17 @@ class Sender:
 
     # --- associations --------------------------------------------------------------------------
     def release(self) -> None:
-        """End an association that was kept."""
+        """End an association that was kept; what it taught is forgotten."""
+        self._given.forget()
+        self._leave()
+
+    def _lose(self) -> None:
+        """It has ended, with whatever the peer was."""
+        self._association = self._destination = None
+        self._given.forget()
+
+    def _leave(self) -> None:
+        """End it for one that carries the next instance better."""
         association, self._association, self._destination = self._association, None, None
         if association is not None:
             with contextlib.suppress(ScuFailure):  # what was answered before stands
@@ -124,7 +136,11 @@ class Sender:
             outgoing.sop_class_uid, outgoing.transfer_syntax_uid, destination.transfer_syntaxes
         )
         if self._destination is not None:
-            if self._destination == destination and self._may_go_on(outgoing, offered):
+            if self._destination != destination:
+                self.release()
+            elif not self._may_go_on(outgoing, offered):
+                self._leave()
+            else:
                 try:
                     return self._store(errand, outgoing, offered)
                 except ScuFailure as failure:
@@ -132,8 +148,6 @@ class Sender:
                         raise
                     # Most likely the peer had ended what was idle; a new one will tell.
                     self._is_writing = False
-            else:
-                self.release()
         self._open(destination, outgoing.sop_class_uid, offered)
         verdict = self._store(errand, outgoing, offered)
         if not destination.reuses:
@@ -141,17 +155,15 @@ class Sender:
         return verdict
 
     def _may_go_on(self, outgoing: Outgoing, offered: list[tuple[str, ...]]) -> bool:
-        """Whether the association that is kept lives, and has a context for the instance."""
+        """Whether the association that is kept lives, and carries the instance in the syntax that
+        one of its own would have given it."""
         association = self._association
         assert association is not None
         if not association.still_open():
-            self._association = self._destination = None
+            self._lose()
             return False
-        return any(
-            association.context(outgoing.sop_class_uid, syntax) is not None
-            for syntaxes in offered
-            for syntax in syntaxes
-        )
+        accepted = association.syntaxes(outgoing.sop_class_uid)
+        return self._given.is_as_fresh(outgoing.sop_class_uid, offered, accepted)
 
     def _open(
         self, destination: Destination, sop_class_uid: str, offered: list[tuple[str, ...]]
@@ -173,6 +185,9 @@ class Sender:
             self._order,
         )
         self._destination = destination
+        if destination.reuses:
+            accepted = self._association.syntaxes(sop_class_uid)
+            self._given.learn(sop_class_uid, offered, accepted)
         if self._is_interrupted:  # it came while the association was not there to be interrupted
             self._association.interrupt()
 
@@ -184,7 +199,7 @@ class Sender:
             with _abort_on_error(association):
                 return self._exchange(association, errand, outgoing, offered)
         except BaseException:
-            self._association = self._destination = None
+            self._lose()
             raise
 
     def _exchange(
@@ -221,7 +236,7 @@ class Sender:
         if not complete:
             # Answered in the middle of the data set: whatever it says, it does not have it all.
             association.abort()
-            self._association = self._destination = None
+            self._lose()
             reason = f"answered before it had the whole data set: {status_words(status)}"
             return verdict._replace(ending=Ending.REFUSED, reason=reason)
         return verdict
