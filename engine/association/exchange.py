@@ -17,6 +17,7 @@ from engine.association.events import (
     StoreRequest,
 )
 from engine.dictionary import uids
+from engine.dimse.command_set import CommandOddity, oddity_fields
 from engine.dimse.commands import (
     CommandField,
     Request,
@@ -49,6 +50,7 @@ class Exchange:
         "_accepted",
         "_answer",
         "_context_id",
+        "_oddities",
         "_request",
         "cancels_ignored",
         "phase",
@@ -60,6 +62,7 @@ class Exchange:
         self._accepted = accepted
         self._context_id = 0
         self._request: Request | None = None
+        self._oddities: frozenset[CommandOddity] = frozenset()  # told already
         self._answer = (0, "")  # of a data set that is dropped: status, comment
 
     def on_command(
@@ -73,6 +76,7 @@ class Exchange:
                 AbortReason.INVALID_PARAMETER_VALUE,
             )
         request = Request(command_set)
+        self._tell_odd(request, effects)
         field = request.command_field
         if field == CommandField.C_CANCEL:
             self._ignore_cancel(effects)
@@ -145,6 +149,12 @@ class Exchange:
         if self.phase is not Phase.COMMITTING:
             self.phase = Phase.IDLE
         return under_way
+
+    def _tell_odd(self, request: Request, effects: list[Effect]) -> None:
+        """Each kind once an association: who writes one command set so writes all of them so."""
+        for oddity in sorted(request.oddities - self._oddities):
+            effects.append(Note("info", "command_odd", {**oddity_fields(oddity)}))
+        self._oddities |= request.oddities
 
     def _ignore_cancel(self, effects: list[Effect]) -> None:
         self.cancels_ignored += 1

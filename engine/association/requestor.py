@@ -16,6 +16,7 @@ from collections import deque
 from typing import Final
 
 from engine import limits
+from engine.dimse.command_set import CommandOddity
 from engine.dimse.message_reader import MessageReader
 from engine.dimse.requests import Message
 from engine.errors import AbortReason, AbortSource, PeerError
@@ -123,6 +124,11 @@ class Requestor:
     def data_request(self) -> None:
         """P-DATA is about to be sent; the association is established."""
         self._act(Event.Evt9)
+
+    @property
+    def oddities(self) -> frozenset[CommandOddity]:
+        """What was odd in the peer's command sets so far."""
+        return self._reader.oddities
 
     @property
     def midway(self) -> bool:

@@ -5,9 +5,9 @@ what comes after it? If so it is answered; if not, the association is aborted (A
 
 | defect | answer |
 |---|---|
-| no group length, or one that is not the length of what follows | A-ABORT |
+| group length missing or wrong; a value of odd length; a UID padded with blanks | read, and told |
 | element beyond group 0000, out of order, or repeated | A-ABORT |
-| element of odd length, or reaching beyond the end | A-ABORT |
+| element reaching beyond the end | A-ABORT |
 | no command field, message ID, or data set type, or one that is not of two bytes | A-ABORT |
 | a response, to one that asked nothing | A-ABORT |
 | C-ECHO-RQ or C-CANCEL-RQ that announces a data set | A-ABORT: nobody knows whether one comes |
@@ -29,7 +29,7 @@ from enum import IntEnum
 from typing import Final
 
 from engine import limits
-from engine.errors import AbortReason, AbortSource, PeerError
+from engine.dimse.command_set import broken, decode_command_set
 
 _ELEMENT: Final = struct.Struct("<HHI")
 _FIRST: Final = struct.Struct("<HHII")
@@ -66,52 +66,24 @@ class Status(IntEnum):
     UNRECOGNIZED_OPERATION = 0x0211
 
 
-def _broken(text: str) -> PeerError:
-    return PeerError(text, AbortReason.NOT_SPECIFIED, AbortSource.SERVICE_USER)
-
-
-def decode_elements(command_set: bytes, odd_lengths: bool = False) -> dict[int, bytes]:
-    """Element number -> value of a command set, without the group length; or PeerError.
-
-    `odd_lengths`: values that nobody padded are taken as they are."""
-    end = len(command_set)
-    if end < _FIRST.size:
-        raise _broken(f"command set of {end} bytes")
-    group, element, length, group_length = _FIRST.unpack_from(command_set)
-    if group != 0 or element != 0 or length != 4:
-        raise _broken("command set does not begin with its group length")
-    if group_length != end - _FIRST.size:
-        raise _broken(f"group length {group_length} instead of {end - _FIRST.size}")
-    elements: dict[int, bytes] = {}
-    unpack = _ELEMENT.unpack_from
-    at = _FIRST.size
-    before = 0
-    while at < end:
-        if end - at < 8:
-            raise _broken(f"{end - at} stray bytes in command set")
-        group, element, length = unpack(command_set, at)
-        at += 8
-        if group != 0 or element <= before:
-            raise _broken(f"command element ({group:04X},{element:04X}) is out of place")
-        if (length & 1 and not odd_lengths) or length > end - at:
-            raise _broken(f"command element (0000,{element:04X}) of length {length}")
-        elements[element] = command_set[at : at + length]
-        at += length
-        before = element
-    return elements
-
-
 class Request:
     """A request's fields. `sop_class` and `sop_instance` are empty when missing or ill-formed."""
 
-    __slots__ = ("command_field", "has_data_set", "message_id", "sop_class", "sop_instance")
+    __slots__ = (
+        "command_field",
+        "has_data_set",
+        "message_id",
+        "oddities",
+        "sop_class",
+        "sop_instance",
+    )
 
     def __init__(self, command_set: bytes) -> None:
         """PeerError when the message cannot be understood, or is a response."""
-        elements = decode_elements(command_set)
+        elements, self.oddities = decode_command_set(command_set)
         field = _number(elements, 0x0100)
         if field & RESPONSE_BIT:
-            raise _broken(f"response {field:04X}H to no request")
+            raise broken(f"response {field:04X}H to no request")
         self.command_field = field
         self.has_data_set = _number(elements, 0x0800) != NO_DATA_SET
         # C-CANCEL-RQ alone has no message ID of its own.
@@ -119,15 +91,15 @@ class Request:
         self.sop_class = _uid(elements.get(0x0002))
         self.sop_instance = _uid(elements.get(0x1000))
         if self.has_data_set and field in (CommandField.C_ECHO, CommandField.C_CANCEL):
-            raise _broken(f"request {field:04X}H announces a data set")
+            raise broken(f"request {field:04X}H announces a data set")
 
 
 def _number(elements: dict[int, bytes], element: int) -> int:
     value = elements.get(element)
     if value is None:
-        raise _broken(f"command element (0000,{element:04X}) is missing")
+        raise broken(f"command element (0000,{element:04X}) is missing")
     if len(value) != 2:
-        raise _broken(f"command element (0000,{element:04X}) has {len(value)} bytes")
+        raise broken(f"command element (0000,{element:04X}) has {len(value)} bytes")
     return value[0] | value[1] << 8
 
 

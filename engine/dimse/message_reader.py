@@ -2,7 +2,8 @@
 
 Both are bounded, for what answers a request of ours is small; instances come in elsewhere
 (`native/src/reception/pdu_cutter.cpp`). Whatever breaks PS3.8 annex E or the order of PS3.7 is a
-PeerError.
+PeerError. A data set that a response did not announce as it should is dropped if it comes. What was
+odd in command sets is kept for the log.
 """
 
 import struct
@@ -10,9 +11,9 @@ from collections.abc import Container
 from typing import Final
 
 from engine import limits
-from engine.dimse.commands import decode_elements
-from engine.dimse.requests import Message, announces_data_set
-from engine.errors import AbortReason, AbortSource, PeerError, invalid
+from engine.dimse.command_set import CommandOddity, broken, decode_command_set
+from engine.dimse.requests import Message, data_set_follows
+from engine.errors import PeerError, invalid
 
 _PDV: Final = struct.Struct(">IBB")
 _COMMAND: Final = 1  # PS3.8 E.2; the other bits are not looked at, as it says there
@@ -20,14 +21,19 @@ _LAST: Final = 2
 
 
 class MessageReader:
-    """Puts the messages of one association together. One message at a time is in parts."""
+    """Puts the messages of one association together. One message at a time is in parts.
 
-    __slots__ = ("_context_id", "_elements", "_parts")
+    `oddities`: of all command sets so far."""
+
+    __slots__ = ("_context_id", "_dropped_bytes", "_elements", "_parts", "_unsure_of", "oddities")
 
     def __init__(self) -> None:
         self._context_id = 0  # 0: no message has begun
         self._parts = bytearray()
         self._elements: dict[int, bytes] | None = None  # of a command whose data set is due
+        self._unsure_of = 0  # the context of a response that may still have a data set
+        self._dropped_bytes = 0
+        self.oddities: frozenset[CommandOddity] = frozenset()
 
     @property
     def midway(self) -> bool:
@@ -56,30 +62,48 @@ class MessageReader:
 
     def _take(self, context_id: int, flags: int, fragment: bytes) -> Message | None:
         if self._context_id == 0:
+            if context_id == self._unsure_of and not flags & _COMMAND:
+                self._drop(flags, fragment)
+                return None
             self._context_id = context_id
+            self._unsure_of = 0
         elif self._context_id != context_id:
-            raise _disorder("two messages are mixed")
+            raise broken("two messages are mixed")
         if flags & _COMMAND:
             return self._take_command(flags, fragment)
         if self._elements is None:
-            raise _disorder("a data set came where a command was due")
+            raise broken("a data set came where a command was due")
         self._keep(fragment, limits.identifier_bytes_max, "data set")
         return self._whole(bytes(self._parts)) if flags & _LAST else None
 
     def _take_command(self, flags: int, fragment: bytes) -> Message | None:
         if self._elements is not None:
-            raise _disorder("a command came where a data set was due")
+            raise broken("a command came where a data set was due")
         self._keep(fragment, limits.command_bytes_max, "command set")
         if not flags & _LAST:
             return None
-        # Comments and UIDs come unpadded too; where all lengths add up it is clear what is meant.
-        self._elements = decode_elements(bytes(self._parts), odd_lengths=True)
+        self._elements, oddities = decode_command_set(bytes(self._parts))
         self._parts.clear()
-        return None if announces_data_set(self._elements) else self._whole(None)
+        follows, odd = data_set_follows(self._elements)
+        self.oddities |= oddities
+        if odd:
+            self.oddities |= {CommandOddity.DATA_SET_TYPE}
+        if follows:
+            return None
+        self._unsure_of, self._dropped_bytes = (self._context_id if odd else 0), 0
+        return self._whole(None)
+
+    def _drop(self, flags: int, fragment: bytes) -> None:
+        """A data set of a response that had said nothing of it, or should have none."""
+        self._dropped_bytes += len(fragment)
+        if self._dropped_bytes > limits.identifier_bytes_max:
+            raise _too_long("data set", limits.identifier_bytes_max)
+        if flags & _LAST:
+            self._unsure_of = 0
 
     def _keep(self, fragment: bytes, most: int, name: str) -> None:
         if len(self._parts) + len(fragment) > most:
-            raise _disorder(f"a {name} of more than {most} bytes where we asked")
+            raise _too_long(name, most)
         self._parts += fragment
 
     def _whole(self, data: bytes | None) -> Message:
@@ -91,5 +115,5 @@ class MessageReader:
         return message
 
 
-def _disorder(text: str) -> PeerError:
-    return PeerError(text, AbortReason.NOT_SPECIFIED, AbortSource.SERVICE_USER)
+def _too_long(name: str, most: int) -> PeerError:
+    return broken(f"a {name} of more than {most} bytes where we asked")

@@ -2,8 +2,8 @@
 
 The requests have no optional element: priority is always medium, and a C-STORE of ours never
 answers a C-MOVE. A response is read leniently where nothing depends on it: its UIDs, its
-sub-operation counts, its comment. It is read strictly where the next byte does: its kind, the
-message it answers, its status, whether a data set follows.
+sub-operation counts, its comment, a data set type that says nothing new. It is read strictly where
+the next byte does: its kind, the message it answers, its status.
 """
 
 import struct
@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from engine.dictionary import uids
+from engine.dimse.command_set import broken
 from engine.dimse.commands import (
     NO_DATA_SET,
     RESPONSE_BIT,
@@ -19,7 +20,6 @@ from engine.dimse.commands import (
     encode_pdus,
     uid_value,
 )
-from engine.errors import AbortReason, AbortSource, PeerError
 
 _US: Final = struct.Struct("<H")
 _MEDIUM: Final = _US.pack(0)
@@ -193,7 +193,7 @@ class Response:
         elements = message.elements
         field = _number(elements, 0x0100)
         if not field & RESPONSE_BIT:
-            raise _broken(f"request {field:04X}H where a response was due")
+            raise broken(f"request {field:04X}H where a response was due")
         self.command_field = field & ~RESPONSE_BIT
         self.message_id = _number(elements, 0x0120)
         self.status = _number(elements, 0x0900)
@@ -238,7 +238,7 @@ class Response:
     def check_answers(self, field: CommandField, message_id: int) -> None:
         """PeerError if it answers another request: with one outstanding there is no other."""
         if self.command_field != field or self.message_id != message_id:
-            raise _broken(
+            raise broken(
                 f"response {self.command_field | RESPONSE_BIT:04X}H to message {self.message_id} "
                 f"where {field | RESPONSE_BIT:04X}H to message {message_id} was due"
             )
@@ -247,14 +247,39 @@ class Response:
 def _number(elements: dict[int, bytes], element: int) -> int:
     value = elements.get(element)
     if value is None or len(value) != 2:
-        raise _broken(f"response has no good element (0000,{element:04X})")
+        raise broken(f"response has no good element (0000,{element:04X})")
     return value[0] | value[1] << 8
 
 
-def announces_data_set(elements: dict[int, bytes]) -> bool:
-    """Whether a data set follows a command set. PeerError when it does not say."""
-    return _number(elements, 0x0800) != NO_DATA_SET
+def data_set_follows(elements: dict[int, bytes]) -> tuple[bool, bool]:
+    """(whether a data set follows a command set, whether its type (0000,0800) is odd).
+
+    Only what answers a C-FIND or ends a C-MOVE may have one (PS3.7 9.1.1 to 9.1.5). With any other
+    response of ours a type that is missing, or is that of the request given back, promises nothing.
+    PeerError when nobody knows whether a data set comes.
+    """
+    field = _number(elements, 0x0100)
+    declared = None
+    if len(elements.get(0x0800, b"")) == 2:
+        declared = _number(elements, 0x0800) != NO_DATA_SET
+    if field not in _ANSWERS:
+        return _number(elements, 0x0800) != NO_DATA_SET, False
+    pending = outcome_of(_number(elements, 0x0900)) is StatusClass.PENDING
+    if (field, pending) not in _WITH_DATA_SET:
+        return False, declared is not False
+    if declared is None:
+        return field == _FIND_RESPONSE, True
+    return declared, False
 
 
-def _broken(text: str) -> PeerError:
-    return PeerError(text, AbortReason.NOT_SPECIFIED, AbortSource.SERVICE_USER)
+_FIND_RESPONSE: Final = CommandField.C_FIND | RESPONSE_BIT
+_MOVE_RESPONSE: Final = CommandField.C_MOVE | RESPONSE_BIT
+_ANSWERS: Final = (
+    CommandField.C_STORE | RESPONSE_BIT,
+    CommandField.C_ECHO | RESPONSE_BIT,
+    _FIND_RESPONSE,
+    _MOVE_RESPONSE,
+)
+# With whether the status is pending: a match has its identifier, a retrieval that ended may list
+# the instances that failed.
+_WITH_DATA_SET: Final = ((_FIND_RESPONSE, True), (_MOVE_RESPONSE, False))

@@ -144,6 +144,14 @@ class Counter(IntEnum):
     SENT_ODD_OFFSET_TABLE = "sent_oddities_total", "", "kind=offset_table"
     SENT_ODD_FRAME_COUNT = "sent_oddities_total", "", "kind=frame_count"
     SENT_ODD_EMPTY_FRAGMENT = "sent_oddities_total", "", "kind=empty_fragment"
+    ODD_COMMAND_GROUP_LENGTH = (
+        "command_oddities_total",
+        "Associations whose peer writes command sets otherwise than the standard, by what is odd.",
+        "kind=group_length",
+    )
+    ODD_COMMAND_ODD_LENGTH = "command_oddities_total", "", "kind=odd_length"
+    ODD_COMMAND_BLANK_PADDING = "command_oddities_total", "", "kind=blank_padding"
+    ODD_COMMAND_DATA_SET_TYPE = "command_oddities_total", "", "kind=data_set_type"
     OUTBOX_COLLECTED = "outbox_collected_total", "Files taken from watched folders."
     OUTBOX_REJECTED = "outbox_rejected_total", "Files of watched folders that cannot be sent."
     PREFETCH_MOVED = (

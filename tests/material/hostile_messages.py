@@ -20,6 +20,7 @@ from tests.material.hostile_corpus import (
     Status,
     associated,
 )
+from tests.material.odd_commands import ODD
 
 # What a command set says is the service user's affair (PS3.7), how fragments follow each other the
 # provider's (PS3.8).
@@ -80,15 +81,12 @@ def command_sets() -> list[Row]:
     return [associated(f"command: {name}", data, BROKEN) for name, data in faults.items()]
 
 
-def group_length_lies() -> list[Row]:
-    """A group length that is wrong: an abort."""
+def odd_command_sets() -> list[Row]:
+    """What real peers write: read as it is meant."""
     whole = wire.store_elements(wire.CT_IMAGE, UID)
-    plain = b"".join(wire.element(tag, whole[tag]) for tag in sorted(whole))
     return [
-        associated(
-            f"group length {length:#x}", _command_only(wire.command_set(plain, length)), BROKEN
-        )
-        for length in (0, 1, len(plain) + 2, 0xFFFFFFFF)
+        associated(f"command with {name}", _message(encode(whole)), Status(0))
+        for name, (encode, _) in ODD.items()
     ]
 
 
@@ -211,7 +209,7 @@ def every_row() -> list[Row]:
     """All rows that are answered the same whatever came before them."""
     return [
         *command_sets(),
-        *group_length_lies(),
+        *odd_command_sets(),
         *answered_with_failure(),
         *order_of_fragments(),
     ]

@@ -74,12 +74,14 @@ class Scp:
     go_on: threading.Event | None = None
     release_fault: str = ""  # "close", "hang", "collide"
     comment: bytes = b""
+    encode: Callable[[dict[int, bytes]], bytes] = wire.joined  # of a response's command set
     _stores: int = field(default=0, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __call__(self, link: Link) -> None:
         """The script."""
         link.associate(self.decide, self.maximum)
+        link.encode = self.encode
         while True:
             request = link.message(lambda size: self._watch(link, size))
             if request is None:

@@ -95,6 +95,7 @@ class Link:
         self.contexts: dict[int, tuple[str, str]] = {}  # accepted: abstract, transfer syntax
         self.received = bytearray()  # all bytes that came, in order
         self.under_way: Request | None = None  # a command whose data set is still coming
+        self.encode = wire.joined  # a response's elements to its command set
 
     # --- bytes and PDUs --------------------------------------------------------------------------
 
@@ -214,14 +215,18 @@ class Link:
         more: dict[int, bytes] | None = None,
     ) -> None:
         """A response; `more` are further command elements, or others in their place."""
-        self.send(response(request, status, data, more))
+        self.send(response(request, status, data, more, self.encode))
 
 
 Script = Callable[[Link], None]
 
 
 def response(
-    request: Request, status: int, data: bytes | None = None, more: dict[int, bytes] | None = None
+    request: Request,
+    status: int,
+    data: bytes | None = None,
+    more: dict[int, bytes] | None = None,
+    encode: Callable[[dict[int, bytes]], bytes] = wire.joined,
 ) -> bytes:
     """A response as PDUs."""
     elements = {
@@ -232,7 +237,7 @@ def response(
         0x0900: wire.us(status),
         **(more or {}),
     }
-    pdus = wire.p_data(request.context, wire.joined(elements), command=True)
+    pdus = wire.p_data(request.context, encode(elements), command=True)
     if data is not None:
         pdus += wire.p_data(request.context, data, command=False)
     return pdus

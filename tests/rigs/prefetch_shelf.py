@@ -92,6 +92,6 @@ class Shelf:
         counts = {0x1021: wire.us(count), 0x1022: wire.us(0), 0x1023: wire.us(0)}
         yield self.move_status, counts
 
-    def scp(self) -> Scp:
-        """It as a script."""
-        return Scp(matches=self.matches, moves=self.moved)
+    def scp(self, encode: Callable[[dict[int, bytes]], bytes] = wire.joined) -> Scp:
+        """It as a script; its responses' command sets are written by `encode`."""
+        return Scp(matches=self.matches, moves=self.moved, encode=encode)

@@ -50,12 +50,15 @@ _sender_families: Final = ("sent_", "outbox_")
 _retriever_family: Final = "prefetch_"
 _supervisor_families: Final = ("certificate_", "reload_")
 _association_families: Final = ("associations_active", "associations_limit")
+_peer_families: Final = ("command_oddities_total",)  # of whoever speaks DICOM
 _shared_families: Final = ("process_state", "log_lines_dropped_total")
 
 
 def _belongs(row: Row, role: str) -> bool:
     if row.family in _shared_families:
         return True
+    if row.family in _peer_families:
+        return role in ("receiver", "sender", "retriever")
     if row.family in _association_families and role == "sender":
         return True
     if row.family.startswith(_supervisor_families):

@@ -4,10 +4,12 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Final
 
+from engine.dimse.command_set import CommandOddity
 from engine.dimse.commands import CommandField
 from engine.errors import AbortSource
 from engine.telemetry.metrics import Counter
 from engine.upper_layer.negotiation import AcceptorPolicy
+from workers.frame.odd_commands import ODD_COMMANDS
 from workers.frame.spec import ReceiverSpec
 
 
@@ -56,4 +58,6 @@ def counter_of(event: str, fields: Mapping[str, object]) -> Counter | None:
         return Counter.ABORTS_SENT_SERVICE if ours else Counter.ABORTS_SENT_PROTOCOL
     if event == "request_refused":
         return _refusals.get(fields["command"], Counter.OTHER_FAILURE)
+    if event == "command_odd":
+        return ODD_COMMANDS[CommandOddity(str(fields["kind"]))]
     return _events.get(event)

@@ -7,12 +7,14 @@ silent as long as bytes arrive at `prefetch_scp`.
 
 import time
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, NamedTuple
 
 from engine import limits
 from engine.dictionary.query_level import QueryLevel
 from engine.dimse import identifiers as query_identifiers
+from engine.dimse.command_set import CommandOddity
 from engine.dimse.commands import CommandField
 from engine.dimse.requests import (
     Response,
@@ -71,7 +73,9 @@ class RemoteArchive:
         store: PrefetchStore,
         receiving: CounterBlock,
         stop: Stop,
+        tell_odd: Callable[[frozenset[CommandOddity]], None],
     ) -> None:
+        self._tell_odd = tell_odd  # what was odd in the answers on one association
         self._peer = peer
         self._terms = terms
         self._job = job
@@ -85,7 +89,7 @@ class RemoteArchive:
         """One C-FIND: all answers. AskFailure for whatever else comes of it."""
         matches: list[dict[int, str]] = []
         conversation = self._open(query_identifiers.study_root_find, self._terms.query_timeout_s)
-        with conversation.association:
+        with self._heard(conversation):
             try:
                 command = encode_find_request(conversation.message_id, conversation.sop_class)
                 self._ask(conversation, CommandField.C_FIND, command, level, keys)
@@ -118,7 +122,7 @@ class RemoteArchive:
         conversation = self._open(
             query_identifiers.study_root_move, self._terms.retrieve_timeout_s, self._arrivals
         )
-        with conversation.association:
+        with self._heard(conversation):
             try:
                 command = encode_move_request(
                     conversation.message_id,
@@ -161,6 +165,15 @@ class RemoteArchive:
         except ScuFailure as failure:
             raise _in_words(f"{self._peer.name} could not be asked", failure) from failure
         return Conversation(association, sop_class, silence_s, signs, self._stop)
+
+    @contextmanager
+    def _heard(self, conversation: Conversation) -> Iterator[None]:
+        """The conversation, and what is told of its answers afterwards, however it ended."""
+        try:
+            with conversation.association:
+                yield
+        finally:
+            self._tell_odd(conversation.association.oddities)
 
     def _ask(
         self,

@@ -12,6 +12,7 @@ import random
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from engine.prefetch.store import PrefetchStore
 from engine.settings.entities import Remote
 from engine.telemetry.metrics import Counter, Gauge, Histogram
 from workers.frame.child import Child
+from workers.frame.odd_commands import tell_odd_commands
 from workers.frame.spec import RetrieverSpec
 from workers.frame.tls_handover import read_secured
 from workers.retriever.archive import RemoteArchive, Terms
@@ -189,7 +191,8 @@ class Retriever:
             tuple(name for name in job.ask.to if name in known),
         )
         receiving = self.child.segment.block(spec.receiving_block)
-        return RemoteArchive(self._peer(remote), terms, job, store, receiving, self._stop)
+        tell_odd = partial(tell_odd_commands, self.child, destination=remote.name)
+        return RemoteArchive(self._peer(remote), terms, job, store, receiving, self._stop, tell_odd)
 
     def _peer(self, remote: Remote) -> Peer:
         return Peer(remote.name, remote.ae_title, remote.host, remote.port, self._tls(remote))

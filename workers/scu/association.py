@@ -20,6 +20,7 @@ from typing import Final, NoReturn, Self
 from engine import limits
 from engine.association.requestor import Requestor
 from engine.dictionary import uids
+from engine.dimse.command_set import CommandOddity
 from engine.dimse.commands import CommandField, Status
 from engine.dimse.requests import (
     Message,
@@ -121,6 +122,11 @@ class ScuAssociation:
         user = self._requestor.peer
         assert user is not None, "it was accepted"
         return user.implementation_class, user.implementation_version
+
+    @property
+    def oddities(self) -> frozenset[CommandOddity]:
+        """What was odd in the peer's command sets so far."""
+        return self._requestor.oddities
 
     def context(self, abstract_syntax: str, transfer_syntax: str) -> int | None:
         """The context in which both may be used."""

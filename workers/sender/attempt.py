@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from engine import limits
+from engine.dimse.command_set import CommandOddity
 from engine.dimse.requests import encode_store_request, status_words
 from engine.errors import LocalError
 from engine.outbox.records import Delivery
@@ -67,6 +68,9 @@ class Sender:
         self._is_writing = False  # the instance, in this attempt
         self.associations = 0  # opened so far
         self.oddities = Oddities()  # of the instance of the last attempt
+        # In the answers of the last attempt, and in those of its association that were told before.
+        self.odd_answers: frozenset[CommandOddity] = frozenset()
+        self._odd_before: frozenset[CommandOddity] = frozenset()
 
     @property
     def held(self) -> str:
@@ -81,7 +85,7 @@ class Sender:
     def attempt(self, destination: Destination, errand: Errand) -> Verdict:
         """Send it now, once."""
         self._is_writing = False
-        self.oddities = Oddities()
+        self.oddities, self.odd_answers = Oddities(), frozenset()
         if errand.problem:
             return impossible(errand.problem)
         try:
@@ -177,6 +181,7 @@ class Sender:
             for index, (abstract, syntaxes) in enumerate(wanted)
         ]
         self.associations += 1
+        self._odd_before = frozenset()
         self._association = ScuAssociation.open(
             destination.peer,
             destination.calling_ae_title,
@@ -201,6 +206,9 @@ class Sender:
         except BaseException:
             self._lose()
             raise
+        finally:
+            self.odd_answers |= association.oddities - self._odd_before
+            self._odd_before = association.oddities
 
     def _exchange(
         self,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from engine import limits
+from engine.dimse.command_set import CommandOddity
 from engine.outgoing.oddities import Oddities
 from engine.pixels.transcode import OtherDecoder, no_other
 from engine.sending.schedule import Schedule
@@ -31,6 +32,7 @@ class EndedAttempt(NamedTuple):
     sent_bytes: int
     associations: int  # opened for it
     oddities: Oddities
+    odd_answers: frozenset[CommandOddity] = frozenset()
     pause_s: float = 0.0  # for which its destination is not asked again
 
 
@@ -169,7 +171,14 @@ class Lanes:
             counts = self._schedule.ended(name, verdict, now - began, now, self._kept[name])
             pause_s = self._schedule.pause_s(name, now)
             report = EndedAttempt(
-                errand, counts, now - began, sent_bytes, opened, sender.oddities, pause_s
+                errand,
+                counts,
+                now - began,
+                sent_bytes,
+                opened,
+                sender.oddities,
+                sender.odd_answers,
+                pause_s,
             )
             self._reports.append(report)
             first = len(self._reports) == 1

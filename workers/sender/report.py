@@ -14,6 +14,7 @@ from engine.outgoing.oddities import Oddity
 from engine.sending.verdict import NO_STATUS, Ending
 from engine.telemetry.metrics import Counter, Gauge, Histogram
 from workers.frame.child import Child
+from workers.frame.odd_commands import tell_odd_commands
 from workers.frame.spec import SenderSpec
 from workers.sender.folders import Folder, Turn
 from workers.sender.ledger import Booked, Ledger
@@ -57,6 +58,7 @@ class SenderReport:
         counters.add(_OUTCOMES[verdict.ending])
         counters.add(Counter.SENT_BYTES, report.sent_bytes)
         counters.add(Counter.SENT_ASSOCIATIONS, report.associations)
+        tell_odd_commands(self._child, report.odd_answers, delivery.destination)
         fields: dict[str, object] = {
             "destination": delivery.destination,
             "sop_instance_uid": delivery.sop_instance_uid,

@@ -41,6 +41,11 @@ std::string_view without_padding(std::span<const std::byte> value) {
     return text;
 }
 
+// What is padded with blanks is read the long way, where it is told.
+bool is_regularly_padded(std::span<const std::byte> value) {
+    return value.empty() || value.back() != std::byte{' '};
+}
+
 bool is_uid(std::string_view text) {
     const auto digit = [](char character) { return character >= '0' && character <= '9'; };
     return !text.empty() && text.size() <= uid_characters_max && digit(text.front()) &&
@@ -92,6 +97,7 @@ std::optional<StoreUnderWay> StoreLane::match(const StoreTemplate& pieces, std::
         const bool number = length == 2;
         switch (element) {
             case 0x0002:
+                if (!is_regularly_padded(value)) return std::nullopt;
                 if (without_padding(value) != pieces.sop_class) return std::nullopt;
                 seen |= 1;
                 break;
@@ -113,6 +119,7 @@ std::optional<StoreUnderWay> StoreLane::match(const StoreTemplate& pieces, std::
                 seen |= 8;
                 break;
             case 0x1000:
+                if (!is_regularly_padded(value)) return std::nullopt;
                 if (!is_uid(without_padding(value))) return std::nullopt;
                 store.sop_instance = without_padding(value);
                 seen |= 16;

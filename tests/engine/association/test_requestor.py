@@ -57,7 +57,8 @@ RELEASE_RP = wire.pdu(wire.RELEASE_RP, bytes(4))
 ABORT = wire.pdu(wire.ABORT, bytes((0, 0, 2, 5)))
 ECHO_RQ = Request(1, wire.parse_command(wire.echo_command(7)), None)
 ECHO_RSP = response(ECHO_RQ, 0)
-FIND_RSP = response(ECHO_RQ, 0xFF00, bytes(300))
+FIND_RQ = ECHO_RQ._replace(command={**ECHO_RQ.command, 0x0100: wire.us(wire.C_FIND_RQ)})
+FIND_RSP = response(FIND_RQ, 0xFF00, bytes(300))
 USER_ABORT = wire.pdu(wire.ABORT, bytes(4))
 PROVIDER_ABORT = wire.pdu(wire.ABORT, bytes((0, 0, 2, 2)))  # unexpected PDU
 COMMAND = {tag: value for tag, value in ECHO_RQ.command.items() if tag}
@@ -264,7 +265,8 @@ def pieces(message: bytes, context: int, command: bool, size: int) -> bytes:
 
 @pytest.mark.parametrize("size", [2, 10, 16372])
 def test_messages_in_pieces(size: int) -> None:
-    command = wire.joined({**COMMAND, 0x0100: wire.us(0x8020), 0x0800: wire.us(0)})
+    pending = {0x0100: wire.us(0x8020), 0x0800: wire.us(0), 0x0900: wire.us(0xFF00)}
+    command = wire.joined({**COMMAND, **pending})
     requestor = established()
     requestor.receive(pieces(command, 1, True, size) + pieces(b"ab" * 99, 1, False, size), 100.0)
     (message,) = requestor.messages
@@ -304,8 +306,8 @@ FIND_COMMAND = wire.joined({**COMMAND, 0x0800: wire.us(0)})
             + wire.p_data(1, bytes(limits.identifier_bytes_max + 2), False),
             "data set of more than",
         ),
-        (wire.p_data(1, b"nonsense" * 4, True), "group length"),
-        (wire.p_data(1, wire.joined({0x0100: wire.us(0x8030)}), True), "(0000,0800)"),
+        (wire.p_data(1, b"nonsense" * 4, True), "out of place"),
+        (wire.p_data(1, wire.joined({0x0100: wire.us(0x8010)}), True), "(0000,0800)"),
         (wire.pdu(wire.P_DATA, length=limits.pdu_bytes_tolerated + 1), "P_DATA PDU of 131073"),
     ],
 )

@@ -151,6 +151,11 @@ IRREGULAR = {
     "out of order": command_of(*reversed(regular("1.2"))),
     "odd length": command_of(*regular("1.2")[:5], element(0x1000, b"1.2")),
     "long number": command_of(element(0x0002, padded(CT)), element(0x0100, b"\1\0\0\0")),
+    "class padded with blanks": command_of(
+        element(0x0002, CT.encode() + b" "), *regular("1.2")[1:]
+    ),
+    "uid padded with blanks": command_of(*regular("1.23")[:5], element(0x1000, b"1.23  ")),
+    "no group length": b"".join(regular("1.2")),
     "group length lies": b"\0\0\0\0\4\0\0\0\1\0\0\0" + b"".join(regular("1.2")),
     "nothing": b"",
     **{f"without {left:04X}": without("1.2", left) for left in (2, 0x100, 0x110, 0x800, 0x1000)},

@@ -261,7 +261,8 @@ def test_a_crash_while_queueing_neither_forgets_nor_doubles(
 
     def pass_on(job: Job, commits: int) -> None:
         store = cast(PrefetchStore, Store(box, commits))
-        archive = RemoteArchive(peer, terms, job, store, cast(CounterBlock, None), stop)
+        counters = cast(CounterBlock, None)
+        archive = RemoteArchive(peer, terms, job, store, counters, stop, lambda oddities: None)
         archive.pass_on(job.progress.studies[0], set(sops))
 
     try:

@@ -16,6 +16,7 @@ from engine.settings.tls import Tls
 from engine.tls.client import context_of
 from engine.tls.material import load_material
 from tests.material import certificates, wire
+from tests.material.odd_commands import ODD_ENDING
 from tests.material.waiting import eventually, within
 from tests.peers.peer_scripts import Scp, full_listener, rejecting, silent
 from tests.peers.scripted_peer import Link, ScriptedPeer, accept_only
@@ -369,3 +370,19 @@ def test_an_answer_in_the_middle_is_heard_at_once_over_tls(
         over.set()
     assert delivery.status == 0xA700
     assert "answered before it had the whole data set" in delivery.reason
+
+
+@pytest.mark.parametrize("name", ODD_ENDING)
+@pytest.mark.parametrize("reuses", [False, True])
+def test_responses_that_real_peers_send_are_read_and_told_once_an_association(
+    tmp_path: Path, name: str, reuses: bool
+) -> None:
+    encode, kind = ODD_ENDING[name]
+    paths = ct_files(tmp_path / "in", 4)
+    peer_is = Scp(encode=encode)
+    with ScriptedPeer(peer_is) as peer, office(tmp_path / "data", lanes=1) as sending:
+        sending.queue(paths, "pacs")
+        sending.run([destination(peer.port, reuses=reuses)])
+        assert sending.states() == {("pacs", State.DELIVERED): 4}
+    told = [sorted(booked.report.odd_answers) for booked in sending.booked]
+    assert sum(kind in kinds for kinds in told) == peer.associations == (1 if reuses else 4)
