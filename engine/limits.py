@@ -122,7 +122,8 @@ sequence_depth_max: Final = 1024
 # --- journal ------------------------------------------------------------------------------------
 journal_segment_bytes: Final = 32 * MIB  # made once in about 50 ms, then recycled
 journal_segments_max: Final = 8  # a worker whose indexer is this far behind waits: back-pressure
-# So long it waits for the indexer; then 0110, because peers give up on a response after 10 to 30 s.
+# So long it waits for the indexer; then the status of `out_of_resources_status`, because peers give
+# up on a response after 10 to 30 s.
 journal_wait_ms_max: Final = 5000
 journal_group_max: Final = 64  # records under one sync; more than all associations of a worker
 # Large instances acknowledged by their sealed files before the journal names them: at full speed
@@ -278,7 +279,7 @@ log_fault_backlog_bytes_max: Final = 4 * MIB
 log_close_s: Final = 0.5  # at the end of a process, for what still waits
 
 # --- disk -------------------------------------------------------------------------------------
-# Below this much free space new instances are refused (0110) while there is still room to finish
+# Below this much free space new instances are refused while there is still room to finish
 # those under way and to commit the index.
 reserve_mib_default: Final = 512
 reserve_mib_max: Final = 1024 * 1024

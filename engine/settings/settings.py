@@ -149,12 +149,20 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reserve_mib: Annotated[
         int,
         setting(
-            "MiB of free disk below which new instances are refused (status 0110), while those "
-            "under way still find room.",
+            "MiB of free disk below which new instances are refused (`out_of_resources_status`), "
+            "while those under way still find room.",
             least=0,
             most=limits.reserve_mib_max,
         ),
     ] = limits.reserve_mib_default
+    out_of_resources_status: Annotated[
+        Literal["A700", "0110"],
+        setting(
+            "The status of the C-STORE response when there is no room for an instance: `A700` "
+            "(refused: out of resources) or `0110` (processing failure). With `A700` most senders "
+            "keep the instance and try again later."
+        ),
+    ] = "A700"
     ring_mib: Annotated[
         int,
         setting(

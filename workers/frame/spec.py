@@ -69,6 +69,7 @@ class ReceiverSpec(ProcessSpec, frozen=True, kw_only=True, tag="receiver"):
     incoming_directory: str
     durability: str  # "sync" or "os"
     reserve_bytes: int
+    out_of_resources_status: int  # what a peer is told when there is no room
     ae_title: str
     called_ae_titles: tuple[str, ...]
     calling_ae_titles: tuple[str, ...]
@@ -144,6 +145,7 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
         _common
         | {
             "reserve_bytes",
+            "out_of_resources_status",
             "ae_title",
             "called_ae_titles",
             "calling_ae_titles",

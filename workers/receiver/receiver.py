@@ -27,6 +27,7 @@ from workers.receiver.connection import Connection
 from workers.receiver.host import Guest, Newcomer
 from workers.receiver.reception import reception_of
 from workers.receiver.secured_listener import SecuredListener
+from workers.receiver.storage_fault import low_disk, standing_fault, storage_fault
 from workers.receiver.transport import Transport
 
 _accepts_per_turn: Final = 64
@@ -46,23 +47,6 @@ _lost_before_accept: Final = (
     errno.ENONET,
     errno.ETIMEDOUT,
 )
-
-# What the peer's operator reads in the Error Comment, for the errors of a disk.
-_disk_comments: Final = {
-    errno.ENOSPC: "Storage is full",
-    errno.EDQUOT: "Storage quota is used up",
-    errno.EACCES: "Storage directory is not writable",
-    errno.EPERM: "Storage directory is not writable",
-    errno.EROFS: "Storage is mounted read-only",
-    errno.EIO: "Storage reports an input/output error",
-    errno.ENODATA: "The data set is empty",
-    errno.EAGAIN: "The index is too far behind, try again",
-}
-
-
-def disk_error(code: int) -> LocalError:
-    """The answer to an instance that could not be stored."""
-    return LocalError(_disk_comments.get(code, f"Storage failed: {os.strerror(code)}"))
 
 
 class Receiver:
@@ -249,14 +233,13 @@ class Receiver:
 
     def refusal(self) -> LocalError | None:
         """Why no instance can be taken now, if so: its bytes would only be thrown away."""
+        status = self.spec.out_of_resources_status
         if self._indexer.get(Gauge.DISK_LOW):
-            return LocalError("Storage is nearly full, its reserve is reached")
-        fault = self._indexer.get(Gauge.INDEX_FAULT)
-        if fault:
-            return LocalError(f"The index cannot go on: {os.strerror(fault)}")
-        fault = self.counters.get(Gauge.JOURNAL_FAULT)
-        if fault:
-            return LocalError(f"The journal cannot be read: {os.strerror(fault)}")
+            return low_disk(status)
+        if fault := self._indexer.get(Gauge.INDEX_FAULT):
+            return standing_fault("The index cannot go on", fault, status)
+        if fault := self.counters.get(Gauge.JOURNAL_FAULT):
+            return standing_fault("The journal cannot be read", fault, status)
         return None
 
     def _refresh_admission(self) -> None:
@@ -299,7 +282,7 @@ class Receiver:
         elif kind == _core.NOTICE_STORED:
             guest.stored(what)
         elif kind == _core.NOTICE_FAILED:
-            guest.failed(disk_error(what))
+            guest.failed(storage_fault(what, self.spec.out_of_resources_status))
         elif kind == _core.NOTICE_UNSENT:
             guest.queue(what)
 

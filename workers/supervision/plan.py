@@ -271,6 +271,7 @@ def _receiver(
         incoming_directory=str(config.data_path / "incoming" / entity.table),
         durability=config.durability,
         reserve_bytes=config.reserve_mib * limits.MIB,
+        out_of_resources_status=int(config.out_of_resources_status, 16),
         ae_title=settings.ae_title,
         called_ae_titles=settings.called_ae_titles,
         calling_ae_titles=settings.calling_ae_titles,

@@ -51,6 +51,7 @@ RECEIVER = ReceiverSpec(
     incoming_directory="/i",
     durability="sync",
     reserve_bytes=1,
+    out_of_resources_status=0xA700,
     ae_title="SCP_AE",
     called_ae_titles=(),
     calling_ae_titles=("Ä\x00",),
