@@ -157,6 +157,10 @@ def _named(uid: str) -> str:
     return f"{name} ({uid})" if name else uid[: limits.uid_characters_max]
 
 
+# Not let in where any title is: nobody could tell its sender from another (docs/conformance.md).
+_NO_TITLE: Final = "is blank, or has characters other than printable ASCII"
+
+
 def _is_title(text: str) -> bool:
     """PS3.5 6.2, VR AE: not empty, printable ASCII, no backslash."""
     return bool(text) and text.isascii() and text.isprintable() and "\\" not in text
@@ -166,7 +170,7 @@ def _check_peer(policy: AcceptorPolicy, peer_host: str, calling: str) -> None:
     if policy.allowed_hosts and not _is_allowed(policy.allowed_hosts, peer_host):
         raise RejectedError("host is not allowed", CALLING_TITLE_NOT_RECOGNIZED)
     if not _is_title(calling):
-        raise RejectedError("calling AE title is not a title", CALLING_TITLE_NOT_RECOGNIZED)
+        raise RejectedError(f"calling AE title {_NO_TITLE}", CALLING_TITLE_NOT_RECOGNIZED)
     if policy.calling_ae_titles and calling not in policy.calling_ae_titles:
         raise RejectedError("calling AE title is not allowed", CALLING_TITLE_NOT_RECOGNIZED)
 
@@ -177,7 +181,7 @@ def _check_called(policy: AcceptorPolicy, called: str) -> bool:
     A title the operator listed is one this AE answers to, as much as to its own.
     """
     if not _is_title(called):
-        raise RejectedError("called AE title is not a title", CALLED_TITLE_NOT_RECOGNIZED)
+        raise RejectedError(f"called AE title {_NO_TITLE}", CALLED_TITLE_NOT_RECOGNIZED)
     if not policy.called_ae_titles:
         return called == policy.own_ae_title
     if called not in policy.called_ae_titles:

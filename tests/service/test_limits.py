@@ -283,6 +283,14 @@ def test_titles_that_are_not_ours_may_only_verify(gateway: Gateway, stack: ExitS
     eventually(lambda: said in [(line["level"], line.get("text")) for line in gateway.log()])
 
 
+@pytest.mark.parametrize("calling", ["", "K\u00c4FER", "A\\B"])
+def test_what_is_no_title_is_rejected_though_any_is_let_in(gateway: Gateway, calling: str) -> None:
+    assert outcome(gateway.address, calling="ANYBODY") == "accepted"
+    assert outcome(gateway.address, calling=calling) == (1, 1, 3)
+    reason = "calling AE title is blank, or has characters other than printable ASCII"
+    eventually(lambda: reason in [line.get("text") for line in gateway.log()])
+
+
 def test_titles_on_the_lists(start_gateway: Callable[..., Gateway]) -> None:
     gateway = start_gateway(
         {"storage_scp": {"called_ae_titles": ["SCP_AE", "ARCHIVE"], "calling_ae_titles": ["CT1"]}}

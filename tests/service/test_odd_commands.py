@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.prefetch.records import State
+from engine.prefetch.records import JobState
 from tests.material import wire
 from tests.material.odd_commands import ODD
 from tests.material.waiting import eventually
@@ -70,7 +70,7 @@ def test_responses_that_real_peers_send(
         prefetching(gateway, peer.port, "ARCHIVE", RULE, SOON).start()
         send(trigger, gateway.port)
         job = ended_job(gateway)
-        assert (job.state, job.progress.total("moved")) == (State.DONE, 3)
+        assert (job.state, job.progress.total("moved")) == (JobState.DONE, 3)
         assert peer.associations == 4
         assert told(gateway, kind, {"destination": job.ask.archive}) == 4
         assert counted(gateway, kind, "retriever") == 4

@@ -50,6 +50,16 @@ def test_storage_aes_are_those_enabled_with_the_statements_limits() -> None:
     assert [e.name for e in one] == ["PrefetchAP:3840"]
 
 
+def test_calling_titles_are_two_and_can_be_one() -> None:
+    config = parse_config('calling_ae_title = "GATEWAY"').config
+    assert (config.calling_ae_title, config.query_retrieve_scu.ae_title) == (
+        "GATEWAY",
+        "PrefetchAP",
+    )
+    one = parse_config('calling_ae_title = "A"\n[query_retrieve_scu]\nae_title = "A"').config
+    assert one.calling_ae_title == one.query_retrieve_scu.ae_title == "A"
+
+
 def test_the_steps_of_our_associations_have_times_of_their_own() -> None:
     config = parse_config("").config
     assert config.timeouts == Timeouts(connect_s=5, association_s=5, response_s=60, release_s=5)
