@@ -118,6 +118,9 @@ attributes_bytes_max: Final = 64 * KIB  # of one instance, all wanted attributes
 # Sequences nested in each other before we give up. Real ones stay below 20, some writers of private
 # elements reach 100. Nothing recurses: a level costs a stack entry of some 300 bytes in Python.
 sequence_depth_max: Final = 1024
+# Text of one data set that is written anew in another character set, kept until it is sent. The
+# reports of real studies stay far below; what is longer stays unsent with that reason.
+transcoded_bytes_max: Final = MIB
 
 # --- journal ------------------------------------------------------------------------------------
 journal_segment_bytes: Final = 32 * MIB  # made once in about 50 ms, then recycled

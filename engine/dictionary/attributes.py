@@ -2,18 +2,17 @@
 
 The receiver cuts raw values out of the passing data set; here they become text, once, in the
 indexer. A broken character set never stops an instance: what cannot be decoded is shown with
-replacement characters, and the result says so. pydicom's tables do the decoding. They are loaded at
-the first value that is neither ASCII nor Latin-1, since most values are one of the two.
+replacement characters, and the result says so.
 """
 
-import re
-import threading
-import warnings
 from collections.abc import Iterator
 from enum import IntEnum
 from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
+
+from engine.dictionary.character_sets import decode
+from engine.dictionary.code_sets import declared_by
 
 
 class Level(IntEnum):
@@ -95,7 +94,6 @@ WANTED_TAGS: Final = tuple(sorted(BY_TAG))
 _INSTANCE_TAGS: Final = frozenset(a.tag for a in ATTRIBUTES if a.level is Level.INSTANCE)
 _UPPER_TAGS: Final = frozenset(BY_TAG) - _INSTANCE_TAGS
 _HEADER: Final = Struct("<HHH")
-_one_at_a_time: Final = threading.Lock()
 # VRs to which Specific Character Set applies (PS3.5 6.1.2.3), of those in the table.
 _CHARACTER_SET_VRS: Final = frozenset({"LO", "SH", "PN"})
 
@@ -199,7 +197,7 @@ def decode_instance(elements: list[tuple[int, bytes]]) -> dict[int, str]:
 def decode_value(attribute: Attribute, raw: bytes, character_set: bytes) -> tuple[str, bool]:
     """(text, damaged): `damaged` when the character set did not explain all of the bytes."""
     if attribute.vr in _CHARACTER_SET_VRS:
-        return decode_text(raw, character_set)
+        return decode_text(raw, character_set, attribute.vr)
     return _decode_plain(attribute.vr, raw), False
 
 
@@ -213,66 +211,12 @@ def _decode_plain(vr: str, raw: bytes) -> str:
 
 
 @lru_cache(maxsize=65536)
-def decode_text(raw: bytes, character_set: bytes) -> tuple[str, bool]:
-    """Decode a value under (0008,0005). Cached, since names and descriptions repeat endlessly.
-
-    The whole value is decoded at once and split afterwards: the bytes of ISO 2022 IR 87 contain
-    backslashes, carets and equals signs.
-    """
+def decode_text(raw: bytes, character_set: bytes, vr: str) -> tuple[str, bool]:
+    """Decode a value under (0008,0005). Cached, since names and descriptions repeat endlessly."""
     if raw.isascii() and b"\x1b" not in raw:
         text, damaged = raw.decode("ascii"), False
     elif character_set.strip(b" \0") == b"ISO_IR 100" and b"\x1b" not in raw:
         text, damaged = raw.decode("latin-1"), False
     else:
-        text, damaged = _decode_foreign(raw, character_set)
+        text, damaged = decode(raw, declared_by(character_set), vr)
     return text.rstrip(" \0"), damaged
-
-
-@lru_cache(maxsize=256)
-def codecs_of(character_set: bytes) -> tuple[tuple[str, ...], bool]:
-    """Python's codecs for (0008,0005), and whether a term was unknown.
-
-    pydicom falls back to any codec Python knows; here only DICOM's terms count, in the spellings
-    that are seen in practice, since a peer must not choose `unicode_escape`.
-    """
-    from pydicom.charset import STAND_ALONE_ENCODINGS, default_encoding, python_encoding
-
-    codecs: list[str] = []
-    unknown = False
-    for position, raw_term in enumerate(character_set.split(b"\\")):
-        term = raw_term.decode("latin-1").strip(" \0").upper()
-        if term not in python_encoding:
-            spelling = re.fullmatch(r"(ISO[ _-]?2022[ _-])?(?:ISO[ _-]?)?IR[ _-]?(\d+)", term)
-            if spelling is not None:
-                prefix = "ISO 2022 IR " if spelling[1] else "ISO_IR "
-                term = prefix + spelling[2]
-            if term in ("UTF8", "UTF-8"):
-                term = "ISO_IR 192"
-        if term not in python_encoding:
-            unknown = True
-            term = ""
-        if term in STAND_ALONE_ENCODINGS and position > 0:
-            unknown = True
-            continue
-        codecs.append(python_encoding[term])
-        if term in STAND_ALONE_ENCODINGS:
-            break
-    return tuple(codecs) or (default_encoding,), unknown
-
-
-def _decode_foreign(raw: bytes, character_set: bytes) -> tuple[str, bool]:
-    from pydicom.charset import CODES_TO_ENCODINGS, decode_bytes
-    from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS
-
-    codecs, damaged = codecs_of(character_set)
-    encodings = list(codecs)
-    # An escape sequence that was not announced says nevertheless what follows it.
-    for code, encoding in CODES_TO_ENCODINGS.items():
-        if code in raw and encoding not in encodings and code != b"\x1b(B":
-            encodings.append(encoding)
-            damaged = True
-    # What catches warnings belongs to the whole process, and lanes of the sender decode too.
-    with _one_at_a_time, warnings.catch_warnings(record=True) as complaints:
-        warnings.simplefilter("always")
-        text = decode_bytes(raw, encodings, PN_DELIMS | TEXT_VR_DELIMS | {0x3D})
-    return text, damaged or bool(complaints)

@@ -104,7 +104,7 @@ def element_text(vr: str, raw: bytes, character_set: bytes) -> str:
         numbers = (number for (number,) in packing.iter_unpack(raw[:whole]))
         return "\\".join(_single(number) if vr == "FL" else str(number) for number in numbers)
     if vr in _CHARACTER_SET_VRS:
-        return attributes.decode_text(raw, character_set)[0]
+        return attributes.decode_text(raw, character_set, vr)[0]
     return raw.decode("latin-1").strip(" \0")
 
 

@@ -12,6 +12,8 @@ from typing import Final
 
 from engine.dictionary import attributes
 from engine.dictionary.attributes import BY_TAG, Attribute, Level
+from engine.dictionary.character_sets import encode
+from engine.dictionary.code_sets import declared_by
 from engine.dictionary.query_level import QueryLevel
 from engine.limits import attribute_bytes_max, attributes_bytes_max
 from native import _core
@@ -70,7 +72,6 @@ _IMPLICIT: Final = struct.Struct("<I")
 # Values of a VR with the character set in it; the rest is ASCII by definition.
 _text_vrs: Final = frozenset({"LO", "SH", "PN"})
 _kanji: Final = "\\ISO 2022 IR 87"
-_kanji_escapes: Final = (b"\x1b$B", b"\x1b(B")
 
 
 def find_keys(level: QueryLevel, given: Mapping[int, str]) -> dict[int, str]:
@@ -104,24 +105,13 @@ def character_set_for(text: str, preferred: str = "") -> str:
     return next((it for it in choices if _encoded(text, it) is not None), "ISO_IR 192")
 
 
-def _encoded(text: str, character_set: str) -> bytes | None:
+def _encoded(text: str, character_set: str, vr: str = "LO") -> bytes | None:
     """`text` under a character set; None when that cannot hold it, or is not known here."""
-    terms = [term.strip() for term in character_set.split("\\")]
+    declared = declared_by(character_set.encode("latin-1", "replace"))
     try:
-        if text.isascii():
-            return text.encode("ascii")
-        if terms == ["ISO_IR 100"]:
-            # The control characters of Latin-1 are no characters of ISO_IR 100.
-            return None if any("\x80" <= c <= "\x9f" for c in text) else text.encode("latin-1")
-        if terms == ["ISO_IR 192"]:
-            return text.encode("utf-8")
-        if "ISO 2022 IR 87" in terms:
-            encoded = text.encode("iso2022_jp")
-            others = encoded.replace(_kanji_escapes[0], b"").replace(_kanji_escapes[1], b"")
-            return None if b"\x1b" in others else encoded
-    except UnicodeEncodeError:
+        return None if declared.unknown else encode(text, declared, vr)
+    except UnicodeError:
         return None
-    return None
 
 
 def encode_identifier(
@@ -140,7 +130,7 @@ def encode_identifier(
     for tag in sorted(elements):
         vr = KNOWN[tag].vr
         of_text = character_set if vr in _text_vrs else ""
-        value = _encoded(elements[tag], of_text)
+        value = _encoded(elements[tag], of_text, vr)
         assert value is not None, "the character set was chosen so that it holds the value"
         if len(value) & 1:
             value += b"\0" if vr == "UI" else b" "

@@ -19,6 +19,7 @@ from engine.index.changes import RecordCache
 from engine.index.corrections import Edit, Target, Whose
 from engine.index.environment import INDEX_DIRECTORY, Environment, IndexReader, View
 from engine.index.records import Study
+from engine.index.sayable import check_sayable
 
 
 class Edited(NamedTuple):
@@ -47,10 +48,12 @@ class IndexEditor:
         changes: Mapping[Attribute, str | None],
         who: str,
         now_ns: int,
+        character_sets: tuple[str, ...] = (),
     ) -> Edited:
         """Correct attributes (None: back to what was received) and remember it, all or nothing.
 
-        Raises OperatorError when the target is not in the index or a value is not acceptable.
+        Raises OperatorError when the target is not in the index, or a value is not acceptable or
+        could not be sent; `character_sets`: what every remote AE takes beyond the statement's.
         """
         checked = {
             attribute: None if text is None else corrections.check_value(attribute, text)
@@ -61,6 +64,9 @@ class IndexEditor:
             batch = Batch(transaction, self._environment.tables, RecordCache())
             edited = _edit(batch, target, checked, who, now_ns)
             batch.flush()
+            if any(text and not text.isascii() for text in checked.values()):
+                whose = resolved(batch, target)
+                check_sayable(batch, _studies(batch, whose), _series(batch, whose), character_sets)
             batch.advance_generation()
             return edited
 

@@ -5,15 +5,17 @@ correction without content empties an element and makes none. `correct()` is the
 set that keeps its transfer syntax: it is copied in ranges around what changes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
 from typing import Final
 
 from engine.dictionary.attributes import SPECIFIC_CHARACTER_SET
+from engine.dictionary.code_sets import declared_by
 from engine.dictionary.vr import LONG_VRS
 from engine.outgoing.pieces import FileRange, Piece
 from engine.outgoing.reader import UNDEFINED, DataSetReader
 from engine.outgoing.text import Element, encode_corrections
+from engine.outgoing.transcoding import in_other_set
 
 PIXEL_DATA: Final = 0x7FE00010
 # Retired, and a lie as soon as anything has another length (PS3.5 7.2, PS3.6).
@@ -63,9 +65,10 @@ def edits_for(
     explicit: bool,
     explicit_out: bool,
     start: int | None = None,
+    allowed: Iterable[str] = (),
 ) -> Edits:
-    """The corrections in the character set of the data set that the reader reads; `start`: where
-    its own elements begin."""
+    """The corrections in the character set of the data set that the reader reads, or in one that
+    the statement or `allowed` names; `start`: where its own elements begin."""
     if not corrections:
         return Edits({}, explicit_out)
     character_set = b""
@@ -77,7 +80,15 @@ def edits_for(
                 character_set = reader.value(value, min(length, _character_set_bytes_max))
             break
         at = reader.skip(value, vr, length, explicit)
-    return Edits(encode_corrections(corrections, character_set.rstrip(b" \0")), explicit_out)
+    own = character_set.rstrip(b" \0")
+    encoded = encode_corrections(corrections, own, allowed)
+    if SPECIFIC_CHARACTER_SET in encoded:
+        declared = declared_by(encoded[SPECIFIC_CHARACTER_SET][1])
+        if declared.alone:
+            begin = reader.start if start is None else start
+            others = in_other_set(reader, explicit, begin, declared_by(own), declared)
+            encoded = others | encoded
+    return Edits(encoded, explicit_out)
 
 
 def correct(

@@ -6,7 +6,7 @@ bounded memory. The file itself is never changed.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -135,9 +135,10 @@ def pieces(
     corrections: Mapping[int, str],
     threads: int = 1,
     other: OtherDecoder = no_other,
+    character_sets: Iterable[str] = (),
 ) -> Iterator[Piece]:
     """What parts() gives, with frames decoded."""
-    return _flat(parts(outgoing, target_syntax, corrections, threads, other))
+    return _flat(parts(outgoing, target_syntax, corrections, threads, other, character_sets))
 
 
 def _flat(given: Iterator[Piece | Frames]) -> Iterator[Piece]:
@@ -154,10 +155,11 @@ def parts(
     corrections: Mapping[int, str],
     threads: int = 1,
     other: OtherDecoder = no_other,
+    character_sets: Iterable[str] = (),
 ) -> Iterator[Piece | Frames]:
     """The data set in `target_syntax`, with {tag: text} of the corrections in place of what the
     file says. `threads` bounds the processors that Frames.decoded() uses, `other` decodes what we
-    do not.
+    do not, `character_sets` are what the peer takes beyond the statement's.
 
     CannotSend at once when there is no way; LocalError when the file is broken, which may be seen
     only after some parts were given.
@@ -175,7 +177,8 @@ def parts(
     if stored not in TRANSFER_SYNTAX_NAMES:
         raise CannotSend(f"a data set in transfer syntax {stored} can only be sent as it is")
     choose(stored, (target_syntax,))
-    return _made(reader, stored, target_syntax, corrections, PixelDecoder(stored, threads, other))
+    decoder = PixelDecoder(stored, threads, other)
+    return _made(reader, stored, target_syntax, corrections, decoder, tuple(character_sets))
 
 
 def _made(
@@ -184,15 +187,15 @@ def _made(
     target: str,
     corrections: Mapping[int, str],
     decoder: PixelDecoder,
+    character_sets: tuple[str, ...],
 ) -> Iterator[Piece | Frames]:
     start, explicit = reader.begin(is_explicit_vr(stored))
-    if target == stored:  # also where the data set is not in the encoding that it is said to have
-        yield from correct(
-            reader, explicit, edits_for(reader, corrections, explicit, explicit, start), start
-        )
+    # A data set may be in another encoding than the one it is said to have; as it came it stays.
+    explicit_out = explicit if target == stored else is_explicit_vr(target)
+    edits = edits_for(reader, corrections, explicit, explicit_out, start, character_sets)
+    if target == stored:
+        yield from correct(reader, explicit, edits, start)
         return
-    explicit_out = is_explicit_vr(target)
-    edits = edits_for(reader, corrections, explicit, explicit_out, start)
     compressed = stored not in (implicit_vr_little_endian, explicit_vr_little_endian)
     given = decoder if compressed else None
     yield from Reencoder(reader, explicit, explicit_out, edits, given, start).pieces()

@@ -3,11 +3,13 @@
 engine/settings/settings.py puts them together; nothing here knows where a value comes from.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
 from engine import limits
+from engine.dictionary.code_sets import ALONE_TERMS, EXTENSION_TERMS
 from engine.dictionary.contexts import DEFAULT_CONTEXTS, IMAGE_SYNTAXES
 from engine.dictionary.sop_class_names import sop_classes_named
 from engine.settings.timeouts import Timeouts
@@ -189,6 +191,16 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "4.2-33",
         ),
     ] = ()
+    character_sets: Annotated[
+        tuple[str, ...],
+        setting(
+            "Character sets that corrected values may be sent to it in, beyond those of the "
+            'conformance statement: `"ISO_IR 192"` (UTF-8), `"GB18030"`, or a code extension such '
+            'as `"ISO 2022 IR 149"`. A correction that not every remote AE can be told is refused.',
+            "character_set",
+            "6",
+        ),
+    ] = ()
     associations: Annotated[
         Literal["each", "reuse"],
         setting(
@@ -228,6 +240,14 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if not self.response_timeout_s:
             return general
         return general._replace(response_s=self.response_timeout_s)
+
+
+def character_sets_of_all(remotes: Sequence[Remote]) -> tuple[str, ...]:
+    """What every remote AE takes beyond the statement's; anything, while there is none."""
+    if not remotes:
+        return (*EXTENSION_TERMS, *ALONE_TERMS)
+    first, *others = (remote.character_sets for remote in remotes)
+    return tuple(term for term in first if all(term in each for each in others))
 
 
 class StorageEntity(Struct, frozen=True, kw_only=True):

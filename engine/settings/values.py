@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from engine.dictionary.code_sets import ALONE_TERMS, EXTENSION_TERMS
 from engine.dictionary.contexts import (
     STORAGE_EXCEPTIONS,
     STORAGE_PREFIXES,
@@ -186,6 +187,14 @@ def check_modality(value: str) -> str:
     return value
 
 
+def check_character_set(value: str) -> str:
+    """PS3.3 C.12.1.1.2: a term that corrected text may be declared by."""
+    if value not in EXTENSION_TERMS and value not in ALONE_TERMS:
+        known = (*ALONE_TERMS, *EXTENSION_TERMS)
+        raise ValueError(f"is no character set that can be declared{suggestion(value, known)}")
+    return value
+
+
 KINDS: Final[dict[str, SettingKind]] = {
     "text": SettingKind("text", str),
     "ae_title": SettingKind("an AE title (1 to 16 characters)", check_ae_title),
@@ -197,6 +206,9 @@ KINDS: Final[dict[str, SettingKind]] = {
         check_sop_classes,
     ),
     "transfer_syntax": SettingKind("the UID of a transfer syntax", check_transfer_syntax),
+    "character_set": SettingKind(
+        'a character set, such as "ISO_IR 192" or "ISO 2022 IR 149"', check_character_set
+    ),
     "address": SettingKind('an IPv4 or IPv6 address, or "" for all', check_address),
     "network": SettingKind("an IP address or network", check_network),
     "host": SettingKind("a host name or IP address", check_host),

@@ -49,7 +49,10 @@ _RECIPES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 # Character sets (0008,0005): default, ISO_IR 100, ISO 2022 IR 87 and beyond.
-_CHARACTER_SETS = ("chrFren.dcm", "chrGerm.dcm", "chrH31.dcm", "chrH32.dcm", "chrRuss.dcm")
+_CHARACTER_SETS = (
+    *("chrFren.dcm", "chrGerm.dcm", "chrH31.dcm", "chrH32.dcm", "chrRuss.dcm", "chrArab.dcm"),
+    *("chrGreek.dcm", "chrHbrw.dcm", "chrI2.dcm", "chrX1.dcm", "chrX2.dcm"),
+)
 
 PAIRS = {
     (sop_class, syntax)

@@ -18,11 +18,22 @@ IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 
 
-def sent(path: Path, target: str, corrections: Mapping[int, str] | None = None) -> bytes:
+def sent(
+    path: Path,
+    target: str,
+    corrections: Mapping[int, str] | None = None,
+    character_sets: tuple[str, ...] = (),
+) -> bytes:
     """The data set that goes out, as the sender puts its pieces together."""
     out = bytearray()
     with open_outgoing(path) as outgoing:
-        for piece in pieces(outgoing, target, corrections or {}, other=decode_by_libjpeg):
+        for piece in pieces(
+            outgoing,
+            target,
+            corrections or {},
+            other=decode_by_libjpeg,
+            character_sets=character_sets,
+        ):
             if isinstance(piece, FileRange):
                 assert piece.length > 0
                 part = os.pread(outgoing.descriptor, piece.length, piece.offset)

@@ -25,6 +25,7 @@ from engine.index.edit import (
     standing,
 )
 from engine.index.freshness import catch_up
+from engine.settings.entities import character_sets_of_all
 from tools.face.options import config_option, load
 from tools.face.terminal import Exit, confirmed, is_text, moment, one_line, printable
 
@@ -64,7 +65,8 @@ def command(
     scai edit --study 1.2.3 --withdraw StudyDescription
     scai edit --study 1.2.3 --history
     """
-    data_directory = load(config_path).config.data_path
+    config = load(config_path).config
+    data_directory = config.data_path
     if who is not None and not is_text(who):
         raise OperatorError("is no UTF-8 text", "--who")
     target = _target(patient, issuer, study, series)
@@ -82,7 +84,8 @@ def command(
         if not yes and not _confirmed(target, changes):
             click.echo("nothing was changed", err=True)
             return Exit.NEGATIVE
-        edited = editor.edit(target, changes, who or _user(), time.time_ns())
+        allowed = character_sets_of_all(config.remotes)
+        edited = editor.edit(target, changes, who or _user(), time.time_ns(), allowed)
     _report(edited, target)
     return Exit.OK
 

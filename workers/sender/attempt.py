@@ -42,6 +42,7 @@ class Destination(NamedTuple):
     timeouts: Timeouts
     transfer_syntaxes: tuple[str, ...]  # beyond the conformance statement's
     reuses: bool
+    character_sets: tuple[str, ...] = ()  # beyond the conformance statement's, likewise
 
 
 class Errand(NamedTuple):
@@ -231,7 +232,14 @@ class Sender:
             message_id, outgoing.sop_class_uid, outgoing.sop_instance_uid
         )
         association.announce_data()
-        given = parts(outgoing, syntax, errand.corrections, other=self._other)
+        assert self._destination is not None
+        given = parts(
+            outgoing,
+            syntax,
+            errand.corrections,
+            other=self._other,
+            character_sets=self._destination.character_sets,
+        )
         self._is_writing = True
         complete = self._writer.write(association, context_id, command, given, outgoing.descriptor)
         status, comment = association.receive_stored(message_id, outgoing.sop_instance_uid)

@@ -195,6 +195,7 @@ class SenderRole:
             remote.timeouts(spec.timeouts),
             remote.transfer_syntaxes,
             remote.associations == "reuse",
+            remote.character_sets,
         )
 
     def _reopen(self) -> None:

@@ -134,6 +134,7 @@ _every_setting = f"""
         host = "pacs.example.org"
         port = 104
         transfer_syntaxes = ["1.2.840.10008.1.2.4.70"]
+        character_sets = ["ISO_IR 192", "ISO 2022 IR 149"]
         [[remotes]]
         name = "workstation"
         ae_title = "WS"
@@ -156,6 +157,7 @@ def test_every_setting_can_be_given() -> None:
     ]
     assert [r.name for r in config.remotes] == ["archive", "workstation"]
     assert config.remotes[0].transfer_syntaxes == ("1.2.840.10008.1.2.4.70",)
+    assert config.remotes[0].character_sets == ("ISO_IR 192", "ISO 2022 IR 149")
     assert config.tls.key_store_password == "one two"
     assert "one two" not in repr(config)
     assert config.prefetch_scp == Config().prefetch_scp
@@ -274,6 +276,15 @@ def test_a_wrong_context_is_told_why(abstract: str, transfer: str, why: str) -> 
     found = only_problem(f"storage_scp.contexts = [{context}]")
     assert why in found
     assert found.startswith("line 1: storage_scp.contexts[0].")
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [("ISO IR 192", "did you mean ISO_IR 192?"), ("unicode_escape", "is no character set")],
+)
+def test_a_wrong_character_set_is_told(written: str, why: str) -> None:
+    remote = '[[remotes]]\nname = "a"\nae_title = "A"\nhost = "a"\nport = 1\n'
+    assert why in only_problem(f'{remote}character_sets = ["{written}"]')
 
 
 def test_contexts_must_be_said_once_and_not_be_empty() -> None:

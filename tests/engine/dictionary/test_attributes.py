@@ -42,7 +42,7 @@ IR_13_NAME = (
     ],
 )
 def test_text_is_decoded(raw: bytes, character_set: bytes, text: str | None, damaged: bool) -> None:
-    decoded, was_damaged = attributes.decode_text(raw, character_set)
+    decoded, was_damaged = attributes.decode_text(raw, character_set, "PN")
     if text is None and not damaged:
         text = raw.decode("ascii").rstrip()
     if text is not None:
@@ -54,12 +54,12 @@ def test_text_is_decoded(raw: bytes, character_set: bytes, text: str | None, dam
 def test_jis_bytes_that_look_like_delimiters_are_not_split(name: str) -> None:
     raw = b"X=" + name.encode("iso2022_jp")
     assert b"=" in raw[2:] or b"^" in raw[2:] or b"\\" in raw
-    assert attributes.decode_text(raw, b"\\ISO 2022 IR 87") == (f"X={name}", False)
+    assert attributes.decode_text(raw, b"\\ISO 2022 IR 87", "PN") == (f"X={name}", False)
 
 
 @given(st.binary(max_size=80), st.binary(max_size=40))
 def test_no_bytes_under_no_character_set_raise(raw: bytes, character_set: bytes) -> None:
-    text, _ = attributes.decode_text(raw, character_set)
+    text, _ = attributes.decode_text(raw, character_set, "PN")
     text.encode("utf-8", "strict")
 
 

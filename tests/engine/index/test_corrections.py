@@ -59,6 +59,41 @@ def check(desk: Desk) -> None:
         check_whole(view)
 
 
+def test_what_could_not_be_sent_is_refused_when_it_is_made(desk: Desk) -> None:
+    """Nothing of it stays, not of what could be said either."""
+    name, address = BY_KEYWORD["PatientName"], BY_KEYWORD["StudyDescription"]
+    editor = IndexEditor(desk.writer._environment)
+    unicode = ("ISO_IR 192", "GBK")
+
+    def edit(text: str, target: Target = STUDY, allowed: tuple[str, ...] = ()) -> str:
+        try:
+            editor.edit(target, {address: "Köln", name: text}, "tester", 1, allowed)
+        except OperatorError as error:
+            refused = str(error)
+        else:
+            refused = ""
+        assert text not in refused
+        return refused
+
+    desk.put(make_entry("1.4.1"))
+    for text in ("Đặng^Hòa", "김"):
+        assert "PatientName" in edit(text)
+        assert "series 1.3 is in character set ISO_IR 6" in edit(text)
+    assert desk.found(PatientName="Doe*")[0].get("StudyDescription", "") == ""
+    assert edit("Müller^Jörg=山田") == ""
+    assert edit("Đặng^Hòa", allowed=unicode) == ""
+    desk.put(make_entry("1.4.2", "1.5", SpecificCharacterSet="ISO_IR 144"))
+    assert edit("Đặng", allowed=unicode) == ""
+    assert edit("Люкceмбypг") == "", "kanji sets have Cyrillic letters"
+    assert "series 1.3" in edit("שרון")
+    assert edit("Plain") == ""
+    with pytest.raises(OperatorError, match=r"series 1\.3"):
+        editor.edit(Target("patient", "P1"), {BY_KEYWORD["IssuerOfPatientID"]: "Đ"}, "tester", 1)
+    with pytest.raises(OperatorError, match=r"series 1\.5 is in character set ISO_IR 144"):
+        editor.edit(Target("series", "1.5"), {BY_KEYWORD["SeriesDescription"]: "Đ"}, "tester", 1)
+    check(desk)
+
+
 def test_a_study_is_shown_and_found_as_corrected(desk: Desk) -> None:
     desk.put(make_entry("1.4.1", StudyDate="20240101"), make_entry("1.9.1", "1.8", "1.7"))
     edited = desk.edit(STUDY, PatientName="Roe^Richard", StudyDate="20230101", PatientID="P9")
@@ -204,6 +239,33 @@ def run(tmp_path: Path) -> Callable[..., Result]:
         )
 
     return runner
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "taken"),
+    [((), None, False), (("ISO_IR 192",), None, True), (("ISO_IR 192",), ("GBK",), False)],
+)
+def test_every_remote_ae_must_take_the_character_set(
+    run: Callable[..., Result],
+    tmp_path: Path,
+    one: tuple[str, ...],
+    other: tuple[str, ...] | None,
+    taken: bool,
+) -> None:
+    tables = [
+        f'[[remotes]]\nname = "{name}"\nae_title = "A"\nhost = "::1"\nport = 104\n'
+        f"character_sets = {list(sets)}\n"
+        for name, sets in (("one", one), ("other", other))
+        if sets is not None
+    ]
+    configuration = tmp_path / "scai.toml"
+    configuration.write_text("".join(tables))
+    edited = run("--config", str(configuration), "--study", "1.2", "PatientName=Đặng", "--yes")
+    assert isinstance(edited.exception, OperatorError) is not taken
+
+
+def test_without_a_remote_ae_any_character_set_will_do(run: Callable[..., Result]) -> None:
+    assert run("--study", "1.2", "PatientName=Đặng", "--yes").return_value == Exit.OK
 
 
 def test_the_command_asks_corrects_and_tells(run: Callable[..., Result]) -> None:

@@ -31,7 +31,7 @@ def _odd_files() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("declared", "name", "becomes"),
+    ("declared", "name", "becomes"),  # by a peer that takes a few more sets
     [
         (b"", "Smith^John", None),
         (b"", "Müller^Jörg", "ISO_IR 100"),
@@ -58,7 +58,9 @@ def test_names_in_every_character_set(
     padded = declared + b" " * (len(declared) & 1)
     data_set = element(CHARACTER_SET, b"CS", padded) if declared else b""
     data_set += element(NAME, b"PN", b"Old^Name") + element(0x00104000, b"LT", b"kept")
-    read = read_back(sent(stored(tmp_path, data_set, EXPLICIT), syntax, {NAME: name}), syntax)
+    more = ("GB18030", "ISO_IR 192", "ISO 2022 IR 149")
+    out = sent(stored(tmp_path, data_set, EXPLICIT), syntax, {NAME: name}, more)
+    read = read_back(out, syntax)
     term = read.get("SpecificCharacterSet", "")
     read_terms = term if isinstance(term, str) else "\\".join(term)
     assert read_terms == (declared.decode() if becomes is None else becomes)
@@ -89,6 +91,10 @@ def test_what_no_character_set_says_is_not_sent(tmp_path: Path) -> None:
     assert "Đặng" not in no.value.comment
     with pytest.raises(LocalError, match="not possible"):
         encode_corrections({NAME: "é"}, b"no such set")
+    plain_path = stored(tmp_path, element(NAME, b"PN", b"A "), EXPLICIT)
+    with pytest.raises(LocalError, match="not possible"):
+        sent(plain_path, EXPLICIT, {NAME: "Đặng"})
+    assert "Đặng".encode() in sent(plain_path, EXPLICIT, {NAME: "Đặng"}, ("ISO_IR 192",))
     assert encode_corrections({NAME: "E"}, b"no such set") == {NAME: (b"PN", b"E ")}
     with pytest.raises(LocalError, match=r"\(0010,0040\): CS is ASCII only"):
         sent(path, EXPLICIT, {SEX: "é"})
