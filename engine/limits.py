@@ -323,6 +323,9 @@ condition_verdicts_max: Final = 512  # kept of one condition: values of a series
 rule_head_bytes_max: Final = 256 * KIB  # of a file, read where the journal lacks an attribute
 delivered_days_default: Final = 7
 delivered_days_max: Final = 3650
+# At so many deaths of its sender while it was in hand a delivery has failed. The first two may have
+# been another's doing, or the machine's; before the third nothing else was in hand.
+delivery_deaths_max: Final = 3
 retry_pause_s_min: Final = 1
 retry_pause_s_default: Final = 30
 retry_pause_s_max: Final = 3600

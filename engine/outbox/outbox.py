@@ -12,7 +12,7 @@ that two versions of an instance never race. If the one under way fails, the new
 
 from collections.abc import Iterable, Iterator
 
-from engine.limits import outbox_portion_max
+from engine.limits import delivery_deaths_max, outbox_portion_max
 from engine.outbox import records
 from engine.outbox.records import BLOCKED, NUMBER, PAIR, Away, Delivery, NewDelivery, State
 from engine.outbox.view import OutboxView
@@ -107,6 +107,7 @@ class Outbox(OutboxView):
         if delivery is None:
             return False
         delivery.attempts += 1
+        delivery.deaths = 0
         delivery.status = status
         delivery.warning = status != 0
         delivery.reason = reason
@@ -131,6 +132,7 @@ class Outbox(OutboxView):
         if delivery is None:
             return False
         delivery.attempts += 1
+        delivery.deaths = 0  # it was survived
         delivery.status = status
         delivery.reason = reason
         delivery.due_ns = now_ns if due_ns is None else due_ns
@@ -178,6 +180,26 @@ class Outbox(OutboxView):
                 self._give_back(delivery, State.WAITING, delivery.changed_ns)
                 returned += 1
         return returned
+
+    def died_with(self, numbers: Iterable[int], now_ns: int) -> list[Delivery]:
+        """The sender ended while it had these in hand: they wait again, to be tried by themselves.
+        At the last of `delivery_deaths_max` times one has failed. As they are now."""
+        blamed = []
+        for delivery in self._in_states(numbers, (State.SENDING, State.WAITING, State.RETRYING)):
+            delivery.deaths += 1
+            failed = delivery.deaths >= delivery_deaths_max
+            times = f"{delivery.deaths} times" if delivery.deaths > 1 else "once"
+            delivery.reason = f"its sender died or hung while it was sent, {times}"
+            if failed:
+                delivery.reason += ", the last time with nothing else in hand"
+            if delivery.state is State.SENDING:
+                self._give_back(delivery, State.FAILED if failed else State.WAITING, now_ns)
+            elif failed:
+                self._move(delivery, State.FAILED, now_ns)
+            else:
+                self._store(delivery)
+            blamed.append(delivery)
+        return blamed
 
     # --- the user's hand ---
     def hold(self, numbers: Iterable[int], now_ns: int) -> list[Delivery]:
@@ -348,7 +370,7 @@ class Outbox(OutboxView):
     def _start_over(self, delivery: Delivery, now_ns: int) -> None:
         """As if it had just been asked for; its place is the caller's to see to."""
         delivery.state = State.WAITING
-        delivery.attempts = 0
+        delivery.attempts = delivery.deaths = 0
         delivery.due_ns = delivery.changed_ns = now_ns
         delivery.reason, delivery.status = "", -1
 

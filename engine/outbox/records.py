@@ -110,6 +110,7 @@ class Delivery(msgspec.Struct, array_like=True):
     warning: bool = False
     place: int = 0
     patient: str = ""
+    deaths: int = 0  # of the sender while this was in hand, one after another
 
 
 class Away(msgspec.Struct, array_like=True, frozen=True):

@@ -174,12 +174,30 @@ class Schedule(Generic[T]):
                 ),
             )
         standing = may[chosen]
+        self._begin(standing, now)
+        return chosen, standing.ready.popleft()
+
+    def may_be_asked(self, destination: str, now: float) -> bool:
+        """Whether it is sent to, and no pause of its keeps it from being asked."""
+        if destination not in self._open:
+            return False
+        standing = self._standings[destination]
+        return now >= standing.not_before and not (standing.failures and standing.active)
+
+    def begin(self, destination: str, now: float) -> bool:
+        """Take a lane for something that was not put here, as take() would; False: it may have
+        none now."""
+        if self.active >= self._lanes or not self.may_be_asked(destination, now):
+            return False
+        self._begin(self._standings[destination], now)
+        return True
+
+    def _begin(self, standing: _Standing[T], now: float) -> None:
         self._turn += 1
         standing.last_turn = self._turn
         standing.active += 1
         standing.taken += 1
         standing.waiting_since = now
-        return chosen, standing.ready.popleft()
 
     def _room(self, now: float) -> _Room:
         """What a lane may be taken for now."""

@@ -18,7 +18,9 @@ from engine.outgoing.oddities import Oddities
 from engine.pixels.transcode import OtherDecoder, no_other
 from engine.sending.schedule import Schedule
 from engine.sending.verdict import Verdict
+from workers.frame.in_hand import InHand
 from workers.sender.attempt import Destination, Errand, Sender
+from workers.sender.suspects import Suspects
 
 _patience_s: Final = 1.0  # a lane that waits looks at the clock again
 
@@ -49,8 +51,14 @@ class Lanes:
         self._reports: list[EndedAttempt] = []
         self._reported = reported
         self._senders = [Sender(other) for _ in range(count)]
+        self._suspects = Suspects()
+        self._in_hand: InHand | None = None
         self._kept: Counter[str] = Counter()  # associations of lanes that wait
         self._closed = False
+
+    def note_in(self, in_hand: InHand) -> None:
+        """Where each lane notes what it has in hand, at its own number."""
+        self._in_hand = in_hand
 
     # --- the coordinator's side ------------------------------------------------------------------
     def open_for(self, destinations: Mapping[str, Destination]) -> None:
@@ -90,14 +98,20 @@ class Lanes:
         """These may be sent."""
         with self._changed:
             for destination, errands in leased.items():
-                self._schedule.put(destination, errands)
+                self._suspects.put(errand for errand in errands if errand.delivery.deaths)
+                good = [errand for errand in errands if not errand.delivery.deaths]
+                self._schedule.put(destination, good)
             self._changed.notify_all()
 
     def collect(self) -> tuple[list[EndedAttempt], list[Errand]]:
         """(what ended, what was leased and will not be begun) since the last call."""
         with self._changed:
             reports, self._reports = self._reports, []
-            return reports, self._schedule.returned()
+            suspects = self._suspects.returned(self._may_be_asked(time.monotonic()))
+            return reports, self._schedule.returned() + suspects
+
+    def _may_be_asked(self, now: float) -> Callable[[str], bool]:
+        return lambda destination: self._schedule.may_be_asked(destination, now)
 
     @property
     def active(self) -> int:
@@ -127,7 +141,7 @@ class Lanes:
         while True:
             turn = self._next(sender.held)
             if turn is not None:
-                self._attempt(sender, *turn)
+                self._attempt(number, *turn)
                 continue
             sender.release()
             if self._closed:
@@ -140,14 +154,24 @@ class Lanes:
         with self._changed, self._keeping(held):
             while True:
                 now = time.monotonic()
-                taken = self._schedule.take(now, held, self._kept - Counter({held: 1}))
+                taken = self._take(now, held)
                 if taken is not None:
-                    return self._destinations[taken[0]], taken[1]
+                    return self._destinations[taken.delivery.destination], taken
                 if self._closed or (held and now - idle_since > limits.sending_idle_s):
                     return None
                 next_try = self._schedule.next_try(now)
                 wait_s = _patience_s if next_try is None else next_try - now
                 self._changed.wait(min(max(wait_s, 0.001), _patience_s))
+
+    def _take(self, now: float, held: str) -> Errand | None:
+        def begin(destination: str) -> bool:
+            return self._schedule.begin(destination, now)
+
+        suspect = self._suspects.take(self._schedule.active, begin)
+        if suspect is not None or self._suspects.holds_back(self._may_be_asked(now)):
+            return suspect
+        taken = self._schedule.take(now, held, self._kept - Counter({held: 1}))
+        return None if taken is None else taken[1]
 
     @contextmanager
     def _keeping(self, held: str) -> Iterator[None]:
@@ -161,13 +185,15 @@ class Lanes:
         finally:
             self._kept[held] -= 1
 
-    def _attempt(self, sender: Sender, destination: Destination, errand: Errand) -> None:
+    def _attempt(self, number: int, destination: Destination, errand: Errand) -> None:
+        sender = self._senders[number]
         began, bytes_before, opened = time.monotonic(), sender.sent_bytes, sender.associations
-        verdict = sender.attempt(destination, errand)
+        verdict = self._tried(number, destination, errand)
         now = time.monotonic()
         sent_bytes, opened = sender.sent_bytes - bytes_before, sender.associations - opened
         with self._changed:
             name = destination.peer.name
+            self._suspects.ended(errand)
             counts = self._schedule.ended(name, verdict, now - began, now, self._kept[name])
             pause_s = self._schedule.pause_s(name, now)
             report = EndedAttempt(
@@ -186,3 +212,12 @@ class Lanes:
             self._changed.notify_all()
         if first:
             self._reported()
+
+    def _tried(self, number: int, destination: Destination, errand: Errand) -> Verdict:
+        """In hand meanwhile; still so if it ends the process."""
+        if self._in_hand is None:
+            return self._senders[number].attempt(destination, errand)
+        self._in_hand.take(number, errand.delivery.number)
+        verdict = self._senders[number].attempt(destination, errand)
+        self._in_hand.put_down(number)
+        return verdict

@@ -48,7 +48,8 @@ class Booked(NamedTuple):
 class Ledger:
     """The outbox as the sender needs it. LMDB's errors and the disk's leave as they are."""
 
-    def __init__(self, data_directory: Path) -> None:
+    def __init__(self, data_directory: Path, in_hand: Collection[int] = ()) -> None:
+        """`in_hand`: the deliveries that a predecessor had in hand when it died."""
         self._data_directory = data_directory
         self._writer = OutboxWriter(data_directory)
         self._tree = StoreTree(data_directory)
@@ -63,7 +64,9 @@ class Ledger:
         self.away: dict[str, Away] = {}
         self.counts: dict[tuple[str, State], int] = {}
         self.paused: frozenset[str] = frozenset()
-        self.returned_at_start = self._writer.commit(Outbox.return_leases)
+        self.blamed_at_start, self.returned_at_start = self._writer.commit(
+            lambda outbox: (outbox.died_with(in_hand, time.time_ns()), outbox.return_leases())
+        )
         self.look()
         self._to_ask.clear()
 

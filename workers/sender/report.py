@@ -6,10 +6,10 @@ what a peer wrote into its responses.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from engine.outbox.records import Away, State
+from engine.outbox.records import Away, Delivery, State
 from engine.outgoing.oddities import Oddity
 from engine.sending.verdict import NO_STATUS, Ending
 from engine.telemetry.metrics import Counter, Gauge, Histogram
@@ -83,6 +83,23 @@ class SenderReport:
             log.error("delivery_failed", attempts=delivery.attempts + 1, **fields)
         elif booked.state is State.RETRYING:
             log.warning("attempt_failed", attempts=delivery.attempts + 1, **fields)
+
+    def blamed(self, deliveries: Iterable[Delivery]) -> None:
+        """What a predecessor had in hand when it died."""
+        for delivery in deliveries:
+            fields = {
+                "destination": delivery.destination,
+                "sop_instance_uid": delivery.sop_instance_uid,
+                "study_uid": delivery.study_uid,
+                "delivery": delivery.number,
+                "deaths": delivery.deaths,
+                "text": delivery.reason,
+            }
+            if delivery.state is State.FAILED:
+                self._child.counters.add(Counter.SENT_GIVEN_UP)
+                self._child.log.error("delivery_failed", **fields)
+            else:
+                self._child.log.warning("delivery_suspect", **fields)
 
     def publish(self, ledger: Ledger, active: int) -> None:
         """The gauges, as of the last look at the outbox."""

@@ -23,6 +23,7 @@ from engine.settings.entities import Remote
 from engine.telemetry.metrics import Gauge
 from workers.decoding.decoders import Decoders
 from workers.frame.child import Child
+from workers.frame.in_hand import InHand
 from workers.frame.spec import SenderSpec
 from workers.frame.tls_handover import read_secured
 from workers.frame.yielding import yield_to_others
@@ -57,6 +58,7 @@ class SenderRole:
         self._threads = ThreadPoolExecutor(child.spec.associations, thread_name_prefix="scai-send")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scai-outbox")
         self._ledger: Ledger | None = None
+        self._in_hand: InHand | None = None
         self._fault = 0
         self._tidied = self._swept = self._loop.time()
         self._destinations: dict[str, Destination] = {}
@@ -240,7 +242,13 @@ class SenderRole:
         return result
 
     def _open_now(self) -> Ledger:
-        self._ledger = Ledger(Path(self.child.spec.data_directory))
+        data_directory = Path(self.child.spec.data_directory)
+        if self._in_hand is None:
+            path = data_directory / "run" / "sender.inhand"
+            self._in_hand = InHand(path, limits.associations_most)
+            self._lanes.note_in(self._in_hand)
+        self._ledger = Ledger(data_directory, [it for it in self._in_hand.left if it])
+        self._report.blamed(self._ledger.blamed_at_start)
         self._lanes.resume(self._ledger.resumed())
         returned = self._ledger.returned_at_start
         if returned:

@@ -1,0 +1,71 @@
+"""An instance, a job or a record that is the death of the process that has it in hand, planted into
+real worker processes: in place of an input that kills a decoder nobody knows of yet.
+
+`deadly()` gives what a service's environment needs: a `sitecustomize` that wraps one method in
+every process of the service. Called with the given text in its arguments, as text or as bytes, the
+method does not return: the process is killed, hangs with the interpreter's lock held, or has a
+fault of ours.
+"""
+
+import os
+import re
+import signal
+import sys
+import textwrap
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_METHOD, _TEXT, _END = "SCAI_TEST_DEADLY_METHOD", "SCAI_TEST_DEADLY_TEXT", "SCAI_TEST_DEADLY_END"
+ENDS: Final = ("is killed", "hangs", "has a fault")
+
+
+def deadly(directory: Path, method: str, text: str, end: str) -> dict[str, str]:
+    """The environment of a service where `module:Class.method` is deadly for what has this text."""
+    assert end in ENDS
+    (directory / "sitecustomize.py").write_text(
+        textwrap.dedent(
+            """
+            from tests.faults.deadly import plant
+            plant()
+            """
+        )
+    )
+    return {
+        "PYTHONPATH": f"{directory}:{_ROOT}",
+        _METHOD: method,
+        _TEXT: text,
+        _END: end,
+    }
+
+
+def plant() -> None:
+    """In a process of the service, before anything else runs in it."""
+    if not {"-m", "-c"} & set(sys.orig_argv):
+        return
+    module, _, path = os.environ[_METHOD].partition(":")
+    owner, _, name = path.partition(".")
+    kind = getattr(import_module(module), owner)
+    setattr(kind, name, _deadly(getattr(kind, name)))
+
+
+def _deadly(method: Callable[..., Any]) -> Callable[..., Any]:
+    text = os.environ[_TEXT]
+
+    def call(self: Any, *arguments: Any, **named: Any) -> Any:
+        if text in repr((arguments, named)):
+            _end()
+        return method(self, *arguments, **named)
+
+    return call
+
+
+def _end() -> NoReturn:
+    match os.environ[_END]:
+        case "is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hangs":
+            re.match("(a+)+b", 64 * "a")
+    raise RuntimeError("planted")

@@ -1,0 +1,71 @@
+"""An instance that its sender dies or hangs of is tried by itself, fails the third time with that
+reason, and everything else is delivered."""
+
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from engine.outbox.records import State
+from tests.faults.deadly import ENDS, deadly
+from tests.material import wire
+from tests.material.waiting import eventually
+from tests.peers.peer import Peer
+from tests.peers.peer_scripts import Scp
+from tests.peers.scripted_peer import ScriptedPeer
+from tests.rigs.gateway import Gateway
+
+pytestmark = pytest.mark.process
+_ROOT: Final = "1.2.826.0.1.3680043.10.15"
+_DEADLY: Final = f"{_ROOT}.4.999"
+_REASON: Final = "its sender died or hung while it was sent, 3 times, the last time with nothing"
+
+
+def store(gateway: Gateway, uids: list[str]) -> None:
+    with Peer(gateway.address) as peer:
+        assert peer.associate().kind == wire.ASSOCIATE_AC
+        for uid in uids:
+            data_set = wire.small_data_set(uid, study=uid.rpartition(".")[0])
+            assert peer.store(wire.CT_IMAGE, uid, data_set) == 0
+        assert peer.release()
+
+
+def told(gateway: Gateway) -> list[object]:
+    return [row for row in gateway.log() if row["event"] == "delivery_failed"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_others_are_delivered(tmp_path: Path, end: str) -> None:
+    uids = [f"{_ROOT}.{study}.{number}" for study in range(6) for number in range(5)]
+    uids.insert(21, _DEADLY)
+    with ExitStack() as stack:
+        pacs = stack.enter_context(ScriptedPeer(Scp(slow_s=0.05)))
+        quick = stack.enter_context(ScriptedPeer(Scp()))
+        settings = {
+            "prefetch_scp": {"enabled": False},
+            "remotes": [
+                {"name": name, "ae_title": "PEER", "host": "127.0.0.1", "port": peer.port}
+                for name, peer in (("pacs", pacs), ("quick", quick))
+            ],
+            "rules": [{"name": "all", "to": ["pacs", "quick"]}],
+        }
+        environment = deadly(tmp_path, "workers.sender.attempt:Sender.attempt", _DEADLY, end)
+        gateway = Gateway(tmp_path / "gateway", settings, environment)
+        stack.enter_context(closing(gateway))
+        gateway.start()
+        store(gateway, uids)
+        deliveries = gateway.wait_settled(60, 2 * len(uids))
+        failed = [one for one in deliveries if one.state is State.FAILED]
+        assert {(one.destination, one.sop_instance_uid) for one in failed} == {
+            ("pacs", _DEADLY),
+            ("quick", _DEADLY),
+        }
+        assert all(one.reason.startswith(_REASON) and one.deaths == 3 for one in failed)
+        delivered = {one.sop_instance_uid for one in deliveries if one.state is State.DELIVERED}
+        assert delivered == pacs.stored.keys() == quick.stored.keys() == {*uids} - {_DEADLY}
+        eventually(lambda: len(told(gateway)) == 2, 10, "it is said")
+        assert (
+            "3 times, the last time with nothing else in"
+            in gateway.command("queue", "show", str(failed[0].number)).stdout
+        )
