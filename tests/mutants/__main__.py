@@ -49,7 +49,7 @@ def run(faults: Sequence[Fault], tree: CopiedTree) -> int:
         told[outcome] += 1
         line = f"{fault.room}: {fault.file}: {fault.name}"
         print(f"{number}/{len(faults)} {outcome.value}: {line}", flush=True)
-        if outcome is not Fate.NOTICED:
+        if outcome not in (Fate.NOTICED, Fate.WITHOUT_END):
             survivors.append(f"{outcome.value}: {line}\n    {' '.join(fault.tests)}")
     print("\n".join(["", *survivors]))
     figures = ", ".join(f"{count} {outcome.value}" for outcome, count in sorted(told.items()))

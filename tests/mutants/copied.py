@@ -46,7 +46,9 @@ class CopiedTree:
         spec = find_spec("native._core")
         assert spec is not None
         assert spec.origin is not None
-        self._original = Path(spec.origin)
+        # What is installed may be built anew while this runs.
+        self._original = directory / self._module.name
+        shutil.copy2(spec.origin, self._original)
         self.restore_module()
 
     def restore_module(self) -> None:

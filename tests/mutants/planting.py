@@ -17,6 +17,7 @@ class Fate(StrEnum):
     """What became of a fault."""
 
     NOTICED = "noticed"
+    WITHOUT_END = "noticed by time alone"  # its tests did not end: believe it of a quiet machine
     SURVIVED = "SURVIVED"
     MISPLACED = "MISPLACED"  # its text does not stand in the file exactly once
     UNBUILT = "DOES NOT BUILD"
@@ -56,6 +57,8 @@ def try_fault(tree: Tree, fault: Fault) -> Fate:
         path.write_text(text)
         if fault.is_native:
             tree.restore_module()
-    if ended is None or ended == _failed:
+    if ended is None:
+        return Fate.WITHOUT_END
+    if ended == _failed:
         return Fate.NOTICED
     return Fate.SURVIVED if ended == _passed else Fate.UNSOUND

@@ -45,7 +45,7 @@ def fault(file: str = "one", before: str = "value = 1", tests: tuple[str, ...] =
     ("said", "outcome"),
     [
         (1, Fate.NOTICED),
-        (None, Fate.NOTICED),
+        (None, Fate.WITHOUT_END),
         (0, Fate.SURVIVED),
         (2, Fate.UNSOUND),
         (5, Fate.UNSOUND),
