@@ -8,11 +8,13 @@ from benchmarks.conftest import Guard
 from benchmarks.instances import make
 from benchmarks.load_wire import Image, image_of
 from engine.dictionary.attributes import WANTED_TAGS
-from engine.limits import attribute_bytes_max, attributes_bytes_max
+from engine.limits import attribute_bytes_max, attributes_bytes_max, sequence_depth_max
 from native import _core
 from tests.rigs.spools import SpoolBox, new_cutter
 
 INSTANCES = 16
+
+SCAN_BOUNDS = (attribute_bytes_max, attributes_bytes_max, sequence_depth_max)
 
 
 def wire_of(image: Image) -> bytes:
@@ -56,12 +58,12 @@ def test_pdu_scanner_and_ring(guard: Guard, tmp_path: Path, name: str) -> None:
 def test_tag_scanner(guard: Guard) -> None:
     """The index attributes of a CT data set."""
     data = make("ct", 1).data[:16384]
-    row, _ = _core.scan_tags(data, True, WANTED_TAGS, attribute_bytes_max, attributes_bytes_max)
+    row, _ = _core.scan_tags(data, True, WANTED_TAGS, *SCAN_BOUNDS)
     assert len(row) > 300
 
     def scan() -> None:
         for _ in range(100):
-            _core.scan_tags(data, True, WANTED_TAGS, attribute_bytes_max, attributes_bytes_max)
+            _core.scan_tags(data, True, WANTED_TAGS, *SCAN_BOUNDS)
 
     guard(scan, "compute", rounds=40)
 

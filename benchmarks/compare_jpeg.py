@@ -72,8 +72,8 @@ def cases() -> Iterator[Case]:
         data = pydicom.dcmread(str(path))
         stream = next(iter(generate_frames(data.PixelData, number_of_frames=1)))
         shape = (data.Rows, data.Columns, data.SamplesPerPixel)
-        pixels = _core.jpeg_lossless_decode(stream, *shape, data.BitsAllocated)
-        image = np.frombuffer(pixels, f"u{data.BitsAllocated // 8}").reshape(shape)
+        image = np.empty(shape, f"u{data.BitsAllocated // 8}")
+        _core.jpeg_lossless_decode_frames([stream], image, *shape, data.BitsAllocated)
         yield Case(f"{name} {shape[0]}x{shape[1]}x{shape[2]}", stream, image)
 
 

@@ -204,8 +204,7 @@ give_up_after_hours_default: Final = 168
 give_up_after_hours_max: Final = 87_600
 
 # --- decoding -----------------------------------------------------------------------------------
-# Of one decoded frame, whichever decoder makes it. Mammograms take 60 MB, whole slides are tiled;
-# `jpeg::frame_bytes_max` of the native decoder is the same.
+# Of one decoded frame, whichever decoder makes it. Mammograms take 60 MB, whole slides are tiled.
 decoded_frame_bytes_max: Final = 512 * MIB
 # What our own decoder is not made for is decoded in processes of their own, so many of each process
 # that asks; who comes meanwhile waits. Each takes a core while it decodes, and its memory.

@@ -2,6 +2,7 @@
 native/src; checked against the compiled module by the tests."""
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, Final, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -50,9 +51,10 @@ class Spool:
         journal_wait_ms_max: int,
         durable: bool,
         wanted_tags: Sequence[int],
-        attribute_bytes_max: int,
-        attributes_bytes_max: int,
-    ) -> None: ...
+        limits: ModuleType,
+    ) -> None:
+        """`limits` is engine.limits, whose bounds are read by their names."""
+
     @property
     def completion_descriptor(self) -> int:
         """An eventfd, readable when completions() has something."""
@@ -123,6 +125,7 @@ def adopt_sealed(
     segments_max: int,
     durable: bool,
     incoming_directory: str,
+    limits: ModuleType,
 ) -> int:
     """Give sealed files their records in a journal that nobody writes any more; how many."""
 
@@ -135,6 +138,7 @@ def scan_tags(
     wanted_tags: Sequence[int],
     attribute_bytes_max: int,
     attributes_bytes_max: int,
+    sequence_depth_max: int,
     chunk_bytes: int = 0,
 ) -> tuple[bytes, int]:
     """Index attributes of a data set in memory: (row as in JournalReader.read, outcome).
@@ -174,6 +178,7 @@ class PduCutter:
         command_bytes_max: int,
         pdata_bytes_max: int,
         pdata_bytes_advertised: int,
+        uid_characters_max: int,
     ) -> None: ...
     def attach(self, spool: Spool, slot: int) -> None:
         """The association is accepted: P-DATA-TF is legal from now on, data goes to `slot`."""
@@ -320,6 +325,8 @@ class TlsServer:
         tls13: Sequence[str],
         client_authentication: str,
         read_ahead_bytes: int,
+        security_level: int,
+        chain_certificates_max: int,
     ) -> None:
         """`key` is PKCS#8, certificates are DER, ours first; suites have OpenSSL's names and stand
         in the order of preference; no TLS 1.3 suite: TLS 1.2 is the highest version;
@@ -416,7 +423,7 @@ class DataSetSender:
 class FrameSender:
     """Frames of JPEG Lossless, decoded in rooms that are reused and sent as samples."""
 
-    def __init__(self) -> None: ...
+    def __init__(self, frame_bytes_max: int) -> None: ...  # decoded
     def send(
         self,
         sender: DataSetSender,
@@ -431,8 +438,8 @@ class FrameSender:
         timeout_ms: int,
     ) -> int:
         """One frame, whose fragments begin and end there in the file. Answers as send_file() does.
-        The errors are those of jpeg_lossless_decode(), and OSError where the file cannot be read;
-        nothing of the frame has been sent then."""
+        Errors are those of jpeg_lossless_decode_frames(), and OSError where the file cannot be
+        read; nothing of the frame has been sent then."""
 
 def round_trip(socket: int, request: bytes, timeout_ms: int, bytes_max: int) -> tuple[int, bytes]:
     """Send `request` to a plain socket and read its answer once: (bytes sent, what came). Nothing
@@ -448,7 +455,6 @@ class ElementRun:
     """Plain elements of Explicit VR written anew, as engine/outgoing/reencode.py writes them, but
     where native/src/outgoing/element_run.hpp says that it stops."""
 
-    depth_max: Final[int]  # levels
     def __init__(
         self,
         explicit_out: bool,
@@ -456,6 +462,7 @@ class ElementRun:
         value_max: int,
         kept: Sequence[int],
         stops: Sequence[int],
+        depth_max: int,
     ) -> None: ...
     def pass_over(
         self, window: bytes, begin: int, end: int, depth: int, below: int
@@ -467,11 +474,6 @@ class ElementRun:
 # --- jpeg
 # JPEG Lossless, process 14: what is broken, or disagrees with what is expected, is a ValueError
 # that says where; what is merely of a kind not decoded here is a NotImplementedError.
-def jpeg_lossless_decode(
-    data: Buffer, rows: int, columns: int, samples: int, bits_allocated: int
-) -> bytearray:
-    """One frame, colour by pixel, little endian; `bits_allocated` is 8 or 16."""
-
 def jpeg_lossless_decode_frames(
     frames: Sequence[Buffer],
     out: Any,
@@ -481,8 +483,8 @@ def jpeg_lossless_decode_frames(
     bits_allocated: int,
     threads: int = 1,
 ) -> None:
-    """Frames, one behind the other, into `out`: any writable buffer of exactly their size. After an
-    error its content is undefined."""
+    """Frames, colour by pixel, little endian, one behind the other, into `out`: any writable buffer
+    of exactly their size; `bits_allocated` is 8 or 16. After an error its content is undefined."""
 
 def jpeg_lossless_validate(data: Buffer) -> tuple[int, int, int, int, int, int]:
     """Decodes all and keeps nothing: (rows, columns, components, precision, predictor, samples that

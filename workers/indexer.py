@@ -289,6 +289,7 @@ class Indexer:
                 limits.journal_segments_max + 1,  # it may be full, and we are who empties it
                 self.child.spec.durability == "sync",
                 str(self.data_directory / INCOMING_DIRECTORY / orphan),
+                limits,
             )
         except BlockingIOError:
             text = "its receiver has not ended; what it adds is indexed after the next start"

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from engine.dictionary import attributes
 from engine.dictionary.suggestion import suggestion
 from engine.dictionary.uids import is_explicit_vr
-from engine.limits import attribute_bytes_max, attributes_bytes_max
+from engine.limits import attribute_bytes_max, attributes_bytes_max, sequence_depth_max
 from native import _core
 
 SOP_CLASS_UID: Final = 0x00080016
@@ -119,6 +119,7 @@ def scan_row(data: bytes, transfer_syntax: str, tags: Iterable[int]) -> bytes:
         sorted(tags),
         attribute_bytes_max,
         attributes_bytes_max,
+        sequence_depth_max,
     )
     return row
 

@@ -15,7 +15,7 @@ from engine.dictionary.attributes import BY_TAG, Attribute, Level
 from engine.dictionary.character_sets import encode
 from engine.dictionary.code_sets import declared_by
 from engine.dictionary.query_level import QueryLevel
-from engine.limits import attribute_bytes_max, attributes_bytes_max
+from engine.limits import attribute_bytes_max, attributes_bytes_max, sequence_depth_max
 from native import _core
 
 study_root_find: Final = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -149,7 +149,12 @@ def decode_identifier(data: bytes, explicit_vr: bool) -> dict[int, str]:
     Bytes that make no sense end the reading; what came before them holds.
     """
     row, _ = _core.scan_tags(
-        data, explicit_vr, _WANTED_TAGS, attribute_bytes_max, attributes_bytes_max
+        data,
+        explicit_vr,
+        _WANTED_TAGS,
+        attribute_bytes_max,
+        attributes_bytes_max,
+        sequence_depth_max,
     )
     raw = dict(attributes.read_row(row))
     character_set = raw.get(attributes.SPECIFIC_CHARACTER_SET, b"")

@@ -12,7 +12,7 @@ from engine.dictionary.patient_mark import mark_of
 from engine.dictionary.uids import implicit_vr_little_endian
 from engine.errors import LocalError
 from engine.files.part10 import Part10Head, read_part10_head
-from engine.limits import attribute_bytes_max, attributes_bytes_max
+from engine.limits import attribute_bytes_max, attributes_bytes_max, sequence_depth_max
 from native import _core
 
 _HEAD_BYTES_MAX: Final = 1 << 20  # file meta and all wanted attributes lie far within
@@ -35,6 +35,7 @@ def read_stored_head(file: BinaryIO) -> StoredHead:
         WANTED_TAGS,
         attribute_bytes_max,
         attributes_bytes_max,
+        sequence_depth_max,
     )
     del outcome  # a malformed data set is kept as it is; what came before is indexed
     return StoredHead(head, row)

@@ -30,6 +30,7 @@ from engine.limits import (
     attribute_bytes_max,
     attributes_bytes_max,
     sent_head_bytes_max,
+    sequence_depth_max,
     uid_characters_max,
 )
 from engine.outbox.records import NewDelivery
@@ -100,6 +101,7 @@ def examine(path: str | Path, wider: Iterable[Sequence[str]]) -> Examined:
         _wanted,
         attribute_bytes_max,
         attributes_bytes_max,
+        sequence_depth_max,
     )
     found = {tag: _text(value) for tag, value in read_row(row)}
     uids = {

@@ -63,7 +63,14 @@ _CREATOR_BYTES_MAX: Final = 256  # LO: 64 characters
 
 @lru_cache(maxsize=64)
 def _runs_of(explicit_out: bool, decodes: bool, stops: frozenset[int]) -> _core.ElementRun:
-    return _core.ElementRun(explicit_out, decodes, COPIED_BYTES_MAX, [*_KEPT], [*stops])
+    return _core.ElementRun(
+        explicit_out,
+        decodes,
+        COPIED_BYTES_MAX,
+        [*_KEPT],
+        [*stops],
+        limits.sequence_depth_max,
+    )
 
 
 class _Level:

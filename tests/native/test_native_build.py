@@ -108,15 +108,6 @@ def test_a_drifting_stub_is_noticed(said: str, real: str) -> None:
     ("file", "constant", "value"),
     [
         ("base/base.hpp", "page_bytes", limits.page_bytes),
-        ("outgoing/data_set_sender.cpp", "pdu_bytes_useful_min", limits.pdu_bytes_useful_min),
-        ("spool/file_writer.cpp", "write_bytes", limits.write_bytes),
-        ("spool/incoming.hpp", "sealed_bytes_max", limits.sealed_bytes_max),
-        ("spool/journal.hpp", "journal_group_max", limits.journal_group_max),
-        ("spool/spool.cpp", "refused_max", limits.refused_files_max),
-        ("spool/spool.cpp", "sealed_max", limits.sealed_instances_max),
-        ("spool/tag_scanner.hpp", "sequence_depth_max", limits.sequence_depth_max),
-        ("tls/server.cpp", "security_level", limits.tls_security_level),
-        ("tls/server.cpp", "chain_certificates_max", limits.tls_chain_certificates_max),
     ],
 )
 def test_native_constants_are_the_limits(file: str, constant: str, value: int) -> None:

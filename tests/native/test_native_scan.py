@@ -33,13 +33,22 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from engine import limits
 from engine.dictionary.attributes import ATTRIBUTES
-from native._core import crc32c, scan_tags
+from native import _core
+from native._core import crc32c
 from tests.native.sanitized import hostile
 
 OUTCOMES: Final = {"done": 0, "malformed": 1, "more": 2}
 INDEXED: Final = sorted({attribute.tag for attribute in ATTRIBUTES} | {0x00080016, 0x00080018})
 VALUE_MAX: Final = limits.attribute_bytes_max
 ROW_MAX: Final = limits.attributes_bytes_max
+
+
+def scan_tags(
+    data: bytes, explicit: bool, wanted: list[int], value_max: int, row_max: int, chunk: int = 0
+) -> tuple[bytes, int]:
+    return _core.scan_tags(
+        data, explicit, wanted, value_max, row_max, limits.sequence_depth_max, chunk
+    )
 
 
 def cut(row: bytes) -> dict[int, bytes]:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from engine import limits
 from native import _core
 from tests.material import wire
 from tests.rigs.gateway import under_way
@@ -50,8 +51,7 @@ class SpoolBox:
             INLINE_BYTES,
             durable=self.durable,
             wanted_tags=TAGS,
-            attribute_bytes_max=1024,
-            attributes_bytes_max=65536,
+            limits=limits,
             **self.more,
         )
         return self.spool
@@ -130,7 +130,7 @@ class SpoolBox:
 
 
 def new_cutter() -> _core.PduCutter:
-    return _core.PduCutter(256 << 10, 16 << 10, 131072, 16378)
+    return _core.PduCutter(256 << 10, 16 << 10, 131072, 16378, 64)
 
 
 def pdv(context: int, control: int, data: bytes, length: int | None = None) -> bytes:

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import pytest
 
+from engine import limits
 from engine.tls.profiles import PROFILES, Profile
 from native import _core
 from tests.material import certificates
@@ -132,6 +133,8 @@ def server(**changes: object) -> _core.TlsServer:
         "tls13": PROFILES["bcp195"].tls13,
         "client_authentication": "need",
         "read_ahead_bytes": 65536,
+        "security_level": limits.tls_security_level,
+        "chain_certificates_max": limits.tls_chain_certificates_max,
     }
     return _core.TlsServer(**{**given, **changes})  # type: ignore[arg-type]
 

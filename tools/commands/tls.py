@@ -106,6 +106,8 @@ def _listener(profile: Profile, material: TlsMaterial) -> _core.TlsServer:
             profile.tls13,
             material.client_authentication,
             limits.tls_read_ahead_bytes,
+            limits.tls_security_level,
+            limits.tls_chain_certificates_max,
         )
     except ValueError as error:
         raise OperatorError(f"no listener can be secured with it: {error}", "tls") from error

@@ -76,6 +76,8 @@ class Secured(msgspec.Struct, frozen=True):
             self.tls13,
             self.client_authentication,
             limits.tls_read_ahead_bytes,
+            limits.tls_security_level,
+            limits.tls_chain_certificates_max,
         )
 
 

@@ -78,6 +78,7 @@ class Connection:
             limits.command_bytes_max,
             limits.pdu_bytes_tolerated,
             limits.pdu_bytes_advertised,
+            limits.uid_characters_max,
         )
         self._association = Association(
             host.policy,

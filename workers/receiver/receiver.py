@@ -74,8 +74,7 @@ class Receiver:
             limits.journal_wait_ms_max,
             spec.durability == "sync",
             sorted({*WANTED_TAGS, *spec.extra_tags}),
-            limits.attribute_bytes_max,
-            limits.attributes_bytes_max,
+            limits,
         )
         self.reception = reception_of(self.spool, self.counters)
         self._listeners = [socket.socket(fileno=fd) for fd in spec.listen_descriptors]

@@ -23,7 +23,7 @@ class DataSetWriter:
 
     def __init__(self) -> None:
         self._native = _core.DataSetSender(limits.send_buffer_bytes)
-        self._frames = _core.FrameSender()
+        self._frames = _core.FrameSender(limits.decoded_frame_bytes_max)
         self._sent_before = 0
         self._is_secured_begun = False
 

@@ -13,21 +13,6 @@ namespace nb = nanobind;
 namespace scai {
 namespace {
 
-nb::object decode_one(nb::handle data, unsigned rows, unsigned columns, unsigned samples,
-                      unsigned bits_allocated) {
-    const jpeg::Expected expected{rows, columns, samples, bits_allocated};
-    const Buffer stream(data, PyBUF_SIMPLE);
-    const std::size_t size = jpeg::frame_bytes(expected);
-    jpeg::check_header(stream.bytes(), expected);
-    nb::object image =
-        nb::steal(PyByteArray_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
-    if (!image.is_valid()) throw nb::python_error();
-    const Buffer room(image, PyBUF_WRITABLE);
-    const nb::gil_scoped_release released;
-    jpeg::decode(stream.bytes(), expected, room.bytes());
-    return image;
-}
-
 void decode_many(nb::sequence frames, nb::handle out, unsigned rows, unsigned columns,
                  unsigned samples, unsigned bits_allocated, unsigned threads) {
     const jpeg::Expected expected{rows, columns, samples, bits_allocated};
@@ -66,8 +51,6 @@ void bind_jpeg(nb::module_& module) {
             PyErr_SetString(PyExc_ValueError, error.what());
         }
     });
-    module.def("jpeg_lossless_decode", &decode_one, nb::arg("data"), nb::arg("rows"),
-               nb::arg("columns"), nb::arg("samples"), nb::arg("bits_allocated"));
     module.def("jpeg_lossless_decode_frames", &decode_many, nb::arg("frames"), nb::arg("out"),
                nb::arg("rows"), nb::arg("columns"), nb::arg("samples"), nb::arg("bits_allocated"),
                nb::arg("threads") = 1);

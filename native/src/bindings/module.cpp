@@ -51,10 +51,11 @@ struct EventToPython {
 
 nb::tuple scan_tags(const nb::bytes& data, bool explicit_vr, std::vector<std::uint32_t> wanted_tags,
                     std::size_t attribute_bytes_max, std::size_t attributes_bytes_max,
-                    std::size_t chunk_bytes) {
+                    std::size_t sequence_depth_max, std::size_t chunk_bytes) {
     const scai::WantedTags wanted(std::move(wanted_tags));
     scai::TagScanner scanner;
-    scanner.start(&wanted, explicit_vr, attribute_bytes_max, attributes_bytes_max);
+    scanner.start(&wanted, explicit_vr, attribute_bytes_max, attributes_bytes_max,
+                  sequence_depth_max);
     auto left = view(data);
     const std::size_t step = chunk_bytes == 0 ? left.size() : chunk_bytes;
     while (!left.empty() && scanner.outcome() == scai::TagScanner::Progress::more) {
@@ -131,11 +132,12 @@ void bind_cutter(nb::module_& module) {
         .def(
             "__init__",
             [](scai::PduCutter* self, std::uint32_t associate, std::uint32_t command,
-               std::uint32_t pdata, std::uint32_t advertised) {
-                new (self) scai::PduCutter({associate, command, pdata, advertised});
+               std::uint32_t pdata, std::uint32_t advertised, std::size_t uid_characters) {
+                new (self)
+                    scai::PduCutter({associate, command, pdata, advertised, uid_characters});
             },
             "associate_bytes_max"_a, "command_bytes_max"_a, "pdata_bytes_max"_a,
-            "pdata_bytes_advertised"_a)
+            "pdata_bytes_advertised"_a, "uid_characters_max"_a)
         .def("attach", &scai::PduCutter::attach, "spool"_a, "slot"_a, nb::keep_alive<1, 2>())
         .def("expect_command", &scai::PduCutter::expect_command)
         .def("expect_data", &scai::PduCutter::expect_data, "context_id"_a)
@@ -156,12 +158,16 @@ void bind_cutter(nb::module_& module) {
         .def_prop_ro("pdata_pdus_oversized", &scai::PduCutter::oversized_pdus);
 }
 
+// A bound by its name in engine/limits.py, which says each of them once.
+std::size_t limit(nb::handle limits, const char* name) {
+    return nb::cast<std::size_t>(limits.attr(name));
+}
+
 void make_spool(scai::Spool* self, std::string incoming_directory, std::string journal_directory,
                 int ring_descriptor, std::size_t slots, std::size_t ring_bytes,
                 std::size_t inline_bytes_max, std::uint64_t segment_bytes, std::size_t segments_max,
                 std::uint64_t journal_wait_ms_max, bool durable,
-                std::vector<std::uint32_t> wanted_tags, std::size_t attribute_bytes_max,
-                std::size_t attributes_bytes_max) {
+                std::vector<std::uint32_t> wanted_tags, nb::handle limits) {
     scai::SpoolSettings settings;
     settings.incoming_directory = std::move(incoming_directory);
     settings.ring_descriptor = ring_descriptor;
@@ -169,10 +175,19 @@ void make_spool(scai::Spool* self, std::string incoming_directory, std::string j
     settings.ring_bytes = ring_bytes;
     settings.inline_bytes_max = inline_bytes_max;
     settings.wanted_tags = std::move(wanted_tags);
-    settings.attribute_bytes_max = attribute_bytes_max;
-    settings.attributes_bytes_max = attributes_bytes_max;
-    settings.journal = {std::move(journal_directory), segment_bytes, segments_max,
-                        journal_wait_ms_max, durable};
+    settings.attribute_bytes_max = limit(limits, "attribute_bytes_max");
+    settings.attributes_bytes_max = limit(limits, "attributes_bytes_max");
+    settings.sequence_depth_max = limit(limits, "sequence_depth_max");
+    settings.write_bytes = limit(limits, "write_bytes");
+    settings.sealed_max = limit(limits, "sealed_instances_max");
+    settings.sealed_bytes_max = limit(limits, "sealed_bytes_max");
+    settings.refused_max = limit(limits, "refused_files_max");
+    settings.journal = {std::move(journal_directory),
+                        segment_bytes,
+                        segments_max,
+                        limit(limits, "journal_group_max"),
+                        journal_wait_ms_max,
+                        durable};
     nb::gil_scoped_release release;
     new (self) scai::Spool(std::move(settings));
 }
@@ -188,7 +203,7 @@ void bind_spool(nb::module_& module) {
         .def("__init__", &make_spool, "incoming_directory"_a, "journal_directory"_a,
              "ring_descriptor"_a, "slots"_a, "ring_bytes"_a, "inline_bytes_max"_a,
              "segment_bytes"_a, "segments_max"_a, "journal_wait_ms_max"_a, "durable"_a,
-             "wanted_tags"_a, "attribute_bytes_max"_a, "attributes_bytes_max"_a)
+             "wanted_tags"_a, "limits"_a)
         .def_prop_ro("completion_descriptor", &scai::Spool::completion_descriptor)
         .def_prop_ro("durable_sequence", &scai::Spool::durable_sequence)
         .def_prop_ro("acknowledged_sequence", &scai::Spool::acknowledged_sequence)
@@ -252,13 +267,16 @@ void bind_journal_reader(nb::module_& module) {
     module.def(
         "adopt_sealed",
         [](std::string journal_directory, std::uint64_t segment_bytes, std::size_t segments_max,
-           bool durable, const std::string& incoming_directory) {
+           bool durable, const std::string& incoming_directory, nb::handle limits) {
+            const std::size_t group_max = limit(limits, "journal_group_max");
+            const std::size_t sealed_bytes_max = limit(limits, "sealed_bytes_max");
+            const nb::gil_scoped_release released;
             return scai::adopt_sealed(
-                {std::move(journal_directory), segment_bytes, segments_max, 0, durable},
-                incoming_directory);
+                {std::move(journal_directory), segment_bytes, segments_max, group_max, 0, durable},
+                incoming_directory, sealed_bytes_max);
         },
         "journal_directory"_a, "segment_bytes"_a, "segments_max"_a, "durable"_a,
-        "incoming_directory"_a, nb::call_guard<nb::gil_scoped_release>());
+        "incoming_directory"_a, "limits"_a);
     module.def(
         "journal_last_sequence",
         [](const std::string& directory) {
@@ -290,7 +308,8 @@ NB_MODULE(_core, module) {
     scai::bind_sender(module);
     scai::bind_confinement(module);
     module.def("scan_tags", &scan_tags, "data"_a, "explicit_vr"_a, "wanted_tags"_a,
-               "attribute_bytes_max"_a, "attributes_bytes_max"_a, "chunk_bytes"_a = 0);
+               "attribute_bytes_max"_a, "attributes_bytes_max"_a, "sequence_depth_max"_a,
+               "chunk_bytes"_a = 0);
     module.def(
         "crc32c",
         [](const nb::bytes& data, std::uint32_t seed) { return scai::crc32c(view(data), seed); },

@@ -90,10 +90,12 @@ nb::object find(int descriptor, std::uint64_t at, std::uint64_t end, std::size_t
 }
 
 void make_run(ElementRun* self, bool explicit_out, bool decodes, std::uint32_t value_max,
-              std::vector<std::uint32_t> kept, std::vector<std::uint32_t> stops) {
+              std::vector<std::uint32_t> kept, std::vector<std::uint32_t> stops,
+              std::size_t depth_max) {
     std::sort(kept.begin(), kept.end());
     std::sort(stops.begin(), stops.end());
-    new (self) ElementRun({explicit_out, decodes, value_max, std::move(kept), std::move(stops)});
+    new (self) ElementRun(
+        {explicit_out, decodes, value_max, std::move(kept), std::move(stops), depth_max});
 }
 
 nb::tuple pass(ElementRun& self, const nb::bytes& window, std::size_t begin, std::size_t end,
@@ -142,16 +144,15 @@ void bind_sender(nb::module_& module) {
         .def_prop_ro("socket_error", &DataSetSender::socket_error)
         .def_prop_ro("sent_bytes", &DataSetSender::sent_bytes);
     nb::class_<FrameSender>(module, "FrameSender")
-        .def(nb::init<>())
+        .def(nb::init<std::size_t>(), "frame_bytes_max"_a)
         .def("send", &send_frame, "sender"_a, "descriptor"_a, "fragments"_a, "rows"_a, "columns"_a,
              "samples"_a, "bits_allocated"_a, "socket"_a, "wake"_a, "timeout_ms"_a);
     module.def("round_trip", &ask, "socket"_a, "request"_a, "timeout_ms"_a, "bytes_max"_a);
     module.def("find_fragments", &find, "descriptor"_a, "begin"_a, "end"_a, "items_max"_a);
     nb::class_<ElementRun>(module, "ElementRun")
         .def("__init__", &make_run, "explicit_out"_a, "decodes"_a, "value_max"_a, "kept"_a,
-             "stops"_a)
-        .def("pass_over", &pass, "window"_a, "begin"_a, "end"_a, "depth"_a, "below"_a)
-        .def_ro_static("depth_max", &ElementRun::depth_max);
+             "stops"_a, "depth_max"_a)
+        .def("pass_over", &pass, "window"_a, "begin"_a, "end"_a, "depth"_a, "below"_a);
 }
 
 }  // namespace scai

@@ -34,10 +34,10 @@ ClientAuthentication authentication_of(const std::string& name) {
 void make_server(TlsServer* self, const nb::bytes& key, const nb::sequence& chain,
                  const nb::sequence& trust, std::vector<std::string> tls12,
                  std::vector<std::string> tls13, const std::string& client_authentication,
-                 std::size_t read_ahead_bytes) {
-    new (self)
-        TlsServer({text_of(key), texts_of(chain), texts_of(trust), std::move(tls12),
-                   std::move(tls13), authentication_of(client_authentication), read_ahead_bytes});
+                 std::size_t read_ahead_bytes, int security_level, int chain_certificates_max) {
+    new (self) TlsServer({text_of(key), texts_of(chain), texts_of(trust), std::move(tls12),
+                          std::move(tls13), authentication_of(client_authentication),
+                          read_ahead_bytes, security_level, chain_certificates_max});
 }
 
 std::size_t send(TlsSession& self, nb::handle data) {
@@ -76,7 +76,8 @@ void bind_tls(nb::module_& module) {
         });
     nb::class_<TlsServer>(module, "TlsServer")
         .def("__init__", &make_server, "key"_a, "chain"_a, "trust"_a, "tls12"_a, "tls13"_a,
-             "client_authentication"_a, "read_ahead_bytes"_a)
+             "client_authentication"_a, "read_ahead_bytes"_a, "security_level"_a,
+             "chain_certificates_max"_a)
         .def("open", &TlsServer::open, "descriptor"_a, nb::keep_alive<0, 1>())
         .def_prop_ro("suites", &TlsServer::suites);
 }

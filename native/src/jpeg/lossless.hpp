@@ -28,10 +28,8 @@ struct Validation {
     std::uint64_t samples_out_of_range = 0;
 };
 
-// decoded_frame_bytes_max of engine/limits.py, with its reason.
-inline constexpr std::size_t frame_bytes_max = std::size_t{512} << 20;
-
-// The bytes of one decoded frame. Throws when the expectation itself is impossible.
+// The bytes of one decoded frame, up to 34 GB: who makes room for them has a bound. Throws when the
+// expectation itself is impossible.
 std::size_t frame_bytes(const Expected& expected);
 
 // Throws unless the stream's header agrees and its length could hold that many samples: to be asked

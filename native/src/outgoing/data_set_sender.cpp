@@ -20,7 +20,7 @@ constexpr std::uint8_t p_data_tf = 4;
 constexpr std::uint8_t of_command = 1;  // PS3.8 E.2: message control header
 constexpr std::uint8_t is_last = 2;
 constexpr std::size_t pdv_header_bytes = 6;
-constexpr std::size_t pdu_bytes_useful_min = 8;
+constexpr std::size_t pdu_bytes_useful_min = pdv_header_bytes + 2;  // fragments are even
 
 void put_u32(std::byte* at, std::size_t value) noexcept {
     for (int index = 0; index < 4; ++index) {

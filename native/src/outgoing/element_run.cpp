@@ -71,8 +71,8 @@ bool is_halved(std::span<const std::byte> value) noexcept {
 
 }  // namespace
 
-ElementRun::ElementRun(Rules rules) : rules_(std::move(rules)) {
-    levels_.reserve(depth_max + 2);
+ElementRun::ElementRun(Rules rules) : rules_(std::move(rules)), level_max_(2 * rules_.depth_max) {
+    levels_.reserve(level_max_ + 2);
 }
 
 std::size_t ElementRun::pass(std::span<const std::byte> data, std::size_t depth,
@@ -114,7 +114,7 @@ void ElementRun::leave() {
 }
 
 bool ElementRun::enter(std::size_t at, std::uint32_t length, bool items) {
-    if (depth_ + levels_.size() - 1 > depth_max) return false;
+    if (depth_ + levels_.size() - 1 > level_max_) return false;
     const std::size_t end = length == undefined_length ? open_end : at + length;
     if (end != open_end && is_outside(end)) return false;
     levels_.push_back({end, items});

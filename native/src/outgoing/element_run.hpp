@@ -24,6 +24,7 @@ public:
         std::uint32_t value_max = 0;  // above, a value is large
         std::vector<std::uint32_t> kept;   // sorted; told of, where they stand at this level
         std::vector<std::uint32_t> stops;  // sorted; at the data set's own level
+        std::size_t depth_max;             // sequences within each other
     };
     // A value in the span.
     struct Kept {
@@ -31,9 +32,6 @@ public:
         std::uint32_t at;
         std::uint32_t length;
     };
-    // 2 * limits.sequence_depth_max; a test holds the two together.
-    static constexpr std::size_t depth_max = 2048;
-
     explicit ElementRun(Rules rules);
 
     // Passes over `data`, which ends where the level does or earlier. `depth`: levels around it, 1
@@ -60,6 +58,7 @@ private:
     void put_header(std::uint32_t tag, std::uint16_t vr, std::uint32_t length);
 
     const Rules rules_;
+    const std::size_t level_max_;  // a sequence and an item of it are two
     std::span<const std::byte> data_;
     std::size_t at_ = 0;
     std::size_t depth_ = 0;  // of the level that is passed over

@@ -1,6 +1,8 @@
 // See frame_sender.hpp.
 #include "outgoing/frame_sender.hpp"
 
+#include <string>
+
 #include "base/exact_read.hpp"
 
 namespace scai {
@@ -43,6 +45,10 @@ DataSetSender::Sending FrameSender::send(DataSetSender& sender, int descriptor, 
                                          const jpeg::Expected& expected,
                                          const DataSetSender::Way& way) {
     const std::size_t frame_bytes = jpeg::frame_bytes(expected);
+    if (frame_bytes > frame_bytes_max_) {
+        throw jpeg::JpegError("a frame of " + std::to_string(frame_bytes) +
+                              " bytes is too large decoded");
+    }
     const auto stream = read(descriptor, fragments);
     // A bit holds one sample at most: a few bytes cannot ask for gigabytes.
     if (frame_bytes / 16 > stream.size()) jpeg::check_header(stream, expected);

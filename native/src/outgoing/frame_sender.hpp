@@ -21,6 +21,8 @@ class FrameSender {
 public:
     using Spans = std::span<const std::pair<std::uint64_t, std::uint64_t>>;
 
+    explicit FrameSender(std::size_t frame_bytes_max) : frame_bytes_max_(frame_bytes_max) {}
+
     // Decodes the frame whose fragments lie there in the file, and sends it by `sender`, whose
     // outcome it is. How long fragments may be together is for the caller to bound.
     DataSetSender::Sending send(DataSetSender& sender, int descriptor, Spans fragments,
@@ -39,6 +41,7 @@ private:
 
     std::span<const std::uint8_t> read(int descriptor, Spans fragments);
 
+    const std::size_t frame_bytes_max_;  // decoded
     Room compressed_;
     Room decoded_;
 };

@@ -412,7 +412,7 @@ bool PduCutter::begin_store() {
     if (store_ || !spool_->admits(slot_)) return false;
     const StoreTemplate* pieces = lane_.find(*command_context_);
     if (pieces == nullptr) return false;
-    store_ = StoreLane::match(*pieces, *command_context_, command_);
+    store_ = StoreLane::match(*pieces, *command_context_, command_, limits_.uid_characters_max);
     if (!store_) return false;
     store_->command_set = std::move(command_);
     StoreFile file = StoreLane::file_of(*pieces, *store_, realtime_ns());

@@ -60,6 +60,7 @@ struct CutterLimits {
     std::uint32_t command_bytes_max;
     std::uint32_t pdata_bytes_max;
     std::uint32_t pdata_bytes_advertised;
+    std::size_t uid_characters_max;
 };
 
 class PduCutter {

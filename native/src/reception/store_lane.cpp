@@ -10,9 +10,6 @@ namespace scai {
 
 namespace {
 
-constexpr std::size_t uid_characters_max =
-    64;  // limits.uid_characters_max; a test holds them together
-
 std::uint32_t little_16(const std::byte* at) {
     return std::to_integer<std::uint32_t>(at[0]) | std::to_integer<std::uint32_t>(at[1]) << 8;
 }
@@ -46,9 +43,9 @@ bool is_regularly_padded(std::span<const std::byte> value) {
     return value.empty() || value.back() != std::byte{' '};
 }
 
-bool is_uid(std::string_view text) {
+bool is_uid(std::string_view text, std::size_t characters_max) {
     const auto digit = [](char character) { return character >= '0' && character <= '9'; };
-    return !text.empty() && text.size() <= uid_characters_max && digit(text.front()) &&
+    return !text.empty() && text.size() <= characters_max && digit(text.front()) &&
            std::all_of(text.begin(), text.end(),
                        [&](char character) { return digit(character) || character == '.'; });
 }
@@ -72,7 +69,8 @@ void put_padded(std::string& to, std::string_view uid) {
 }  // namespace
 
 std::optional<StoreUnderWay> StoreLane::match(const StoreTemplate& pieces, std::uint8_t context,
-                                              std::span<const std::byte> command_set) {
+                                              std::span<const std::byte> command_set,
+                                              std::size_t uid_characters_max) {
     constexpr std::size_t group_length_bytes = 12;
     if (command_set.size() < group_length_bytes || little_32(command_set.data()) != 0 ||
         little_32(command_set.data() + 4) != 4 ||
@@ -120,7 +118,7 @@ std::optional<StoreUnderWay> StoreLane::match(const StoreTemplate& pieces, std::
                 break;
             case 0x1000:
                 if (!is_regularly_padded(value)) return std::nullopt;
-                if (!is_uid(without_padding(value))) return std::nullopt;
+                if (!is_uid(without_padding(value), uid_characters_max)) return std::nullopt;
                 store.sop_instance = without_padding(value);
                 seen |= 16;
                 break;

@@ -64,7 +64,8 @@ public:
 
     // The request's facts, if the command set is regular in every way.
     static std::optional<StoreUnderWay> match(const StoreTemplate& pieces, std::uint8_t context,
-                                              std::span<const std::byte> command_set);
+                                              std::span<const std::byte> command_set,
+                                              std::size_t uid_characters_max);
     static StoreFile file_of(const StoreTemplate& pieces, const StoreUnderWay& store,
                              std::uint64_t received_ns);
     // The whole P-DATA-TF PDU of the response with status 0000.

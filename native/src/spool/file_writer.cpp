@@ -13,17 +13,11 @@
 
 namespace scai {
 
-namespace {
-
-// While an instance arrives it is written in pieces of this size, limits.write_bytes (a test holds
-// the two together), or a quarter of a small ring. What is left at its end goes in one write: a CT
-// image is one write in all, and a second one would cost it another turn of the disk.
-constexpr std::size_t write_bytes = 1u << 20;
-
-}  // namespace
-
-FileWriter::FileWriter(Ring& ring, int directory, bool durable, std::string thread_name,
-                       Callbacks callbacks)
+// While an instance arrives it is written in pieces of `write_bytes`, or a quarter of a small ring.
+// What is left at its end goes in one write: a CT image is one write in all, and a second one would
+// cost it another turn of the disk.
+FileWriter::FileWriter(Ring& ring, int directory, std::size_t write_bytes, bool durable,
+                       std::string thread_name, Callbacks callbacks)
     : ring_(ring),
       directory_(directory),
       durable_(durable),

@@ -45,8 +45,8 @@ public:
         std::function<void()> space;  // a full ring has room again
     };
 
-    FileWriter(Ring& ring, int directory, bool durable, std::string thread_name,
-               Callbacks callbacks);
+    FileWriter(Ring& ring, int directory, std::size_t write_bytes, bool durable,
+               std::string thread_name, Callbacks callbacks);
     ~FileWriter();
     FileWriter(const FileWriter&) = delete;
     FileWriter& operator=(const FileWriter&) = delete;

@@ -34,7 +34,7 @@ std::vector<Part> parts_in(int directory, const std::string& path) {
 }  // namespace
 
 LeftOver sweep_incoming(int directory, const std::string& path, const Journal& journal,
-                        bool durable) {
+                        std::uint64_t sealed_bytes_max, bool durable) {
     const auto& named = journal.names_found();
     const std::unordered_set<std::string> wanted(named.begin(), named.end());
     LeftOver left;
@@ -55,7 +55,8 @@ LeftOver sweep_incoming(int directory, const std::string& path, const Journal& j
     return left;
 }
 
-std::uint64_t adopt_sealed(JournalSettings settings, const std::string& incoming_directory) {
+std::uint64_t adopt_sealed(JournalSettings settings, const std::string& incoming_directory,
+                           std::uint64_t sealed_bytes_max) {
     const Descriptor directory(
         ::open(incoming_directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory && errno == ENOENT) return 0;
@@ -63,8 +64,10 @@ std::uint64_t adopt_sealed(JournalSettings settings, const std::string& incoming
     const auto parts = parts_in(directory.get(), incoming_directory);
     if (std::ranges::none_of(parts, &Part::begun)) return 0;  // the journal is left alone
     const bool durable = settings.durable;
+    const std::size_t group_max = settings.group_max;
     Journal journal(std::move(settings));
-    const LeftOver left = sweep_incoming(directory.get(), incoming_directory, journal, durable);
+    const LeftOver left =
+        sweep_incoming(directory.get(), incoming_directory, journal, sealed_bytes_max, durable);
     std::vector<JournalEntry> entries;
     for (const FoundSeal& seal : left.sealed) {
         entries.push_back({.prologue = seal.prologue,
@@ -76,7 +79,7 @@ std::uint64_t adopt_sealed(JournalSettings settings, const std::string& incoming
     }
     std::uint64_t given = 0;
     for (std::span rest(entries); !rest.empty();) {
-        const auto group = rest.first(std::min(rest.size(), journal_group_max));
+        const auto group = rest.first(std::min(rest.size(), group_max));
         const auto appended = journal.append(group);
         given += appended.durable;
         if (appended.code != 0) {

@@ -63,7 +63,7 @@ int pwritev_exact(int descriptor, std::vector<iovec>& parts, std::uint64_t offse
 Journal::Journal(JournalSettings settings)
     : settings_(std::move(settings)),
       maker_(settings_.directory, settings_.segment_bytes, settings_.durable) {
-    SCAI_ASSERT(settings_.segment_bytes % page_bytes == 0);
+    SCAI_ASSERT(settings_.segment_bytes % page_bytes == 0 && settings_.group_max > 0);
     directory_ =
         Descriptor(::open(settings_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory_) fail("opening " + settings_.directory);
@@ -92,7 +92,7 @@ void Journal::recover() {
             if (record.segment_first != read_in) last_group.clear();
             read_in = record.segment_first;
             last_group.push_back(record.offset);
-            if (last_group.size() > journal_group_max) last_group.pop_front();
+            if (last_group.size() > settings_.group_max) last_group.pop_front();
         }
     }
     if (read_in != reader.segment_first()) last_group.clear();

@@ -33,13 +33,12 @@ struct JournalSettings {
     std::string directory;
     std::uint64_t segment_bytes = 0;
     std::size_t segments_max = 0;
+    // So many records share one sync at most: what was not yet synced when a process died lies
+    // within them.
+    std::size_t group_max = 0;
     std::uint64_t wait_ms_max = 0;  // for a free segment; then the group fails with EAGAIN
     bool durable = true;
 };
-
-// So many records share one sync at most (limits.journal_group_max): what was not yet synced when a
-// process died lies within them.
-inline constexpr std::size_t journal_group_max = 64;
 
 class Journal {
 public:

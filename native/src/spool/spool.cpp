@@ -14,17 +14,6 @@
 
 namespace scai {
 
-namespace {
-
-// Acknowledged by their seals alone; beyond that a large instance waits for its record as well. At
-// full speed a tenth of a second's.
-constexpr std::size_t sealed_max = 256;  // limits.sealed_instances_max
-// Names of refused files that are to be removed when the disk allows. With more of them nothing
-// worse happens than that a restart may find what was refused.
-constexpr std::size_t refused_max = 4096;  // limits.refused_files_max
-
-}  // namespace
-
 Spool::Spool(SpoolSettings settings)
     : settings_(std::move(settings)),
       wanted_(settings_.wanted_tags),
@@ -37,7 +26,7 @@ Spool::Spool(SpoolSettings settings)
     recovery_ = {journal_.records_found(), journal_.torn_found(), 0, 0};
     seals_ = realtime_ns();
     adopt(sweep_incoming(incoming_.get(), settings_.incoming_directory, journal_,
-                         settings_.journal.durable));
+                         settings_.sealed_bytes_max, settings_.journal.durable));
     for (std::size_t number = 0; number < settings_.slots; ++number) {
         auto slot = std::make_unique<Slot>(settings_.ring_descriptor, number, settings_.ring_bytes);
         FileWriter::Callbacks callbacks{
@@ -50,7 +39,7 @@ Spool::Spool(SpoolSettings settings)
             },
         };
         slot->writer = std::make_unique<FileWriter>(
-            slot->ring, incoming_.get(), settings_.journal.durable,
+            slot->ring, incoming_.get(), settings_.write_bytes, settings_.journal.durable,
             "scai-write-" + std::to_string(number), std::move(callbacks));
         slots_.push_back(std::move(slot));
     }
@@ -103,7 +92,7 @@ void Spool::begin(std::size_t number, std::string_view head, std::string prologu
     slot.prologue = std::move(prologue);
     slot.head_bytes = head.size();
     slot.scanner.start(&wanted_, explicit_vr, settings_.attribute_bytes_max,
-                       settings_.attributes_bytes_max);
+                       settings_.attributes_bytes_max, settings_.sequence_depth_max);
     std::memcpy(slot.ring.room().data(), head.data(), head.size());
     slot.ring.produce(head.size());
     slot.mode = Mode::inlined;
@@ -220,11 +209,11 @@ void Spool::take_sealed(std::size_t number, SealedFile file) {
         return;
     }
     const std::uint64_t bytes = file.bytes;
-    bool stands = file.seal && file.name_durable && bytes <= sealed_bytes_max;
+    bool stands = file.seal && file.name_durable && bytes <= settings_.sealed_bytes_max;
     Waiting waiting{number, std::move(file)};
     {
         const std::lock_guard guard(mutex_);
-        stands = stands && acknowledged_ < sealed_max;
+        stands = stands && acknowledged_ < settings_.sealed_max;
         if (stands) {
             Slot& slot = *slots_[number];
             const auto row = slot.scanner.row();
@@ -259,7 +248,7 @@ void Spool::commit_forever() {
                 continue;
             }
             const auto count =
-                static_cast<std::ptrdiff_t>(std::min(waiting_.size(), journal_group_max));
+                static_cast<std::ptrdiff_t>(std::min(waiting_.size(), settings_.journal.group_max));
             group.assign(std::make_move_iterator(waiting_.begin()),
                          std::make_move_iterator(waiting_.begin() + count));
             waiting_.erase(waiting_.begin(), waiting_.begin() + count);
@@ -356,7 +345,7 @@ void Spool::put_back(std::vector<Waiting> left, std::size_t caught_up) {
 void Spool::refuse(const std::string& name, bool recorded) {
     if (!recorded && (::unlinkat(incoming_.get(), name.c_str(), 0) == 0 || errno == ENOENT)) return;
     const std::lock_guard guard(mutex_);
-    if (refused_.size() < refused_max) refused_.push_back(name);
+    if (refused_.size() < settings_.refused_max) refused_.push_back(name);
 }
 
 // On the committer's thread; while the disk fails no more than one call.

@@ -38,6 +38,12 @@ struct SpoolSettings {
     std::vector<std::uint32_t> wanted_tags;
     std::size_t attribute_bytes_max = 0;
     std::size_t attributes_bytes_max = 0;
+    std::size_t sequence_depth_max = 0;
+    std::size_t write_bytes = 0;  // of one write, while a large instance arrives
+    // Acknowledged by their seals alone; beyond that a large instance waits for its record as well.
+    std::size_t sealed_max = 0;
+    std::uint64_t sealed_bytes_max = 0;  // of one of them: a restart reads it whole
+    std::size_t refused_max = 0;         // names of files that the disk does not let go
     JournalSettings journal;
 };
 

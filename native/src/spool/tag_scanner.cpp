@@ -101,12 +101,13 @@ bool WantedTags::contains(std::uint32_t tag) const noexcept {
 }
 
 void TagScanner::start(const WantedTags* wanted, bool explicit_vr, std::size_t value_max,
-                       std::size_t row_max) {
+                       std::size_t row_max, std::size_t depth_max) {
     if (row_.size() < row_max) row_.resize(row_max);
     wanted_ = wanted;
     row_max_ = row_max;
     row_bytes_ = 0;
     value_max_ = std::min<std::size_t>(value_max, 0xffff);
+    level_max_ = 2 * depth_max;  // a sequence and an item of it are two
     last_kept_ = 0;
     disorder_ = 0;
     entry_bytes_ = 0;
@@ -252,7 +253,7 @@ void TagScanner::take_element(std::uint32_t tag, Form form, const std::byte* hea
 
 void TagScanner::begin_undefined_length(std::uint16_t vr, Form form) noexcept {
     const bool follows = form == Form::implicit || may_be_undefined(vr);
-    if (!follows || level_ >= 2 * sequence_depth_max) {
+    if (!follows || level_ >= level_max_) {
         outcome_ = Progress::malformed;
         return;
     }

@@ -31,16 +31,15 @@ public:
     // what came before. more: neither yet.
     enum class Progress : std::uint8_t { more, done, malformed };
 
-    // limits.sequence_depth_max; a test holds the two together.
-    static constexpr std::uint32_t sequence_depth_max = 1024;
     // Wanted attributes that came out of order or twice. Each costs a move of the row, so a bound
     // keeps a hostile data set from buying much work with few bytes; real ones have a handful.
     static constexpr std::uint32_t disorder_max = 64;
 
     // A data set begins. `wanted` must outlive the scan; values are cut at `value_max` bytes (at
-    // most 65535, the row's length field), a value for which `row_max` leaves no room is left out.
+    // most 65535, the row's length field), a value for which `row_max` leaves no room is left out,
+    // and sequences nested deeper than `depth_max` are malformed.
     void start(const WantedTags* wanted, bool explicit_vr, std::size_t value_max,
-               std::size_t row_max);
+               std::size_t row_max, std::size_t depth_max);
 
     // The next bytes of the data set. Returns at once when the outcome is no longer `more`.
     Progress feed(std::span<const std::byte> data) noexcept;
@@ -76,6 +75,7 @@ private:
     std::size_t row_max_ = 0;
     std::size_t row_bytes_ = 0;    // of complete entries
     std::size_t value_max_ = 0;
+    std::size_t level_max_ = 0;
     std::uint32_t last_kept_ = 0;  // the greatest tag in the row
     std::uint32_t disorder_ = 0;
     std::size_t entry_bytes_ = 0;  // of the entry being copied, behind the complete ones

@@ -11,13 +11,10 @@ namespace scai {
 
 namespace {
 
-// 112 bits: RSA and DH of 2048 bits or more, no SHA-1 signatures.
-constexpr int security_level = 2;
 // Elliptic curves of 256 bits or more, and the groups of RFC 7919 for TLS 1.3.
 constexpr char groups[] = "X25519:P-256:P-384:P-521:X448:ffdhe2048:ffdhe3072:ffdhe4096";
 // Of TLS 1.2, where the server chooses: RFC 7919's, which clients that know names recognize.
 constexpr char dh_group[] = "ffdhe2048";
-constexpr int chain_certificates_max = 10;
 
 [[noreturn]] void refuse(const std::string& what) {
     const unsigned long code = ERR_peek_error();
@@ -73,7 +70,7 @@ TlsServer::TlsServer(const TlsSettings& settings)
     : context_(SSL_CTX_new(TLS_server_method())), read_ahead_bytes_(settings.read_ahead_bytes) {
     if (!context_) refuse("TLS cannot be set up");
     ERR_clear_error();
-    SSL_CTX_set_security_level(context_.get(), security_level);
+    SSL_CTX_set_security_level(context_.get(), settings.security_level);
     set_versions(settings);
     set_suites(settings);
     set_key_exchange();
@@ -165,7 +162,7 @@ void TlsServer::set_trust(const TlsSettings& settings) {
         mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
     }
     SSL_CTX_set_verify(context, mode, verified);
-    SSL_CTX_set_verify_depth(context, chain_certificates_max);
+    SSL_CTX_set_verify_depth(context, settings.chain_certificates_max);
 }
 
 void TlsServer::verify(const TlsSettings& settings) const {
@@ -187,7 +184,7 @@ void TlsServer::verify(const TlsSettings& settings) const {
     const int most = settings.tls13.empty() ? TLS1_2_VERSION : TLS1_3_VERSION;
     if (SSL_CTX_get_min_proto_version(context_.get()) != TLS1_2_VERSION ||
         SSL_CTX_get_max_proto_version(context_.get()) != most ||
-        SSL_CTX_get_security_level(context_.get()) != security_level) {
+        SSL_CTX_get_security_level(context_.get()) != settings.security_level) {
         throw std::invalid_argument("OpenSSL did not take the versions or the security level");
     }
 }

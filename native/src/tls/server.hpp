@@ -22,6 +22,8 @@ struct TlsSettings {
     std::vector<std::string> tls13;  // likewise; none: TLS 1.2 is the highest version
     ClientAuthentication client_authentication = ClientAuthentication::need;
     std::size_t read_ahead_bytes = 0;
+    int security_level = 0;  // OpenSSL's; with 2, RSA and DH of 2048 bits or more, no SHA-1
+    int chain_certificates_max = 0;
 };
 
 class TlsServer {

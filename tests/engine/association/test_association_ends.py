@@ -132,7 +132,7 @@ def test_what_breaks_an_established_association(event: Input, abort: tuple[int, 
     ],
 )
 def test_strangers_are_named(first_bytes: bytes, said: str) -> None:
-    cutter = _core.PduCutter(262144, 16384, 131072, 16378)
+    cutter = _core.PduCutter(262144, 16384, 131072, 16378, 64)
     assert cutter.feed(first_bytes) == _core.RECEIVED_EVENT
     event = cutter.next_event()
     assert event is not None

@@ -21,7 +21,6 @@ from engine.outgoing.outgoing import FileRange
 from engine.outgoing.pixels import Frames, PixelDecoder
 from engine.outgoing.reader import DataSetReader
 from engine.outgoing.reencode import Reencoder
-from native import _core
 from tests.material import samples
 from tests.material.jpeg_encoder import Form, encode, picture
 
@@ -184,7 +183,6 @@ def nested(depth: int, length: bytes) -> bytes:
 
 @pytest.mark.parametrize("length", [UNDEFINED, b""])
 def test_depth_is_bounded_alike(length: bytes, tmp_path: Path) -> None:
-    assert _core.ElementRun.depth_max == 2 * limits.sequence_depth_max
     path = tmp_path / "data set"
     for depth in range(limits.sequence_depth_max - 2, limits.sequence_depth_max + 3):
         path.write_bytes(nested(depth, length))

@@ -28,17 +28,20 @@ Passed pass(ElementRun& run, std::span<const std::byte> data, std::size_t depth,
     return {stopped, {run.written().begin(), run.written().end()}};
 }
 
+constexpr std::size_t sequence_depth_max = 1024;
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t size) {
     if (size < 4) return 0;
-    const std::size_t depth = 1 + input[1] * (ElementRun::depth_max / 255);
+    const std::size_t depth = 1 + input[1] * (2 * sequence_depth_max / 255);
     const std::uint32_t below = (input[0] & 1) != 0 ? 0x00400000 : 0xffffffff;
     const ElementRun::Rules rules{(input[0] & 2) != 0,
                                   (input[0] & 4) != 0,
                                   input[2] * 8u,
                                   {0x00280010, 0x00280011},
-                                  {0x00100010, 0x00100020}};
+                                  {0x00100010, 0x00100020},
+                                  sequence_depth_max};
     const auto data = std::as_bytes(std::span(input + 4, size - 4));
     ElementRun run(rules);
     const Passed whole = pass(run, data, depth, below);

@@ -85,7 +85,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t siz
     const Bytes half(stream.begin(), stream.begin() + static_cast<long>(stream.size() / 2));
     const Descriptor file(::memfd_create("frames", MFD_CLOEXEC));
     fuzzing::Random random(input[0]);
-    FrameSender frames;
+    FrameSender frames(image_bytes_max);
     std::uint64_t at = 3;
     for (unsigned number = 0; number < 3; ++number) {
         const Bytes& frame = (input[1] >> (number + 1) & 1) != 0 ? half : stream;

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t stream_bytes_max = 3u << 20;
 constexpr std::size_t bytewise_max = 4096;
-constexpr scai::CutterLimits limits{4096, 1024, 131072, 16378};
+constexpr scai::CutterLimits limits{4096, 1024, 131072, 16378, 64};
 
 // Reads the program; past its end everything is 0.
 class Program {

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t slots = 4;
 const scratch::Sizes sizes{slots, 1u << 20, 64u << 10, 2u << 20};
-constexpr scai::CutterLimits limits{4096, 1024, 131072, 16378};
+constexpr scai::CutterLimits limits{4096, 1024, 131072, 16378, 64};
 constexpr std::uint8_t context = 3;
 
 void put_little(std::string& to, std::uint64_t value, int bytes) {

@@ -68,9 +68,15 @@ inline scai::SpoolSettings settings_of(const Directory& directory, int rings, co
     settings.wanted_tags = {0x00080060, 0x00100010, 0x00100020, 0x0020000d};
     settings.attribute_bytes_max = 64;
     settings.attributes_bytes_max = 256;
+    settings.sequence_depth_max = 1024;
+    settings.write_bytes = 1u << 20;
+    settings.sealed_max = 256;
+    settings.sealed_bytes_max = 16u << 20;
+    settings.refused_max = 4096;
     settings.journal.directory = directory.journal();
     settings.journal.segment_bytes = sizes.segment_bytes;
     settings.journal.segments_max = 4;
+    settings.journal.group_max = 64;
     settings.journal.wait_ms_max = 5000;
     settings.journal.durable = sizes.durable;
     return settings;

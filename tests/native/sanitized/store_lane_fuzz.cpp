@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t siz
     pieces.head_after = "after";
     pieces.response_sop_class = "class";
     const auto command = std::as_bytes(std::span(input, size));
-    const auto store = scai::StoreLane::match(pieces, 3, command);
+    const auto store = scai::StoreLane::match(pieces, 3, command, 64);
     if (!store) return 0;
     const std::string& uid = store->sop_instance;
     FUZZ_CLAIM(!uid.empty() && uid.size() <= 64);

@@ -14,6 +14,7 @@ const scai::WantedTags many({0x00080005, 0x00080016, 0x00080018, 0x00080020, 0x0
 const scai::WantedTags few({0x00100020});
 const scai::WantedTags late({0x00000000, 0x00100020, 0xfffefffe, 0xffffffff});
 const scai::WantedTags none({});
+constexpr std::size_t depth_max = 1024;
 const scai::WantedTags* const choices[] = {&many, &few, &late, &none};
 
 std::uint32_t u16_at(std::span<const std::byte> bytes, std::size_t at) {
@@ -63,20 +64,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* input, std::size_t siz
     const auto data = std::as_bytes(std::span(input + 4, size - 4));
 
     TagScanner scanner;
-    scanner.start(&wanted, explicit_vr, value_max, row_max);
+    scanner.start(&wanted, explicit_vr, value_max, row_max, depth_max);
     fuzzing::in_pieces(data, [&] { return data.size(); }, [&](auto piece) { scanner.feed(piece); });
     claim_row(scanner.row(), wanted, value_max, row_max);
     const Result whole = result_of(scanner);
     FUZZ_CLAIM(whole.finished != TagScanner::Progress::more);
 
     // The same scanner again: start() leaves nothing of what was before.
-    scanner.start(&wanted, explicit_vr, value_max, row_max);
+    scanner.start(&wanted, explicit_vr, value_max, row_max, depth_max);
     fuzzing::in_pieces(data, [] { return std::size_t{1}; },
                        [&](auto piece) { scanner.feed(piece); });
     FUZZ_CLAIM(result_of(scanner) == whole);
 
     TagScanner another;
-    another.start(&wanted, explicit_vr, value_max, row_max);
+    another.start(&wanted, explicit_vr, value_max, row_max, depth_max);
     fuzzing::in_pieces(data, fuzzing::Sizes(input[3]), [&](auto piece) { another.feed(piece); });
     FUZZ_CLAIM(result_of(another) == whole);
     return 0;

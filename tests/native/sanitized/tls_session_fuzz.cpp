@@ -49,6 +49,8 @@ const scai::TlsServer& server() {
         settings.tls13 = {"TLS_AES_128_GCM_SHA256"};
         settings.client_authentication = scai::ClientAuthentication::none;
         settings.read_ahead_bytes = 32u << 10;
+        settings.security_level = 2;
+        settings.chain_certificates_max = 10;
         X509_free(own);
         EVP_PKEY_free(key);
         return scai::TlsServer(settings);

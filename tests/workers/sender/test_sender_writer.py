@@ -196,12 +196,30 @@ def test_a_file_that_shrinks_while_its_frames_are_sent(
         sender.begin(1, 16378, COMMAND)
         way = (ours.fileno(), -1, 1000)
         shape = (16, 16, 1, 16)
-        one = _core.FrameSender()
+        one = _core.FrameSender(limits.decoded_frame_bytes_max)
         for number in (0, 1):
             done = one.send(sender, outgoing.descriptor, frames.spans(number), *shape, *way)
             assert done == _core.SENDING_SENT
         with pytest.raises(OSError, match="shorter"):
             one.send(sender, outgoing.descriptor, frames.spans(2), *shape, *way)
+
+
+def test_a_frame_that_is_too_large_gets_no_room(
+    pair: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    path = image(tmp_path, [encode(picture(16, 16, 1, 12), Form(12))], (16, 16, 1, 16))
+    sender = _core.DataSetSender(limits.send_buffer_bytes)
+    sender.begin(1, 16378, COMMAND)
+    with path.open("rb") as file, open_outgoing(path) as outgoing:
+        frames = next(part for part in parts(outgoing, EXPLICIT, {}) if isinstance(part, Frames))
+        with pytest.raises(ValueError, match="a frame of 512 bytes is too large"):
+            _core.FrameSender(511).send(
+                sender,
+                file.fileno(),
+                frames.spans(0),
+                *(16, 16, 1, 16),
+                *(pair[0].fileno(), -1, 1000),
+            )
 
 
 def test_a_peer_that_speaks_in_the_middle_of_frames_is_heard(
