@@ -220,6 +220,12 @@ def test_faults_are_told_once_with_their_reason(box: SpoolBox, name: str) -> Non
         assert [event[:2] for event in told] == [(_core.EVENT_FAULT, reason)]
 
 
+@pytest.mark.parametrize("length", [131073, 0xFFFFFFFF])
+def test_a_pdu_longer_than_tolerated_is_told_by_its_header(box: SpoolBox, length: int) -> None:
+    told = fed(box, wire.pdu(wire.P_DATA, b"", length), forever(1))
+    assert told == [(_core.EVENT_FAULT, INVALID, f"P-DATA-TF of {length} bytes")]
+
+
 def test_command_inside_a_data_set(box: SpoolBox) -> None:
     begin = wire.pdu(wire.P_DATA, pdv(1, 3, b"C" * 50)) + wire.pdu(wire.P_DATA, pdv(1, 0, b"dd"))
     told = fed(box, begin + wire.pdu(wire.P_DATA, pdv(1, 3, b"CC")), forever(1 << 20))

@@ -284,6 +284,15 @@ def test_lists_are_by_number_and_in_portions(writer: OutboxWriter) -> None:
     assert lease(writer, 1, to="A") == [first.sop_instance_uid]
 
 
+@pytest.mark.parametrize("behind", ["\0", "\0\0\0\0\0\0\0\1", "\0" + 8 * "9", ".1"])
+def test_a_study_whose_name_begins_alike_is_another(writer: OutboxWriter, behind: str) -> None:
+    """A name is what a peer sent, NULs and all; numbers in its keys are nobody else's."""
+    numbers = ask(writer, new("1", "1.2"), new("2", f"1.2{behind}"), new("3", "1.2"))
+    with writer.view() as outbox:
+        assert [it.number for it in outbox.deliveries(study="1.2")] == numbers[::2]
+        assert [it.number for it in outbox.deliveries(study=f"1.2{behind}")] == numbers[1:2]
+
+
 def test_history_goes_in_portions_and_failures_stay(writer: OutboxWriter) -> None:
     numbers = ask(writer, *(new(f"a{n}") for n in range(5)))
     lease(writer, 5)

@@ -200,6 +200,61 @@ def test_never_another_patients_studies_nor_any_that_was_not_asked(stray: dict[i
     assert progress.ignored == 1
 
 
+@pytest.mark.parametrize(
+    "stray",
+    [
+        {STUDY: "9.9", SERIES: "2.1.0", IMAGE: "3.9.9.9", attributes.MODALITY: "CT"},
+        {STUDY: "1.1", SERIES: "2.9.9", IMAGE: "3.9.9.9", attributes.MODALITY: "CT"},
+        {STUDY: "1.1", SERIES: "2.1.0", IMAGE: "../3.9", attributes.MODALITY: "CT"},
+    ],
+)
+def test_never_images_of_a_study_or_series_that_was_not_asked(stray: dict[int, str]) -> None:
+    """Series and images that an answer says are of another study are of another patient, maybe."""
+    archive = Shelf({"1.1": study("4711", "20230101", 1, "CT")})
+    own = archive.find
+
+    def find(level: QueryLevel, keys: Mapping[int, str]) -> Answers:
+        return own(level, keys) + ([stray] if level is QueryLevel.IMAGE else [])
+
+    archive.find = find  # type: ignore[method-assign]
+    progress = fetched(archive, ask())
+    assert [(it.promised, it.moved) for it in progress.studies] == [(3, 3)]
+    assert not progress.missing
+    assert progress.ignored == 1
+    assert archive.moves == [(QueryLevel.STUDY, "1.1")]
+
+
+def test_a_series_of_another_study_is_not_asked_about() -> None:
+    archive = Shelf({"1.1": study("4711", "20230101", 1, "CT")})
+    archive.strays = [{STUDY: "9.9", SERIES: "2.9.9", attributes.MODALITY: "CT"}]
+    progress = fetched(archive, ask())
+    assert "2.9.9" not in {keys.get(SERIES) for keys in archive.finds}
+    assert progress.ignored == 3, "at each level once"
+
+
+def test_what_is_here_already_goes_on_as_what_comes() -> None:
+    archive = shelf()
+    both = {
+        uid: {image for series in archive.studies[uid].series.values() for image in series.images}
+        for uid in ("1.1", "1.2")
+    }
+    archive.index |= both["1.2"] | {"3.1.0.0"}  # all of one, and an image of the other
+    fetched(archive, ask())
+    assert archive.passed_on == [*both.items()]
+
+
+def test_what_is_here_goes_on_although_the_rest_does_not_come() -> None:
+    archive = shelf()
+
+    def refuse(level: QueryLevel, uid: str) -> None:
+        raise AskFailure("no", ends=False)
+
+    archive.on_move = refuse
+    with pytest.raises(AskFailure):
+        fetched(archive, ask())
+    assert [uid for uid, _ in archive.passed_on] == ["1.1", "1.2"]
+
+
 def test_an_answer_that_cannot_hold_the_patient_id_is_no_proof_and_is_told() -> None:
     archive = Shelf(
         {}, strays=[{STUDY: "9.9", attributes.PATIENT_ID: "7", attributes.STUDY_DATE: "20230101"}]
