@@ -358,7 +358,7 @@ prefetch_unasked_named_max: Final = 50  # likewise
 # minutes. Beyond that whoever sends it does so for a reason of his own.
 prefetch_late_s: Final = 600
 prefetch_notes_max: Final = 20
-prefetch_interruptions_max: Final = 20  # a job that its process dies of so often has failed
+prefetch_interruptions_max: Final = 3  # a job that its process dies of so often has failed
 prefetch_history_days_default: Final = 30  # a month's report tells what is asked in vain
 prefetch_history_days_max: Final = 3650
 prefetch_prune_count: Final = 200  # jobs in one transaction

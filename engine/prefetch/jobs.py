@@ -79,24 +79,30 @@ class PrefetchJobs(PrefetchTables):
             self._change(job, JobState.WAITING, due_ns, job.changed_ns)
 
     # --- the retriever's ---
-    def reclaim(self, now_ns: int) -> int:
-        """What was under way when the retriever died waits again, with its old turn; how many.
+    def reclaim(self, now_ns: int, in_hand: int = 0) -> list[Job]:
+        """What was under way when the retriever died waits again; as they are now.
 
-        The attempt does not count, but a job that its worker dies of again and again has failed.
+        The attempt does not count. The job that its worker had `in_hand` may be what it died of: it
+        waits behind all that is due now, and has failed the third time. Any other, as after a
+        power cut, keeps its turn.
         """
-        reclaimed = 0
+        reclaimed = []
         while (number := self.under_way()) is not None:
             job = self.job(number)
             assert job is not None, "a job stays as long as its turn"
-            reclaimed += 1
+            reclaimed.append(job)
             job.attempts -= 1
-            job.interruptions += 1
             job.progress.step = ""
-            if job.interruptions < prefetch_interruptions_max:
+            if number != in_hand:
                 self._change(job, JobState.WAITING, job.due_ns, now_ns)
                 continue
-            job.reason = f"the process that worked on it died {job.interruptions} times"
-            self._change(job, JobState.FAILED, job.due_ns, now_ns)
+            job.interruptions += 1
+            times = f"{job.interruptions} times" if job.interruptions > 1 else "once"
+            job.reason = f"the process that worked on it died or hung, {times}"
+            if job.interruptions < prefetch_interruptions_max:
+                self._change(job, JobState.WAITING, now_ns, now_ns)
+            else:
+                self.end(job, JobState.FAILED, now_ns, job.reason)
         return reclaimed
 
     def begin(self, now_ns: int, without: Container[str] = ()) -> Job | None:
@@ -144,6 +150,7 @@ class PrefetchJobs(PrefetchTables):
 
     def retry(self, job: Job, due_ns: int, now_ns: int, reason: str) -> None:
         """The attempt failed; another one is due."""
+        job.interruptions = 0  # it was survived
         job.reason = reason
         job.progress.step = ""
         self._change(job, JobState.RETRYING, due_ns, now_ns)

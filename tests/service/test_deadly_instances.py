@@ -8,13 +8,16 @@ from typing import Final
 import pytest
 
 from engine.outbox.records import State
+from engine.prefetch.records import JobState
 from tests.faults.deadly import ENDS, deadly
 from tests.material import wire
 from tests.material.waiting import eventually
 from tests.peers.peer import Peer
 from tests.peers.peer_scripts import Scp
 from tests.peers.scripted_peer import ScriptedPeer
+from tests.rigs.archives import prefetching
 from tests.rigs.gateway import Gateway
+from tests.rigs.prefetch_ends import ended_job, jobs_of
 
 pytestmark = pytest.mark.process
 _ROOT: Final = "1.2.826.0.1.3680043.10.15"
@@ -31,8 +34,41 @@ def store(gateway: Gateway, uids: list[str]) -> None:
         assert peer.release()
 
 
+def store_one(gateway: Gateway, uid: str, data_set: bytes) -> None:
+    with Peer(gateway.address) as peer:
+        assert peer.associate().kind == wire.ASSOCIATE_AC
+        assert peer.store(wire.CT_IMAGE, uid, data_set) == 0
+        assert peer.release()
+
+
 def told(gateway: Gateway) -> list[object]:
     return [row for row in gateway.log() if row["event"] == "delivery_failed"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_job_that_kills_the_retriever_fails_by_name(tmp_path: Path, end: str) -> None:
+    """The one that came later is done meanwhile."""
+    archive = Scp(matches=((0, None),))
+    with ExitStack() as stack:
+        peer = stack.enter_context(ScriptedPeer(archive))
+        method = "workers.retriever.archive:RemoteArchive.find"
+        gateway = Gateway(tmp_path / "gateway", {}, deadly(tmp_path, method, "DEADLY", end))
+        stack.enter_context(closing(gateway))
+        prefetching(gateway, peer.port, "ARCHIVE", "quiet_s = 0\n").start()
+        for number, patient in enumerate(("DEADLY", "HARMLS")):
+            uid = f"{_ROOT}.{number}.1"
+            data_set = wire.small_data_set(uid, study=f"{_ROOT}.{number}")
+            data_set = data_set.replace(b"WIRE-1", patient.encode())
+            store_one(gateway, uid, data_set)
+        ended_job(gateway, 2, 30)
+        found = {job.ask.patient_id: job for job in jobs_of(gateway)}
+        assert found["HARMLS"].state is JobState.DONE
+        deadly_job = found["DEADLY"]
+        assert (deadly_job.state, deadly_job.interruptions) == (JobState.FAILED, 3)
+        assert deadly_job.reason == "the process that worked on it died or hung, 3 times"
+        assert found["HARMLS"].changed_ns < deadly_job.changed_ns, "it did not stand first"
+        rows = [row for row in gateway.log() if row["event"] == "prefetch_failed"]
+        assert [row["job"] for row in rows] == [deadly_job.number]
 
 
 @pytest.mark.parametrize("end", ENDS)

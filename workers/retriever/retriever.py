@@ -27,6 +27,7 @@ from engine.prefetch.store import PrefetchStore
 from engine.settings.entities import Remote
 from engine.telemetry.metrics import Counter, Gauge, Histogram
 from workers.frame.child import Child
+from workers.frame.in_hand import InHand
 from workers.frame.odd_commands import tell_odd_commands
 from workers.frame.spec import RetrieverSpec
 from workers.frame.tls_handover import read_secured
@@ -63,6 +64,8 @@ class Retriever:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scai-retrieve")
         self._stop = Stop()
         self._store: PrefetchStore | None = None
+        self._in_hand: InHand | None = None
+        self._left = 0  # what a predecessor had in hand
         self._unreachable: dict[str, float] = {}  # archives, until when (monotonic)
         self._published = 0.0
         self._pruned = 0.0
@@ -122,12 +125,23 @@ class Retriever:
 
     def _open_now(self) -> PrefetchStore:
         if self._store is None:
-            self._store = PrefetchStore(Path(self.child.spec.data_directory))
-            reclaimed = self._store.commit(lambda jobs: jobs.reclaim(time.time_ns()))
+            data_directory = Path(self.child.spec.data_directory)
+            if self._in_hand is None:
+                self._in_hand = InHand(data_directory / "run" / "retriever.inhand", 1)
+                self._left = self._in_hand.left[0]
+            self._store = PrefetchStore(data_directory)
+            in_hand, self._left = self._left, 0
+            reclaimed = self._store.commit(lambda jobs: jobs.reclaim(time.time_ns(), in_hand))
             if reclaimed:
                 self.child.log.warning(
-                    "prefetch_resumed", jobs=reclaimed, text="they were under way at the last end"
+                    "prefetch_resumed",
+                    jobs=len(reclaimed),
+                    text="they were under way at the last end",
                 )
+            for job in reclaimed:
+                if job.state is JobState.FAILED:
+                    self.counters.add(_ENDED[JobState.FAILED])
+                    self._log(job, "error", "prefetch_failed", job.reason)
         return self._store
 
     def _close_now(self) -> None:
@@ -148,6 +162,8 @@ class Retriever:
 
     def _work_now(self, store: PrefetchStore, job: Job) -> None:
         """One attempt at one job."""
+        assert self._in_hand is not None, "it is open before the first job"
+        self._in_hand.take(0, job.number)
         started = time.monotonic()
         before = {study.study_uid: (study.here, study.moved) for study in job.progress.studies}
         unasked = job.progress.unasked_count
@@ -161,6 +177,10 @@ class Retriever:
         except AskFailure as error:
             # What fails while we end may have failed because of it.
             failure, interrupted = error, self._stop.is_set()
+        except INDEX_FAULTS:
+            self._in_hand.put_down(0)
+            raise
+        self._in_hand.put_down(0)
         seconds = time.monotonic() - started
         job.seconds += seconds
         self._count(job, before, seconds)

@@ -137,21 +137,46 @@ def test_a_retry_waits_for_its_time(store: PrefetchStore) -> None:
     assert again.attempts == 2
 
 
+def test_what_is_survived_is_forgotten(store: PrefetchStore) -> None:
+    number = made(store, trigger("1.1"), 100)
+    begun(store, 200)
+    store.commit(lambda jobs: jobs.reclaim(200 * SECOND, number))
+    job = begun(store, 200)
+    assert job is not None
+    store.commit(lambda jobs: jobs.retry(job, 300 * SECOND, 201 * SECOND, "refused"))
+    assert job_of(store, number).interruptions == 0
+
+
 def test_after_a_crash_the_job_keeps_its_turn_and_its_attempts(store: PrefetchStore) -> None:
     made(store, trigger("1.1"), 100)
     made(store, trigger("1.2"), 101)
     begun(store, 200)
-    assert store.commit(lambda jobs: jobs.reclaim(300 * SECOND)) == 1
+    assert len(store.commit(lambda jobs: jobs.reclaim(300 * SECOND))) == 1
     job = begun(store, 300)
     assert job is not None
-    assert (job.ask.trigger_study_uid, job.attempts, job.interruptions) == ("1.1", 1, 1)
+    assert (job.ask.trigger_study_uid, job.attempts, job.interruptions) == ("1.1", 1, 0)
+
+
+def test_a_job_that_its_process_died_of_does_not_stand_first(store: PrefetchStore) -> None:
+    deadly = made(store, trigger("1.1"), 100)
+    made(store, trigger("1.2"), 101)
+    begun(store, 200)
+    (job,) = store.commit(lambda jobs: jobs.reclaim(300 * SECOND, deadly))
+    assert (job.number, job.interruptions, job.state) == (deadly, 1, JobState.WAITING)
+    order = [begun(store, 301), begun(store, 301)]
+    assert [job and job.ask.trigger_study_uid for job in order] == ["1.2", "1.1"]
+    assert order[1] is not None
+    assert (order[1].attempts, order[1].interruptions) == (1, 1)
 
 
 def test_a_job_that_its_process_dies_of_again_and_again_has_failed(store: PrefetchStore) -> None:
     number = made(store, trigger("1.1"), 100)
-    for _ in range(prefetch_interruptions_max):
-        begun(store, 200)
-        store.commit(lambda jobs: jobs.reclaim(300 * SECOND))
+    assert prefetch_interruptions_max == 3
+    for deaths in range(1, 4):
+        assert begun(store, 400) is not None
+        (job,) = store.commit(lambda jobs: jobs.reclaim(300 * SECOND, number))
+        assert job.interruptions == deaths
+    assert begun(store, 400) is None
     assert job_of(store, number).state is JobState.FAILED
     assert "died" in job_of(store, number).reason
 
@@ -180,7 +205,7 @@ def test_a_transaction_that_is_run_again_changes_nothing_twice(store: PrefetchSt
     counts = looked(store, PrefetchJobs.counts)
     assert {state: count for state, count in counts.items() if count} == {JobState.DONE: 1}
     assert begun(store, 1000) is None
-    assert store.commit(lambda jobs: jobs.reclaim(1)) == 0
+    assert store.commit(lambda jobs: jobs.reclaim(1)) == []
 
 
 def test_the_hit_rate_counts_each_fetched_study_once(store: PrefetchStore) -> None:
