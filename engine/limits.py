@@ -371,6 +371,33 @@ cancel_timeout_s: Final = 5
 # Before the receivers end: the cancel, and what there is to write down.
 retriever_drain_s: Final = cancel_timeout_s + 2
 
+# --- HL7 ----------------------------------------------------------------------------------------
+# A message about a patient or an order is some two kB; interfaces put documents into others, which
+# are answered like everything that is not for us, so they have to fit.
+hl7_message_bytes_max: Final = 4 * MIB
+# Of the segments that are looked at: the parser makes an object at each, 12 us.
+hl7_separators_max: Final = 20_000
+hl7_segments_max: Final = 500  # of those that are looked at
+# Between messages: line ends, and what a program sends that speaks something else.
+hl7_stray_bytes_max: Final = 256
+# Interface engines hold one connection for each feed; over it, the one that has been silent for
+# longest is closed.
+hl7_connections_max: Final = 32
+hl7_message_s: Final = 30  # from a message's first byte to its last; a network that is ill
+hl7_answer_s: Final = 30  # for a peer to take its answer
+hl7_text_characters_max: Final = 64  # of a value, an identifier, a sender: VR LO, PS3.5 6.2
+hl7_control_id_characters_max: Final = 199  # MSH-10 since version 2.7
+# What messages said of patients and orders that are not here: some 400 bytes each. A large
+# hospital's patients and orders of a month. Over it, messages that would add one are answered AE.
+hl7_expected_max: Final = 500_000
+# Message control identifiers that a replay is known by, of all senders: some 150 bytes each.
+hl7_messages_remembered_max: Final = 500_000
+hl7_prune_count: Final = 1000  # rows in one transaction, in which the indexer may have to wait
+hl7_prune_s: Final = 60
+hl7_keep_unmatched_days_default: Final = 30  # orders are made weeks ahead
+hl7_keep_unmatched_days_max: Final = 365
+hl7_drain_s: Final = 5  # a message under way is committed and answered
+
 # --- configuration -----------------------------------------------------------------------------
 # A thousand remote AEs are about 150 kB; a file named by mistake (an image, a core dump) is refused
 # before it is read into memory.

@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "send": Entry("tools.commands.send", "Send files, or what is stored, to remote AEs."),
     "queue": Entry("tools.commands.queue", "List what is to be sent; retry, hold, discard, pause."),
     "prefetch": Entry("tools.commands.prefetch", "List what prior studies were asked for."),
+    "hl7": Entry("tools.commands.hl7", "Try an HL7 message, list what is kept for later."),
     "remotes": Entry("tools.commands.remotes", "List the remote AEs and what waits for them."),
     "tls": Entry("tools.commands.tls", "Show what TLS is made of, or make a set to try."),
     "config": Entry("tools.commands.config", "Check and show the configuration."),

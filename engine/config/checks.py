@@ -58,6 +58,12 @@ def _check_services(config: Config) -> Iterator[Finding]:
             "needs tls.key_store: without a key and a certificate nothing is secured",
             ("tls.key_store",),
         )
+    if config.hl7.enabled and config.hl7.tls and not config.tls.key_store:
+        yield Finding(
+            "hl7.tls",
+            "needs tls.key_store: without a key and a certificate nothing is secured",
+            ("tls.key_store", "hl7.enabled"),
+        )
     if not any(entity.enabled for _, entity in _entities(config)):
         yield Finding(
             "storage_scp.enabled",
@@ -73,6 +79,8 @@ def _check_ports(config: Config) -> Iterator[Finding]:
         for table, entity in _entities(config)
         if entity.enabled
     ]
+    if config.hl7.enabled:
+        listeners.append(("hl7", config.hl7.address, config.hl7.port))
     if config.stats.enabled:
         listeners.append(("stats", config.stats.address, config.stats.port))
     for position, (table, address, port) in enumerate(listeners):

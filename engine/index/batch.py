@@ -13,8 +13,7 @@ from engine.dictionary.patient_mark import mark_of as attributes_mark
 from engine.files.arrival import Arrival
 from engine.files.tree import instance_path
 from engine.index import corrections, records
-from engine.index.changes import Changes
-from engine.index.corrections import EDIT_KEY, Edit
+from engine.index.correcting import Correcting
 from engine.index.records import Instance, Patient, Position, Series, Study
 
 
@@ -88,7 +87,7 @@ def choose_mark(held: Mapping[str, str], patient_mark: str) -> str:
     return patient_mark if "" in held.values() else ""
 
 
-class Batch(Changes):
+class Batch(Correcting):
     """One write transaction. Reads through the View part see the index as it was before flush()
     as far as counts go; instances and numbers are seen at once."""
 
@@ -165,44 +164,6 @@ class Batch(Changes):
         self._delete("instances", key)
         self._count(records.INSTANCE_KEY.unpack(key)[0], -1, -removed.file_bytes, 0)
         return removed
-
-    # --- corrections ---
-    def put_correction(self, key: bytes, values: dict[int, str], edits: Iterable[Edit]) -> None:
-        """Keep the corrections of a target (none: forget it) and the history of this change."""
-        if values:
-            self._put("corrections", key, records.encode(values))
-        else:
-            self._delete("corrections", key)
-        self._has_corrections = True
-        for edit in edits:
-            # As many in one nanosecond as there are attributes.
-            number = 0
-            while not self.lacks("edits", EDIT_KEY.pack(edit.when_ns, number)):
-                number += 1
-            self._put("edits", EDIT_KEY.pack(edit.when_ns, number), records.encode(edit))
-
-    def correct_study(self, number: int) -> None:
-        """Let a study's record show the corrections that stand now."""
-        study = self._load_study(number)
-        self._remember_words(number, study)
-        study.corrections = corrections.for_study(self.correction, study)
-        self._changed_studies.add(number)
-
-    def correct_series(self, number: int) -> None:
-        """Likewise a series'."""
-        series = self._load_series(number)
-        before = series.modality
-        study = self._load_study(series.study)
-        series.corrections = corrections.for_series(self.correction, study, series)
-        if series.modality != before:
-            self._count_modality(series.study, before, -1)
-            self._count_modality(series.study, series.modality, 1)
-        self._changed_series.add(number)
-
-    def advance_generation(self) -> None:
-        """Whoever keeps records over transactions shall read them again."""
-        generation = int.from_bytes(self.generation(), "big") + 1
-        self._put("meta", b"generation", generation.to_bytes(8, "big"))
 
     def set_position(self, journal: str, position: Position) -> None:
         self._put("meta", records.journal_key(journal), records.encode(position))
@@ -319,6 +280,8 @@ class Batch(Changes):
             study.first_received_ns = entry.arrival.received_ns
             if self._has_corrections:
                 study.corrections = corrections.for_study(self.correction, study)
+            if self._has_expected:
+                self._meet_expected(study, entry.arrival.received_ns)
             self._cache.studies[number] = study
             self._words_before[number] = frozenset()
             name = records.study_uid_key(study.uid, alone, number)
@@ -334,6 +297,8 @@ class Batch(Changes):
             self._remember_words(number, study)
             study.attributes |= own
             study.patient_attributes |= head.patient
+            if self._has_expected:
+                self._meet_expected(study, entry.arrival.received_ns)
         self._changed_studies.add(number)
         return number
 

@@ -53,6 +53,7 @@ class Changes(View):
         self._words_before: dict[int, frozenset[bytes]] = {}
         self._has_removals = self.count("removals") > 0
         self._has_corrections = self.count("corrections") > 0
+        self._has_expected = self.count("expected") > 0
         self._has_marked = any(True for _ in self.keys_with_prefix("sop_uids", records.MARKED))
         self._changed_patients: set[int] = set()
         self._changed_studies: set[int] = set()

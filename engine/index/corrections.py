@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from engine.dictionary import attributes
-from engine.dictionary.attributes import BY_KEYWORD, Attribute, Level
+from engine.dictionary.attributes import BY_KEYWORD, BY_TAG, Attribute, Level
 from engine.dictionary.patient_mark import patient_identity
 from engine.errors import OperatorError
 from engine.index.keys import lmdb_key
@@ -63,6 +63,13 @@ class Edit(msgspec.Struct, frozen=True, array_like=True):
     when_ns: int
     patient: str | None = None  # None also in what 0.2.0 wrote
 
+    @classmethod
+    def of(
+        cls, target: Target, tag: int, old: str, new: str | None, who: str, when_ns: int
+    ) -> "Edit":
+        whose, identifier, issuer, patient = target
+        return cls(whose, identifier, issuer, BY_TAG[tag].keyword, old, new, who, when_ns, patient)
+
     @property
     def target(self) -> Target:
         return Target(self.whose, self.identifier, self.issuer, self.patient)
@@ -82,6 +89,23 @@ def key_of(target: Target) -> bytes:
         if target.patient is not None:
             identity += "\0" + patient_identity(target.patient, target.issuer)
     return lmdb_key(target.whose[:2].encode("ascii") + b"\0", identity)
+
+
+def given_prefix(identity: str) -> bytes:
+    """In `given_studies`, of all studies received as a patient's (patient_identity()) of which
+    corrections of their own say whose they are."""
+    return identity.encode("utf-8", "surrogatepass") + b"\0"
+
+
+def given_row(key: bytes, values: Mapping[int, str]) -> tuple[bytes, bytes] | None:
+    """The (key, value) in `given_studies` for a row of `corrections`, None for any other. The value
+    is empty where the study's own corrections leave it to its patient."""
+    kind, _, rest = key.partition(b"\0")
+    uid, _, identity = rest.partition(b"\0")
+    if kind != b"st" or not identity:
+        return None
+    given = attributes.PATIENT_ID in values or attributes.ISSUER_OF_PATIENT_ID in values
+    return identity + b"\0" + uid, uid if given else b""
 
 
 def patient_of(study: Study) -> Target:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import lmdb
 
-from engine.dictionary.attributes import BY_TAG, Attribute
+from engine.dictionary.attributes import BY_KEYWORD, BY_TAG, Attribute
 from engine.dictionary.patient_mark import patient_mark
 from engine.errors import OperatorError
 from engine.index import corrections
@@ -106,20 +106,15 @@ def _edit(
             continue
         else:
             values[attribute.tag] = text
-        edits.append(_edit_of(target, attribute.keyword, before, text, who, now_ns))
+        edits.append(Edit.of(target, attribute.tag, before, text, who, now_ns))
     batch.put_correction(corrections.key_of(target), values, edits)
+    # A message that tells of something earlier does not undo what the user has said.
+    batch.note_times(target, {BY_KEYWORD[edit.keyword].tag: now_ns for edit in edits})
     for number in _studies(batch, target):
         batch.correct_study(number)
     for number in _series(batch, target):
         batch.correct_series(number)
     return Edited(edits, len(shown))
-
-
-def _edit_of(
-    target: Target, keyword: str, before: str, text: str | None, who: str, now_ns: int
-) -> Edit:
-    whose, identifier, issuer, patient = target
-    return Edit(whose, identifier, issuer, keyword, before, text, who, now_ns, patient)
 
 
 def resolved(view: View, target: Target) -> Target:

@@ -57,4 +57,7 @@ def _copied(
     if stored is None:
         return set()
     transaction.put(after, stored, db=tables["corrections"])
+    given = corrections.given_row(after, corrections.decode_values(stored))
+    if given is not None and given[1]:
+        transaction.put(*given, db=tables["given_studies"])
     return {before}

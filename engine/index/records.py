@@ -15,6 +15,7 @@
     removals    path in the tree                         empty
     corrections whose (engine/index/corrections.py)      {tag: text}
     edits       u64 of the time in ns, u32               Edit
+    given_studies patient as received, NUL, study's UID  that UID: its own corrections say whose
 
 A study is one patient's: two patients whose studies have one UID have two studies. An instance
 without a Study Instance UID is a study of its own, known by its SOP Instance UID (`Study.alone`);
@@ -26,7 +27,8 @@ Format 1 had one study for each UID, whoever's it was; engine/index/migration.py
 `meta` "unparted" is the number from which on no study can hold more than one patient's instances.
 
 The tables of the outbox, `deliveries` and those after it, are told in engine/outbox/records.py,
-those of prefetching in engine/prefetch/records.py.
+those of prefetching in engine/prefetch/records.py, what is expected of studies that may come in
+engine/index/expected.py, and the messages that were answered in engine/hl7/store.py.
 
 Studies and series are numbered so that the instances of one series lie side by side: taking in a
 series appends to one leaf page, however many millions there are. `words` are the secondary keys,
@@ -77,6 +79,13 @@ TABLES: Final = (
     "prefetch_passing",
     "prefetch_arrivals",
     "prefetch_totals",
+    "expected",
+    "expected_ages",
+    "patient_aliases",
+    "correction_times",
+    "given_studies",
+    "hl7_messages",
+    "hl7_message_ages",
 )
 
 NUMBER: Final = Packing(">I")

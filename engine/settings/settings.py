@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from engine import limits
 from engine.settings.entities import Core, Remote, StorageAe, StorageEntity, setting
+from engine.settings.hl7 import Hl7
 from engine.settings.prefetch import Prefetch, QueryRetrieveScu
 from engine.settings.send import Rule, Send
 from engine.settings.timeouts import Timeouts
@@ -201,6 +202,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         QueryRetrieveScu,
         setting("QUERY-RETRIEVE-SCU, which asks archives for prior studies and has them moved."),
     ] = QueryRetrieveScu()
+    hl7: Annotated[
+        Hl7,
+        setting(
+            "Messages of the hospital's systems about patients and orders (HL7 v2 over MLLP), "
+            "which become corrections.",
+            "",
+            "4.2.3.4.1.3.1",
+        ),
+    ] = Hl7()
     stats: Annotated[Stats, setting("Metrics and health over HTTP.")] = Stats()
     log: Annotated[Log, setting("The log: one JSON object a line, on standard error.")] = Log()
     index: Annotated[Index, setting("The process that places files and keeps the index.")] = Index()

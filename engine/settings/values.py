@@ -195,6 +195,20 @@ def check_character_set(value: str) -> str:
     return value
 
 
+# What the HL7 listener understands; engine/hl7/instructions.py has the same.
+HL7_MESSAGES: Final = (
+    *("ADT^A08", "ADT^A18", "ADT^A31", "ADT^A34", "ADT^A35", "ADT^A40", "ADT^A47"),
+    *("OMG^O19", "OMI^O23", "ORM^O01"),
+)
+
+
+def check_hl7_message(value: str) -> str:
+    """A kind of message that is understood."""
+    if value not in HL7_MESSAGES:
+        raise ValueError(f"is none of {', '.join(HL7_MESSAGES)}")
+    return value
+
+
 KINDS: Final[dict[str, SettingKind]] = {
     "text": SettingKind("text", str),
     "ae_title": SettingKind("an AE title (1 to 16 characters)", check_ae_title),
@@ -217,6 +231,7 @@ KINDS: Final[dict[str, SettingKind]] = {
     "name": SettingKind("1 to 64 printable characters", check_name),
     "password": SettingKind("printable ASCII text", check_password),
     "period": SettingKind('a number of days, months or years, or "" for any time', check_period),
+    "hl7_message": SettingKind("a kind of message, such as ADT^A08", check_hl7_message),
     "modality": SettingKind("a modality, such as CT", check_modality),
 }
 

@@ -165,6 +165,29 @@ class Counter(IntEnum):
     PREFETCH_ENDED_DONE = "prefetch_ended_total", "Prefetches that ended, by state.", "state=done"
     PREFETCH_ENDED_INCOMPLETE = "prefetch_ended_total", "", "state=incomplete"
     PREFETCH_ENDED_FAILED = "prefetch_ended_total", "", "state=failed"
+    HL7_UPDATE_AA = "hl7_messages_total", "HL7 messages answered, by kind.", "kind=update,answer=AA"
+    HL7_UPDATE_AE = "hl7_messages_total", "", "kind=update,answer=AE"
+    HL7_UPDATE_AR = "hl7_messages_total", "", "kind=update,answer=AR"
+    HL7_MERGE_AA = "hl7_messages_total", "", "kind=merge,answer=AA"
+    HL7_MERGE_AE = "hl7_messages_total", "", "kind=merge,answer=AE"
+    HL7_MERGE_AR = "hl7_messages_total", "", "kind=merge,answer=AR"
+    HL7_ORDER_AA = "hl7_messages_total", "", "kind=order,answer=AA"
+    HL7_ORDER_AE = "hl7_messages_total", "", "kind=order,answer=AE"
+    HL7_ORDER_AR = "hl7_messages_total", "", "kind=order,answer=AR"
+    HL7_OTHER_AA = "hl7_messages_total", "", "kind=other,answer=AA"
+    HL7_OTHER_AE = "hl7_messages_total", "", "kind=other,answer=AE"
+    HL7_OTHER_AR = "hl7_messages_total", "", "kind=other,answer=AR"
+    HL7_REPLAYED = "hl7_replayed_total", "HL7 messages that had been taken before."
+    HL7_UNMATCHED = "hl7_unmatched_total", "HL7 messages about nothing that was here yet."
+    HL7_CORRECTIONS = "hl7_corrections_total", "Attributes corrected when a message came."
+    HL7_CONNECTIONS = (
+        "hl7_connections_total",
+        "HL7 connections by what came of them.",
+        "result=taken",
+    )
+    HL7_HOSTS_REFUSED = "hl7_connections_total", "", "result=refused_host"
+    HL7_CROWDED_OUT = "hl7_connections_total", "", "result=crowded_out"
+    HL7_BROKEN = "hl7_connections_total", "", "result=broken"
     TLS_ON_PLAIN = "tls_on_plain_port_total", "Connections that began TLS on a port without it."
 
 
@@ -224,6 +247,11 @@ class Gauge(IntEnum):
     PREFETCH_DONE = "prefetch_jobs", "", "state=done"
     PREFETCH_FETCHED = "prefetch_studies", "Studies fetched, and those used since.", "state=fetched"
     PREFETCH_USED = "prefetch_studies", "", "state=used"
+    HL7_OPEN = "hl7_connections_open", "HL7 connections that are open.", "", True
+    HL7_KEPT = "hl7_kept", "What messages said that is kept for studies to come."
+    HL7_LAST = "hl7_last_message_timestamp_seconds", "When a message was last answered AA."
+    HL7_LAG = "hl7_lag_seconds", "From what the last message tells of to its answer."
+    HL7_FAULT = "hl7_fault_errno", "Error that keeps messages from being taken, or 0."
     RELOAD_REFUSED = (
         "reload_refused",
         "1 from a reload that was refused until the next good one.",
@@ -263,6 +291,7 @@ class Histogram(IntEnum):
         "One attempt at a prefetch.",
         (0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0),
     )
+    HL7_DURATION = "hl7_duration_seconds", "From a message's end to its answer.", _fast
     INDEX_BATCH_DURATION = "index_batch_duration_seconds", "Placing and indexing a batch.", _fast
     ASSOCIATION_DURATION = (
         "association_duration_seconds",

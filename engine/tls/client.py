@@ -57,11 +57,18 @@ def context_of(material: TlsMaterial) -> ssl.SSLContext:
     hold the hospital's own authority or the peers' certificates, and no public one.
     """
     context = bare_context(material.profile)
+    load(context, material)
+    return context
+
+
+def load(context: ssl.SSLContext, material: TlsMaterial) -> None:
+    """Key, chain and trust, into a context that has neither."""
     # A certificate in the trust store is trusted as it stands, also one that is not self-signed;
     # without the flag a store that holds only an intermediate authority would trust nobody.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
-        context.load_verify_locations(cadata=b"".join(material.trust))
+        if material.trust:
+            context.load_verify_locations(cadata=b"".join(material.trust))
     except ssl.SSLError as error:
         raise OperatorError(f"OpenSSL does not take it: {error}", "tls.trust_store") from error
     try:
@@ -69,13 +76,14 @@ def context_of(material: TlsMaterial) -> ssl.SSLContext:
             context.load_cert_chain(path, password=password)
     except ssl.SSLError as error:
         raise OperatorError(f"OpenSSL does not take it: {error}", "tls.key_store") from error
-    return context
 
 
-def bare_context(profile: Profile) -> ssl.SSLContext:
-    """A client's context without keys and trust, which can offer the profile and nothing else."""
+def bare_context(
+    profile: Profile, side: ssl._SSLMethod = ssl.PROTOCOL_TLS_CLIENT
+) -> ssl.SSLContext:
+    """A context without keys and trust, which can offer the profile and nothing else."""
     _pin_tls13_suites()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.SSLContext(side)
     context.check_hostname = False  # see context_of()
     context.verify_mode = ssl.CERT_REQUIRED
     context.minimum_version = ssl.TLSVersion.TLSv1_2

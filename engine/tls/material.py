@@ -48,6 +48,8 @@ class TlsMaterial(Struct, frozen=True):
 def purposes_of(config: Config) -> frozenset[Purpose]:
     """What a configuration uses TLS for; empty: for nothing."""
     found = {Purpose.LISTENER} if config.secured_scp.enabled else set()
+    if config.hl7.enabled and config.hl7.tls:
+        found.add(Purpose.LISTENER)
     if any(remote.tls for remote in config.remotes):
         found.add(Purpose.REMOTES)
     return frozenset(found)

@@ -48,6 +48,7 @@ _index_families: Final = (
 )
 _sender_families: Final = ("sent_", "outbox_")
 _retriever_family: Final = "prefetch_"
+_hl7_family: Final = "hl7_"
 _supervisor_families: Final = ("certificate_", "reload_")
 _association_families: Final = ("associations_active", "associations_limit")
 _peer_families: Final = ("command_oddities_total",)  # of whoever speaks DICOM
@@ -65,6 +66,8 @@ def _belongs(row: Row, role: str) -> bool:
         return role == "supervisor"
     if row.family.startswith(_retriever_family):
         return role == "retriever"
+    if row.family.startswith(_hl7_family):
+        return role == "hl7"
     if row.family.startswith(_sender_families):
         return role == "sender"
     return role == ("indexer" if row.family.startswith(_index_families) else "receiver")

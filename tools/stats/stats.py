@@ -33,7 +33,7 @@ from workers.frame.child import Child
 from workers.frame.spec import StatsSpec
 
 # Without them instances are taken all the same.
-_not_receiving: Final = ("sender", "retriever")
+_not_receiving: Final = ("sender", "retriever", "hl7")
 
 
 def health(segment: CounterSegment) -> tuple[bool, list[str], dict[str, str]]:

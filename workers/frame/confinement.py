@@ -26,10 +26,11 @@ class Bounds(NamedTuple):
 
 # The sender connects to peers, reads watched folders and has images decoded by a helper; the
 # retriever connects. Stats takes connections from a socket that it inherits, and reads the index,
-# whose lock file every reader writes.
+# whose lock file every reader writes. The HL7 listener does likewise, and writes the index.
 BOUNDS: Final[dict[str, Bounds]] = {
     "receiver": Bounds(True, ("incoming", "journal", "run")),
     "indexer": Bounds(True, (".",)),
+    "hl7": Bounds(True, ("index", "run")),
     "stats": Bounds(True, ("index", "run")),
     "sender": Bounds(False, None),
     "retriever": Bounds(False, None),

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from engine.settings.entities import Remote
+from engine.settings.hl7 import Hl7
 from engine.settings.prefetch import Prefetch
 from engine.settings.send import Rule
 from engine.settings.timeouts import Timeouts
@@ -20,6 +21,7 @@ MODULES: Final = {
     "indexer": "workers.indexer",
     "sender": "workers.sender.sender",
     "retriever": "workers.retriever.retriever",
+    "hl7": "workers.hl7.listener",
     "stats": "tools.stats.stats",
 }
 
@@ -129,6 +131,17 @@ class RetrieverSpec(ProcessSpec, frozen=True, kw_only=True, tag="retriever"):
     tls_digest: str = ""
 
 
+class Hl7Spec(ProcessSpec, frozen=True, kw_only=True, tag="hl7"):
+    """The listener of HL7 messages."""
+
+    listen_descriptors: tuple[int, ...]
+    address: str
+    port: int
+    settings: Hl7
+    tls_descriptor: int = -1  # as the receivers'; -1: connections are plain
+    tls_digest: str = ""
+
+
 class StatsSpec(ProcessSpec, frozen=True, kw_only=True, tag="stats"):
     """The HTTP endpoint of metrics and health; reads counters, owns nothing."""
 
@@ -137,7 +150,7 @@ class StatsSpec(ProcessSpec, frozen=True, kw_only=True, tag="stats"):
     port: int
 
 
-AnySpec = ReceiverSpec | IndexerSpec | SenderSpec | RetrieverSpec | StatsSpec
+AnySpec = ReceiverSpec | IndexerSpec | SenderSpec | RetrieverSpec | Hl7Spec | StatsSpec
 
 _common: Final = {"log_level", "counters_blocks", "version"}
 CHANGEABLE: Final[dict[str, frozenset[str]]] = {
@@ -189,6 +202,7 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
             "tls_digest",
         }
     ),
+    "hl7": frozenset(_common | {"settings", "tls_digest"}),
     "stats": frozenset(_common),
 }
 

@@ -66,6 +66,12 @@ class Secured(msgspec.Struct, frozen=True):
 
         return context_of(self.material())
 
+    def listener(self) -> ssl.SSLContext:
+        """What a listener of the event loop is secured with (HL7's)."""
+        from engine.tls.server import listener_context
+
+        return listener_context(self.material())
+
     def server(self) -> _core.TlsServer:
         """The context; ValueError if OpenSSL would do anything else than asked."""
         return _core.TlsServer(

@@ -31,6 +31,8 @@ def make_directories(config: Config) -> None:
     paths = [data, data / "run"]
     paths += [data / kind for kind in kinds]
     paths += [data / kind / name for kind in kinds for name in names]
+    if config.hl7.enabled:  # its process may begin before the indexer, and may not make it
+        paths.append(data / "index")
     for path in paths:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)

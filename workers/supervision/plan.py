@@ -21,6 +21,7 @@ from workers.frame.placement import Assignment, Seat, place
 from workers.frame.spec import (
     AnySpec,
     ContextSpec,
+    Hl7Spec,
     IndexerSpec,
     JournalSpec,
     ProcessSpec,
@@ -36,9 +37,11 @@ from workers.supervision.sockets import Listeners
 INDEXER = "indexer"
 SENDER = "sender"
 RETRIEVER = "retriever"
+HL7 = "hl7"
 STATS = "stats"
 SECURED = "secured_scp"
 SUPERVISOR = "supervisor"
+_OWN_ROLES = (INDEXER, SENDER, RETRIEVER, HL7, STATS)  # called as their processes are
 
 
 class Resources:
@@ -64,7 +67,8 @@ class Resources:
         OperatorError: something is wrong with it. Nothing running hears of it before
         `handover.publish()`."""
         material = None
-        if config.secured_scp.enabled or any(remote.tls for remote in config.remotes):
+        hl7 = config.hl7.enabled and config.hl7.tls
+        if config.secured_scp.enabled or hl7 or any(remote.tls for remote in config.remotes):
             from engine.tls.material import material_of  # cryptography takes long to import
 
             material = material_of(config)
@@ -95,6 +99,8 @@ def wanted_places(config: Config) -> dict[tuple[str, int], str]:
         (entity.settings.address, entity.settings.port): entity.name
         for entity in config.storage_aes()
     }
+    if config.hl7.enabled:
+        places[config.hl7.address, config.hl7.port] = HL7
     return places | stats_places(config)
 
 
@@ -117,6 +123,8 @@ def seat_everybody(config: Config) -> list[Assignment]:
         seats.append(Seat(SENDER, SENDER))
     if config.prefetch:
         seats.append(Seat(RETRIEVER, RETRIEVER))
+    if config.hl7.enabled:
+        seats.append(Seat(HL7, HL7))
     if config.stats.enabled:
         seats.append(Seat(STATS, STATS))
     return place(os.sched_getaffinity(0), read_topology(), seats)
@@ -135,6 +143,8 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
     if config.prefetch:
         title = config.query_retrieve_scu.ae_title
         blocks[RETRIEVER] = counters.claim(RETRIEVER, RETRIEVER, title)
+    if config.hl7.enabled:
+        blocks[HL7] = counters.claim(HL7, HL7)
     if config.stats.enabled:
         blocks[STATS] = counters.claim(STATS, STATS)
     for entity in entities:
@@ -146,7 +156,7 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
     planned = {}
     for sits in seat_everybody(config):
         name = sits.name
-        role = name if name in (INDEXER, SENDER, RETRIEVER, STATS) else "receiver"
+        role = name if name in _OWN_ROLES else "receiver"
         common = ProcessSpec(
             name=name,
             role=role,
@@ -198,6 +208,8 @@ def _specify(common: ProcessSpec, config: Config, resources: Resources) -> AnySp
         return _sender(fields, config, resources)
     if common.role == RETRIEVER:
         return _retriever(fields, config, resources)
+    if common.role == HL7:
+        return _hl7(fields, config, resources)
     if common.role == STATS:
         place_of_stats = (config.stats.address, config.stats.port)
         return StatsSpec(
@@ -246,6 +258,19 @@ def _retriever(fields: dict[str, object], config: Config, resources: Resources) 
         remotes=config.remotes,
         tls_descriptor=resources.handover.descriptor if secured else -1,
         tls_digest=resources.tls_digest if secured else "",
+    )
+
+
+def _hl7(fields: dict[str, object], config: Config, resources: Resources) -> Hl7Spec:
+    settings = config.hl7
+    return Hl7Spec(
+        **fields,  # type: ignore[arg-type]  # as in _receiver()
+        listen_descriptors=resources.listeners.descriptors((settings.address, settings.port)),
+        address=settings.address,
+        port=settings.port,
+        settings=settings,
+        tls_descriptor=resources.handover.descriptor if settings.tls else -1,
+        tls_digest=resources.tls_digest if settings.tls else "",
     )
 
 

@@ -21,6 +21,7 @@ from workers.frame.control import Begin, Change, Drain, Failed, Gone, Letterbox,
 from workers.frame.environment import environment_of_children
 from workers.frame.spec import (
     AnySpec,
+    Hl7Spec,
     IndexerSpec,
     ReceiverSpec,
     RetrieverSpec,
@@ -268,6 +269,8 @@ def _descriptors(spec: AnySpec) -> list[int]:
         descriptors += [spec.tls_descriptor] if spec.tls_descriptor >= 0 else []
     else:
         descriptors += spec.listen_descriptors
+    if isinstance(spec, Hl7Spec) and spec.tls_descriptor >= 0:
+        descriptors.append(spec.tls_descriptor)
     return descriptors
 
 

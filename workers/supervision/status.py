@@ -17,7 +17,7 @@ from engine import limits
 from engine.errors import OperatorError
 from engine.telemetry.counters import CounterSegment
 from engine.telemetry.metrics import Gauge
-from workers.frame.spec import AnySpec, ReceiverSpec, SenderSpec, StatsSpec
+from workers.frame.spec import AnySpec, Hl7Spec, ReceiverSpec, SenderSpec, StatsSpec
 from workers.supervision.process import Supervised
 
 SOCKET_NAME: Final = "control.sock"
@@ -80,8 +80,8 @@ def status_of(process: Supervised, counters: CounterSegment, now: float) -> Proc
         last_fault=process.fault,
         counters_block=spec.counters_block,
         ae_title=spec.ae_title if isinstance(spec, ReceiverSpec) else "",
-        address=spec.address if isinstance(spec, StatsSpec) else "",
-        port=spec.port if isinstance(spec, ReceiverSpec | StatsSpec) else 0,
+        address=spec.address if isinstance(spec, StatsSpec | Hl7Spec) else "",
+        port=spec.port if isinstance(spec, ReceiverSpec | StatsSpec | Hl7Spec) else 0,
         associations=block.get(Gauge.ASSOCIATIONS_ACTIVE) if receives or sends else 0,
         association_limit=_association_limit(spec),
     )

@@ -25,7 +25,7 @@ from engine.telemetry.logs import Log
 from engine.telemetry.metrics import Gauge, ProcessState
 from native import _core
 from workers.frame.fault import FaultWatch
-from workers.frame.spec import MODULES, ReceiverSpec, StatsSpec
+from workers.frame.spec import MODULES, Hl7Spec, ReceiverSpec, StatsSpec
 from workers.supervision.certificate import CertificateWatch
 from workers.supervision.data import (
     RUN_FILE,
@@ -238,6 +238,9 @@ class Supervisor:
             if isinstance(spec, ReceiverSpec):
                 secured = " (TLS)" if spec.tls_descriptor >= 0 else ""
                 pieces.append(f"{spec.ae_title} on port {spec.port}{secured}")
+            elif isinstance(spec, Hl7Spec):
+                secured = " (TLS)" if spec.tls_descriptor >= 0 else ""
+                pieces.append(f"HL7 on port {spec.port}{secured}")
             elif isinstance(spec, StatsSpec):
                 host = f"[{spec.address}]" if ":" in spec.address else spec.address
                 pieces.append(f"http://{host}:{spec.port}/metrics")
@@ -308,9 +311,9 @@ class Supervisor:
     # --- the end ---------------------------------------------------------------------------------
 
     async def _stop(self) -> None:
-        """What the retriever has moved here is called off. Then receivers, then the sender, which
-        finishes what it sends (both within the one time), then the indexer, which takes in what
-        they left, then the rest."""
+        """What the retriever has moved here is called off, and messages under way are answered.
+        Then receivers, then the sender, which finishes what it sends (both within the one time),
+        then the indexer, which takes in what they left, then the rest."""
         self._note_state(ProcessState.DRAINING)
         self._answer_reload(Reloaded(refused="the service is ending"))
         drain_s = self._config.drain_timeout_s
@@ -320,6 +323,7 @@ class Supervisor:
         drain_end = time.monotonic() + drain_s
         stages: tuple[tuple[str, float], ...] = (
             ("retriever", limits.retriever_drain_s),
+            ("hl7", limits.hl7_drain_s),
             ("receiver", drain_s),
             ("sender", drain_s),
             ("indexer", limits.index_drain_s),

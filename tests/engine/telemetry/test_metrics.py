@@ -38,13 +38,14 @@ def _scrape(segment: CounterSegment) -> dict[tuple[str, tuple[tuple[str, str], .
 
 @pytest.fixture
 def segment() -> CounterSegment:
-    segment = CounterSegment.create(blocks=5)
+    segment = CounterSegment.create(blocks=6)
     for name, role, title in (
         ("supervisor", "supervisor", ""),
         ("storage_scp", "receiver", 'A"\\B'),
         ("indexer", "indexer", ""),
         ("sender", "sender", "SCP_AE"),
         ("retriever", "retriever", "PrefetchAP"),
+        ("hl7", "hl7", ""),
     ):
         index = segment.claim(name, role, title)
         segment.note_state(index, ProcessState.READY)
@@ -96,7 +97,7 @@ def test_every_shown_name_is_scraped_and_no_other(segment: CounterSegment) -> No
 def test_names_follow_the_conventions() -> None:
     for item in (*Counter, *Gauge, *Histogram):
         row = item.row
-        assert re.fullmatch(r"[a-z][a-z_]*|", row.family)
+        assert re.fullmatch(r"[a-z][a-z0-9_]*|", row.family)
         if row.family:
             assert row.family.endswith("_total") == isinstance(item, Counter)
             assert "milli" not in row.family
@@ -109,7 +110,7 @@ def test_names_follow_the_conventions() -> None:
 
 
 def _metric_names(text: str) -> set[str]:
-    return set(re.findall(rf"\b{PREFIX}[a-z_]+", text))
+    return set(re.findall(rf"\b{PREFIX}[a-z0-9_]+", text))
 
 
 def test_documents_name_only_metrics_that_exist() -> None:

@@ -1,0 +1,291 @@
+"""`scai hl7`: what a message would change, how the listener fares, and what is kept for later.
+
+`test` reads the index and changes nothing: it is made by the rules that the listener works by.
+Texts of messages are hostile, and are escaped.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import click
+
+from engine.dictionary.attributes import BY_TAG
+from engine.errors import OperatorError
+from engine.hl7.framing import END, START
+from engine.hl7.instructions import Merge, Order, Terms, Update, instructions_of
+from engine.hl7.message import Message
+from engine.hl7.refusal import RefusedError
+from engine.hl7.sheet import Sheet
+from engine.hl7.store import expectations, read, written
+from engine.hl7.terms import terms_of
+from engine.hl7.values import Identity
+from engine.index.corrections import Edit
+from engine.index.environment import NoIndexError, View, open_index_reader
+from engine.index.expected import Expectation
+from engine.index.freshness import catch_up
+from engine.limits import hl7_message_bytes_max
+from engine.telemetry.counters import open_counters
+from engine.telemetry.metrics import Counter, Gauge, ProcessState, labels_of
+from tools.face.options import config_option, json_option, load
+from tools.face.tables import Column, Row, print_table
+from tools.face.terminal import Exit, moment, one_line
+
+_table_rows_default: Final = 50
+
+
+@click.group(name="hl7")
+def command() -> None:
+    """Messages about patients and orders: try one, see how the listener fares.
+
+    \b
+    scai hl7 test message.hl7
+    scai hl7 status
+    scai hl7 unmatched
+    """
+
+
+# --- test ---------------------------------------------------------------------------------------
+@command.command()
+@config_option
+@json_option
+@click.argument("file", type=click.File("rb"))
+def test(config_path: Path | None, as_json: bool, file: BinaryIO) -> int:
+    """Say what the message in FILE would change, and change nothing; `-`: standard input.
+
+    Exit code 1 when it would be refused, or would change nothing.
+    """
+    config = load(config_path).config
+    terms = terms_of(config.hl7)
+    content = file.read(hl7_message_bytes_max + 1)
+    if len(content) > hl7_message_bytes_max:
+        raise OperatorError(f"is longer than {hl7_message_bytes_max} bytes", str(file.name))
+    content = content.strip(bytes((START, END)) + b"\r\n ").replace(b"\n", b"\r") + b"\r"
+    catch_up(config.data_path)
+    try:
+        message = read(content, terms)
+        with _looking(config.data_path) as view:
+            sheet = written(view, message, terms, time.time_ns())
+            hints = list(_hints(view, message, terms))
+    except RefusedError as refused:
+        answer = {"answer": refused.answer, "text": str(refused), "error": int(refused.code)}
+        click.echo(json.dumps(answer) if as_json else one_line(f"{refused.answer}: {refused}"))
+        return Exit.NEGATIVE
+    if as_json:
+        click.echo(json.dumps(_fields_of(message, sheet, hints)))
+    else:
+        _print(sheet, hints)
+    return Exit.OK if sheet.edits or sheet.kept else Exit.NEGATIVE
+
+
+@contextmanager
+def _looking(data_directory: Path) -> Iterator[View]:
+    try:
+        reader = open_index_reader(data_directory)
+    except NoIndexError as error:
+        raise OperatorError(
+            "nothing was stored yet: there is nothing a message could change", str(data_directory)
+        ) from error
+    with closing(reader), reader.view() as view:
+        yield view
+
+
+def _print(sheet: Sheet, hints: list[str]) -> None:
+    for edit in sheet.edits:
+        click.echo(one_line(f"{_whose(edit)}  {edit.keyword}: {edit.old!r} -> {edit.new!r}"))
+    for each in sheet.kept:
+        click.echo(one_line(f"kept for studies to come, {_subject(each)}: {_said(each)}"))
+    for text in (*dict.fromkeys(sheet.notes), *hints):
+        click.echo(one_line(f"note: {text}"))
+    count = len(sheet.studies)
+    what = "study" if count == 1 else "studies"
+    click.echo(f"AA: {count} {what} would be corrected; nothing was changed by this command")
+
+
+def _whose(edit: Edit) -> str:
+    issuer = f" of {edit.issuer}" if edit.issuer else ""
+    if edit.whose == "patient":
+        return f"patient {edit.identifier}{issuer}"
+    return f"{edit.whose} {edit.identifier} of patient {edit.patient}{issuer}"
+
+
+def _subject(each: Expectation) -> str:
+    issuer = f" of {each.issuer}" if each.issuer else ""
+    order = f", accession number {each.accession}" if each.accession else ""
+    study = f", study {each.study_uid}" if each.study_uid else ""
+    return f"patient {each.patient_id}{issuer}{order}{study}"
+
+
+def _said(each: Expectation) -> str:
+    return ", ".join(f"{BY_TAG[tag].keyword} {text!r}" for tag, text in each.values.items())
+
+
+def _fields_of(message: Message, sheet: Sheet, hints: list[str]) -> dict[str, object]:
+    header = message.header
+    changes = [
+        {
+            "whose": edit.whose,
+            "identifier": edit.identifier,
+            "issuer": edit.issuer,
+            "patient": edit.patient,
+            "keyword": edit.keyword,
+            "old": edit.old,
+            "new": edit.new,
+        }
+        for edit in sheet.edits
+    ]
+    return {
+        "answer": "AA",
+        "kind": header.kind,
+        "sender": header.sender,
+        "control_id": header.control_id,
+        "studies": len(sheet.studies),
+        "changes": changes,
+        "kept": [fields_of(each) for each in sheet.kept],
+        "notes": [*dict.fromkeys(sheet.notes), *hints],
+    }
+
+
+def _hints(view: View, message: Message, terms: Terms) -> Iterator[str]:
+    """What the operator may have to set."""
+    named = set[Identity]()
+    for instruction in instructions_of(message, terms):
+        if isinstance(instruction, Merge):
+            named.add(instruction.prior)
+        elif isinstance(instruction, Update | Order):
+            named.add(instruction.patient)
+    for patient in sorted(named):
+        without = view.patient_number(patient.identifier, "") is not None
+        if patient.issuer and patient.issuer not in terms.local_authorities and without:
+            yield (
+                f"images of this identifier are here without an issuer: if {patient.issuer} gave "
+                "it, name that in hl7.local_authorities"
+            )
+
+
+# --- unmatched ----------------------------------------------------------------------------------
+@command.command()
+@config_option
+@json_option
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many; a table: 50.")
+def unmatched(config_path: Path | None, as_json: bool, limit: int | None) -> int:
+    """List what messages said that no study contradicts: it is kept for those that come later.
+
+    The oldest first, which is forgotten first. Exit code 1 when there is none.
+    """
+    config = load(config_path).config
+    limit = limit or (sys.maxsize if as_json else _table_rows_default)
+    listed: list[Expectation] = []
+    total = 0
+    with _looking(config.data_path) as view:
+        total = view.count("expected")
+        for each in expectations(view):
+            if len(listed) >= limit:
+                break
+            listed.append(each)
+    if as_json:
+        for each in listed:
+            click.echo(json.dumps(fields_of(each)))
+    elif listed:
+        columns = (
+            Column("received", whole=True),
+            Column("from"),
+            Column("patient"),
+            Column("issuer"),
+            Column("accession"),
+            Column("study"),
+            Column("says"),
+        )
+        rows = (
+            Row(
+                (
+                    moment(each.received_ns, "seconds"),
+                    each.who,
+                    each.patient_id,
+                    each.issuer,
+                    each.accession,
+                    each.study_uid,
+                    _said(each),
+                )
+            )
+            for each in listed
+        )
+        print_table(columns, rows)
+        if len(listed) < total:
+            click.echo(f"the oldest {len(listed)} of {total}; more with --limit", err=True)
+    else:
+        click.echo("nothing is kept", err=True)
+    return Exit.OK if listed else Exit.NEGATIVE
+
+
+def fields_of(each: Expectation) -> dict[str, object]:
+    """As JSON has it."""
+    return {
+        "received": moment(each.received_ns) if each.received_ns else "",
+        "from": each.who,
+        "patient_id": each.patient_id,
+        "issuer": each.issuer,
+        "accession_number": each.accession,
+        "study_uid": each.study_uid,
+        "says": {BY_TAG[tag].keyword: text for tag, text in each.values.items()},
+    }
+
+
+# --- status -------------------------------------------------------------------------------------
+@command.command()
+@config_option
+@json_option
+def status(config_path: Path | None, as_json: bool) -> int:
+    """Show what the listener has answered since the service began, and how it fares.
+
+    Exit code 1 when it does not run.
+    """
+    config = load(config_path).config
+    segment = open_counters(config.data_path)
+    heads = [] if segment is None else [one for one in segment.heads() if one.role == "hl7"]
+    head = next((one for one in heads if one.state is not ProcessState.ABSENT), None)
+    if segment is None or head is None:
+        why = "" if config.hl7.enabled else ": hl7.enabled is false"
+        click.echo(f"no HL7 listener runs{why}", err=True)
+        return Exit.NEGATIVE
+    block = segment.block(head.index)
+    answered = {
+        (labels["kind"], labels["answer"]): block.get(item)
+        for item in Counter
+        if item.row.family == "hl7_messages_total" and (labels := labels_of(item.row))
+    }
+    last_ns = block.get(Gauge.HL7_LAST)
+    numbers: dict[str, object] = {
+        "state": head.state.name.lower(),
+        "connections": block.get(Gauge.HL7_OPEN),
+        "last_message": moment(last_ns, "seconds") if last_ns else "",
+        "lag_seconds": round(block.get(Gauge.HL7_LAG) / 1e9, 3),
+        "corrections": block.get(Counter.HL7_CORRECTIONS),
+        "replayed": block.get(Counter.HL7_REPLAYED),
+        "unmatched": block.get(Counter.HL7_UNMATCHED),
+        "kept": block.get(Gauge.HL7_KEPT),
+        "fault_errno": block.get(Gauge.HL7_FAULT),
+    }
+    kinds = dict.fromkeys(kind for kind, _ in answered)
+    if as_json:
+        messages = {
+            kind: {answer: n for (of, answer), n in answered.items() if of == kind}
+            for kind in kinds
+        }
+        click.echo(json.dumps({**numbers, "messages": messages}))
+        return Exit.OK
+    for name, value in numbers.items():
+        click.echo(f"{name.replace('_', ' '):<14}{value}")
+    columns = (
+        Column("messages", whole=True),
+        *(Column(answer, whole=True, right=True) for answer in ("AA", "AE", "AR")),
+    )
+    rows = (
+        Row((kind, *(answered[kind, answer] for answer in ("AA", "AE", "AR")))) for kind in kinds
+    )
+    print_table(columns, rows)
+    return Exit.OK
