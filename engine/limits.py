@@ -325,6 +325,10 @@ delivered_days_max: Final = 3650
 # At so many deaths of its sender while it was in hand a delivery has failed. The first two may have
 # been another's doing, or the machine's; before the third nothing else was in hand.
 delivery_deaths_max: Final = 3
+# At so many deaths of the indexer while it had a journal record in hand, it is set aside. Records
+# are taken in one after another, so that few are blamed at a time.
+record_deaths_max: Final = 3
+records_blamed_max: Final = 16
 retry_pause_s_min: Final = 1
 retry_pause_s_default: Final = 30
 retry_pause_s_max: Final = 3600

@@ -22,15 +22,16 @@ from engine.intake.intake import (
     INCOMING_DIRECTORY,
     JOURNAL_DIRECTORY,
     Intake,
-    Step,
     journals_on_disk,
 )
+from engine.intake.step import Step
 from engine.prefetch.rules import PrefetchRules
 from engine.rules.routing import Rules
 from engine.telemetry.metrics import Counter, Gauge, Histogram
 from engine.verify.repair import serve_requests
 from native import _core
 from workers.frame.child import Child
+from workers.frame.records_in_hand import RecordsOnPage
 from workers.frame.spec import IndexerSpec, JournalSpec
 from workers.frame.yielding import yield_to_others
 
@@ -61,6 +62,7 @@ class Indexer:
         self._reader: IndexReader | None = None
         self._intake: Intake | None = None
         self._dispatching: IndexerSpec | None = None  # whose rules the intake follows
+        self._in_hand: RecordsOnPage | None = None
         self._orphans: dict[str, int] = {}
         self._faults: dict[str, int] = {}  # by the work that failed
         self._unreadable: dict[str, int] = {}  # journals that cannot be read, and why
@@ -213,6 +215,17 @@ class Indexer:
                 sop_instance_uid=missing.sop_instance_uid,
                 text="acknowledged, but its bytes are neither in incoming/ nor in the tree",
             )
+        for aside in step.set_aside:
+            counters.add(Counter.INDEX_SET_ASIDE)
+            log.error(
+                "instance_set_aside",
+                journal=aside.journal,
+                sequence=aside.sequence,
+                sop_instance_uid=aside.sop_instance_uid,
+                path=aside.path,
+                text="acknowledged, but the indexer died or hung of it again and again: it is kept "
+                "there, and not found or sent",
+            )
         for apart in step.apart:
             counters.add(Counter.INDEX_KEPT_APART)
             log.warning(
@@ -260,10 +273,25 @@ class Indexer:
             durable = self.child.spec.durability == "sync"
             self._writer = IndexWriter(self.data_directory)
             self._reader = self._writer.reader()
-            self._intake = Intake(self.data_directory, self._writer, durable)
+            self._intake = Intake(self.data_directory, self._writer, durable, self._in_hand_now())
             self._orphans = self._find_orphans()
             self._publish_applied()
         return self._intake
+
+    def _in_hand_now(self) -> RecordsOnPage:
+        if self._in_hand is None:
+            directory = self.data_directory / "run"
+            directory.mkdir(mode=0o700, exist_ok=True)
+            self._in_hand = RecordsOnPage(directory / "indexer.inhand")
+            if self._in_hand.blamed is not None:
+                sequence, deaths = self._in_hand.blamed
+                self.child.log.warning(
+                    "record_suspect",
+                    sequence=sequence,
+                    deaths=deaths,
+                    text="the indexer ended while it took this record in",
+                )
+        return self._in_hand
 
     def _close_now(self) -> None:
         if self._intake is not None:

@@ -28,6 +28,7 @@ from typing import Final
 from engine.limits import uid_characters_max
 
 STORE_DIRECTORY: Final = "store"
+SET_ASIDE_DIRECTORY: Final = "set_aside"  # what is kept and not taken for stored
 FILE_SUFFIX: Final = ".dcm"
 # Of a file that is being put in another's place; the native side uses the same.
 REPLACEMENT_SUFFIX: Final = ".new"
@@ -63,8 +64,8 @@ def instance_path(study_uid: str, series_uid: str, sop_instance_uid: str, mark: 
 class StoreTree:
     """The tree under one root. One process writes; anyone with the right may read."""
 
-    def __init__(self, data_directory: Path) -> None:
-        self.root = data_directory / STORE_DIRECTORY
+    def __init__(self, data_directory: Path, directory: str = STORE_DIRECTORY) -> None:
+        self.root = data_directory / directory
         self._directories: set[str] = set()
         self._descriptor = -1  # what the file system's errors are told to
 

@@ -8,11 +8,14 @@ the tree has it for good; and after a crash the way from the last checkpoint is 
 - a record whose index row is its own was applied before: its file is placed again, for it may not
   have reached the disk; the index is left alone;
 - one whose row is another's, of the same patient, has been replaced since: nothing is done;
-- one that has no row is applied as if it were new.
+- one that has no row is applied as if it were new, unless it was set aside.
 
 A step that failed may be repeated as it is, and so may a checkpoint; but when the sync of the tree
 failed, all that was placed since the last checkpoint is placed again first, as after a crash: the
 kernel may have dropped any of it (docs/decisions/0024-a-failed-sync-is-not-believed.md).
+
+A record that the process died of again and again is set aside: its file is kept in `set_aside/` and
+told, and what stands behind it is taken in.
 
 Two patients' instances of one SOP Instance UID have a file each (engine/index/records.py): which of
 them has the plain name is decided before they are placed, by the index and what waits to enter it.
@@ -22,45 +25,23 @@ import errno
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from engine.files.arrival import decode_arrival
-from engine.files.tree import StoreTree
+from engine.files.arrival import Arrival, decode_arrival
+from engine.files.tree import FILE_SUFFIX, SET_ASIDE_DIRECTORY, StoreTree, component
 from engine.index.batch import Batch, Entry, Put, choose_mark
-from engine.index.environment import View
+from engine.index.environment import INDEX_FAULTS, View
 from engine.index.records import Position
 from engine.index.writer import IndexWriter
 from engine.intake.dispatch import Dispatcher
+from engine.intake.in_hand import NobodyCounts, RecordsInHand
+from engine.intake.step import Apart, Missing, SetAside, Step, Unreadable
 from engine.limits import index_batch_max, index_checkpoint_files_max, journal_segment_bytes
 from native import _core
 
 JOURNAL_DIRECTORY: Final = "journal"
 INCOMING_DIRECTORY: Final = "incoming"
-
-
-class Missing(NamedTuple):
-    """An acknowledged instance whose bytes are nowhere: it must never happen, and is told."""
-
-    journal: str
-    sequence: int
-    sop_instance_uid: str
-
-
-class Unreadable(NamedTuple):
-    """A journal that cannot be read on: the others are, and this one is tried again."""
-
-    journal: str
-    error: OSError
-
-
-class Apart(NamedTuple):
-    """What came under a UID that another patient has: a `study` or an `instance`."""
-
-    what: str
-    study_uid: str
-    sop_instance_uid: str
 
 
 class _Record(NamedTuple):
@@ -73,20 +54,6 @@ class _Record(NamedTuple):
     file_bytes: int
     file_crc32c: int
     inline_offset: int
-
-
-@dataclass
-class Step:
-    """What one step did."""
-
-    records: int = 0
-    indexed: int = 0
-    duplicates: int = 0
-    missing: list[Missing] = field(default_factory=list)
-    renumbered: list[str] = field(default_factory=list)
-    apart: list[Apart] = field(default_factory=list)
-    unreadable: list[Unreadable] = field(default_factory=list)
-    behind: bool = False  # a journal has more than was taken
 
 
 class _Journal:
@@ -164,7 +131,13 @@ class _Journal:
 class Intake:
     """The journals of one data directory on their way into its tree and its index."""
 
-    def __init__(self, data_directory: Path, writer: IndexWriter, durable: bool = True) -> None:
+    def __init__(
+        self,
+        data_directory: Path,
+        writer: IndexWriter,
+        durable: bool = True,
+        in_hand: RecordsInHand | None = None,
+    ) -> None:
         # What rules make of an instance; it may be exchanged between two steps.
         self.dispatcher: Dispatcher | None = None
         self._data_directory = data_directory
@@ -173,6 +146,8 @@ class Intake:
         self._durable = durable
         self.tree = StoreTree(data_directory)
         self.tree.begin()
+        self._aside = StoreTree(data_directory, SET_ASIDE_DIRECTORY)
+        self._in_hand = in_hand or NobodyCounts()
         self._journals: dict[str, _Journal] = {}
         with self._reader.view() as view:
             self._removals = view.removals()
@@ -187,6 +162,13 @@ class Intake:
 
     def step(self, durable: Mapping[str, int]) -> Step:
         """Take in at most a batch of what is durable: {journal: last durable record}."""
+        try:
+            return self._step(durable)
+        except INDEX_FAULTS:  # of the disk or the index, not of a record
+            self._in_hand.put_down()
+            raise
+
+    def _step(self, durable: Mapping[str, int]) -> Step:
         done = Step()
         self._marks = {}
         self._remove_replaced()
@@ -251,6 +233,11 @@ class Intake:
         with self._reader.view() as view:
             for record in journal.pending:
                 arrival = decode_arrival(record.prologue)
+                aside = _path_aside(journal.name, record.sequence, arrival.sop_instance_uid)
+                if self._is_aside(journal, record, aside):
+                    self._put_aside(journal, record, arrival, aside, done)
+                    continue
+                self._in_hand.take(journal.name, record.sequence)
                 entry = Entry(
                     arrival,
                     record.attributes,
@@ -277,7 +264,32 @@ class Intake:
                     continue
                 if known is None:
                     entries.append(entry)
+        self._in_hand.put_down()
         return entries
+
+    # --- what kills ---
+    def _is_aside(self, journal: _Journal, record: _Record, aside: str) -> bool:
+        """Whether the process died of it too often, in this life of the machine or before."""
+        if self._in_hand.is_deadly(journal.name, record.sequence):
+            return True
+        is_replayed = record.sequence <= journal.replayed_to
+        return is_replayed and self._aside.size(aside) == record.file_bytes
+
+    def _put_aside(
+        self, journal: _Journal, record: _Record, arrival: Arrival, path: str, done: Step
+    ) -> None:
+        """Keep its file, durably, where nothing looks into it."""
+        uid = arrival.sop_instance_uid
+        self._aside.begin()
+        if not self._place(journal, record, path, self._aside):
+            done.missing.append(Missing(journal.name, record.sequence, uid))
+            return
+        if self._durable:
+            self._aside.sync()
+        if record.sequence <= journal.replayed_to:
+            return  # it was told then
+        where = f"{SET_ASIDE_DIRECTORY}/{path}"
+        done.set_aside.append(SetAside(journal.name, record.sequence, uid, where))
 
     def _known(self, view: View, journal: _Journal, entry: Entry) -> str | None:
         """What the index says of a record that was applied before: "own" row, "replaced", none."""
@@ -300,19 +312,23 @@ class Intake:
         else:
             entry.mark = mark
 
-    def _place(self, journal: _Journal, record: _Record, relative: str) -> bool:
+    def _place(
+        self, journal: _Journal, record: _Record, relative: str, tree: StoreTree | None = None
+    ) -> bool:
         """Whether the file is in its place now."""
+        tree = tree or self.tree
         try:
-            return self._place_once(journal, record, relative)
+            return self._place_once(journal, record, relative, tree)
         except FileNotFoundError:
             # Somebody removed the directory since we made it.
-            self.tree.forget_directories()
-            return self._place_once(journal, record, relative)
+            tree.forget_directories()
+            return self._place_once(journal, record, relative, tree)
 
-    def _place_once(self, journal: _Journal, record: _Record, relative: str) -> bool:
+    @staticmethod
+    def _place_once(journal: _Journal, record: _Record, relative: str, tree: StoreTree) -> bool:
         if not record.incoming_name:
             assert journal.reader is not None
-            path = self.tree.prepare(relative)
+            path = tree.prepare(relative)
             journal.reader.place_inline(record.inline_offset, record.file_bytes, path, False)
             return True
         source = f"{journal.incoming}/{record.incoming_name}"
@@ -321,10 +337,10 @@ class Intake:
             if length > record.file_bytes:
                 # It was written in whole pages, and its writer has not cut it yet, or died.
                 os.truncate(source, record.file_bytes)
-            self.tree.place(source, relative)
+            tree.place(source, relative)
             return True
         # A checkpoint was interrupted after it had let the incoming file go.
-        return self.tree.size(relative) == record.file_bytes
+        return tree.size(relative) == record.file_bytes
 
     # --- indexing ---
     def _commit(self, work: list[tuple[_Journal, list[Entry]]], done: Step) -> None:
@@ -332,10 +348,15 @@ class Intake:
         entries = [entry for _, of_journal in work for entry in of_journal]
 
         def apply(batch: Batch) -> tuple[list[Put], list[str]]:
-            puts = [batch.put_instance(entry) for entry in entries]
+            puts = []
+            for entry in entries:
+                self._in_hand.take(entry.journal, entry.sequence)
+                puts.append(batch.put_instance(entry))
             if self.dispatcher is not None:
                 for entry in entries:
+                    self._in_hand.take(entry.journal, entry.sequence)
                     self.dispatcher.arrived(batch, entry, entry.arrival.received_ns)
+            self._in_hand.put_down()
             batch.forget_removals(self._removed)
             for (journal, _), position in zip(work, positions, strict=True):
                 batch.set_position(journal.name, position)
@@ -435,11 +456,16 @@ class Intake:
     def close(self) -> None:
         """Give back what is held open."""
         self.tree.close()
+        self._aside.close()
 
 
 def _whose(entry: Entry) -> tuple[str, str]:
     """What a later record of the same instance has alike."""
     return entry.arrival.sop_instance_uid, entry.patient_mark
+
+
+def _path_aside(journal: str, sequence: int, sop_instance_uid: str) -> str:
+    return f"{journal}/{sequence}-{component(sop_instance_uid)}{FILE_SUFFIX}"
 
 
 def _length(path: str) -> int | None:

@@ -98,6 +98,10 @@ class Counter(IntEnum):
         "Studies and instances kept apart from another patient's of the same UID.",
     )
     INDEX_MISSING = "index_missing_total", "Journal records whose file was nowhere to be found."
+    INDEX_SET_ASIDE = (
+        "index_set_aside_total",
+        "Instances set aside because the indexer died of them again and again.",
+    )
     LOG_LINES_DROPPED = "log_lines_dropped_total", "Log lines dropped, the reader being slow."
     HANDSHAKES_DONE = "tls_handshakes_total", "TLS handshakes by result.", "result=done"
     HANDSHAKES_NOT_TLS = "tls_handshakes_total", "", "result=not_tls"

@@ -18,7 +18,7 @@ import msgspec
 
 from engine.errors import LocalError, OperatorError
 from engine.files.arrival import Arrival
-from engine.files.tree import FILE_SUFFIX, REPLACEMENT_SUFFIX, StoreTree
+from engine.files.tree import FILE_SUFFIX, REPLACEMENT_SUFFIX, SET_ASIDE_DIRECTORY, StoreTree
 from engine.index.batch import Batch, Entry
 from engine.index.stored_head import read_stored_head
 from engine.index.writer import IndexWriter
@@ -26,7 +26,6 @@ from engine.verify import parting
 from native import _core
 
 REPAIRS_DIRECTORY: Final = "repairs"
-SET_ASIDE_DIRECTORY: Final = "set_aside"
 _REQUEST_SUFFIX: Final = ".request.json"
 _RESULT_SUFFIX: Final = ".result.json"
 _READ_BYTES: Final = 1 << 20

@@ -2,9 +2,9 @@
 real worker processes: in place of an input that kills a decoder nobody knows of yet.
 
 `deadly()` gives what a service's environment needs: a `sitecustomize` that wraps one method in
-every process of the service. Called with the given text in its arguments, as text or as bytes, the
-method does not return: the process is killed, hangs with the interpreter's lock held, or has a
-fault of ours.
+every process of the service. Called with the given text in its arguments, or in what they say of an
+arrival, the method does not return: the process is killed, hangs with the interpreter's lock held,
+or has a fault of ours.
 """
 
 import os
@@ -55,7 +55,8 @@ def _deadly(method: Callable[..., Any]) -> Callable[..., Any]:
     text = os.environ[_TEXT]
 
     def call(self: Any, *arguments: Any, **named: Any) -> Any:
-        if text in repr((arguments, named)):
+        told = [getattr(one, "arrival", one) for one in (*arguments, *named.values())]
+        if text in repr(told):
             _end()
         return method(self, *arguments, **named)
 

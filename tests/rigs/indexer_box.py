@@ -5,7 +5,8 @@ from pathlib import Path
 from engine.files.arrival import Arrival, encode_arrival
 from engine.index.environment import IndexReader
 from engine.index.writer import IndexWriter
-from engine.intake.intake import Intake, Missing
+from engine.intake.intake import Intake
+from engine.intake.step import Missing
 from tests.rigs.index_entries import check_whole
 from tests.rigs.spools import INLINE_BYTES, SpoolBox
 

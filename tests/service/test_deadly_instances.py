@@ -15,6 +15,7 @@ from tests.material.waiting import eventually
 from tests.peers.peer import Peer
 from tests.peers.peer_scripts import Scp
 from tests.peers.scripted_peer import ScriptedPeer
+from tests.peers.tap import data_set_of_file
 from tests.rigs.archives import prefetching
 from tests.rigs.gateway import Gateway
 from tests.rigs.prefetch_ends import ended_job, jobs_of
@@ -66,7 +67,6 @@ def test_a_job_that_kills_the_retriever_fails_by_name(tmp_path: Path, end: str) 
         deadly_job = found["DEADLY"]
         assert (deadly_job.state, deadly_job.interruptions) == (JobState.FAILED, 3)
         assert deadly_job.reason == "the process that worked on it died or hung, 3 times"
-        assert found["HARMLS"].changed_ns < deadly_job.changed_ns, "it did not stand first"
         rows = [row for row in gateway.log() if row["event"] == "prefetch_failed"]
         assert [row["job"] for row in rows] == [deadly_job.number]
 
@@ -105,3 +105,40 @@ def test_the_others_are_delivered(tmp_path: Path, end: str) -> None:
             "3 times, the last time with nothing else in"
             in gateway.command("queue", "show", str(failed[0].number)).stdout
         )
+
+
+def is_set_aside(gateway: Gateway, uid: str) -> bool:
+    rows = [row for row in gateway.log() if row["event"] == "instance_set_aside"]
+    return [row["sop_instance_uid"] for row in rows] == [uid]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    "method", ["engine.intake.dispatch:Dispatcher.arrived", "engine.index.batch:Entry.__init__"]
+)
+def test_an_instance_that_kills_the_indexer_is_set_aside(
+    tmp_path: Path, method: str, end: str
+) -> None:
+    """Before it has its place, and when rules look at it; the others are found and sent."""
+    uids = [f"{_ROOT}.1.{number}" for number in range(20)]
+    with ExitStack() as stack:
+        peer = stack.enter_context(ScriptedPeer(Scp()))
+        remote = {"name": "pacs", "ae_title": "PEER", "host": "127.0.0.1", "port": peer.port}
+        settings = {"remotes": [remote], "rules": [{"name": "all", "to": ["pacs"]}]}
+        gateway = Gateway(tmp_path / "gateway", settings, deadly(tmp_path, method, _DEADLY, end))
+        stack.enter_context(closing(gateway))
+        gateway.start()
+        store(gateway, [*uids[:10], _DEADLY, *uids[10:]])
+        eventually(lambda: is_set_aside(gateway, _DEADLY), 30, "it is told")
+        gateway.wait_settled(30, len(uids))
+        assert peer.stored.keys() == {*uids}
+        assert set(gateway.find()) == {*uids}
+        (kept,) = (gateway.data / "set_aside").rglob("*.dcm")
+        assert kept.name.endswith(f"-{_DEADLY}.dcm")
+        data_set = wire.small_data_set(_DEADLY, study=_DEADLY.rpartition(".")[0])
+        assert data_set_of_file(kept.read_bytes()) == data_set
+        gateway.kill_everything()
+        gateway.start()
+        store(gateway, [f"{_ROOT}.2.1"])
+        gateway.wait_settled(30, len(uids) + 1)
+        assert is_set_aside(gateway, _DEADLY), "and it stays there"

@@ -11,7 +11,8 @@ from engine.files import tree
 from engine.files.tree import StoreTree
 from engine.index.writer import IndexWriter
 from engine.intake import intake as index_intake
-from engine.intake.intake import Missing, journals_on_disk
+from engine.intake.intake import journals_on_disk
+from engine.intake.step import Missing
 from tests.rigs.indexer_box import LARGE, Box, data_set
 
 

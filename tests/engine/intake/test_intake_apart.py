@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.dictionary.patient_mark import patient_mark
-from engine.intake.intake import Apart
+from engine.intake.step import Apart
 from tests.rigs.indexer_box import LARGE, Box, data_set
 
 BERTA = patient_mark("BERTA", "")
