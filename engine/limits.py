@@ -21,6 +21,9 @@ associations_storage_max: Final = 5  # Tables 4.2-4 and 4.2-20, per AE title and
 associations_prefetch_max: Final = 1  # Tables 4.2-52 and 4.2-61
 # By choice: a thread and a ring for each, so 64 are 256 MiB of rings. Tried with 50.
 associations_most: Final = 64
+# What can only verify holds none of those: as many again, so that five may verify as the tables
+# say, whatever is stored meanwhile. PrefetchAP has one of each.
+verifications_most: Final = 64
 associations_echo_max: Final = 1  # Table 4.2-11
 operations_outstanding_max: Final = 1  # answered 1/1 wherever a peer proposes a window
 
@@ -35,6 +38,18 @@ ae_title_characters_max: Final = 16  # PS3.5 6.2, VR AE
 # Connections that have not been accepted yet. Over it, the one that has been silent for longest
 # is closed: a port scanner costs itself its place, never a modality.
 connections_pending_max: Final = 256
+
+# --- who gives way (engine/upper_layer/slots.py) -----------------------------------------------
+# Bytes of data sets that count as progress: a small image has more, and with five seconds of
+# patience it is a tenth of what the slowest line to a modality gives (ISDN, 8 kB a second).
+slot_progress_bytes: Final = 8 * KIB
+# Half a megabit a second: whoever sends less has to give way to an equal, when all is full.
+slot_bytes_per_s: Final = 64 * KIB
+hosts_known_max: Final = 4096  # a hospital's modalities many times over; 100 bytes each
+# A host that held a slot for nothing counts for less for so long, or until it used slots for this
+# long: twice what one may be held by an equal that does nothing.
+barren_s: Final = 300
+redeemed_s: Final = 10
 
 # Names of refused contexts in one log line: a scanner proposes some twenty at most that we refuse,
 # a hostile peer 128 with 256 syntaxes each.
@@ -83,8 +98,14 @@ retry_count_default: Final = 1
 # slot for ever. Five minutes is what scanners' own idle time-outs stay below.
 idle_timeout_s_default: Final = 300
 idle_timeout_s_max: Final = 86400
-# A response is at most a few hundred bytes; a peer that does not take it for this long is gone.
-send_timeout_s: Final = 30
+# A whole message: so long, and a second more for each KiB of it that came. ISDN is eight times as
+# fast; without it one byte in five seconds would hold a slot for ever.
+message_timeout_s_default: Final = 60
+message_bytes_per_s_min: Final = 1 * KIB
+# A response is at most a few hundred bytes, and no peer that waits for it has a second one on its
+# way: what the buffer below does not take, after so long, is for a peer that does not read.
+send_timeout_s: Final = 10
+answer_buffer_bytes: Final = 64 * KIB  # the kernel's for our answers; it would let it grow to 4 MiB
 abort_linger_s: Final = 0.2  # at the end of a drain, for the aborts to leave
 drain_timeout_s_default: Final = 30
 drain_timeout_s_max: Final = 600

@@ -263,6 +263,7 @@ class Reception:
         turn_bytes: int,
         event_bytes: int,
         turn_us: int,
+        progress_bytes: int,
     ) -> None:
         """`turn_bytes` are read of one connection, then the next one has its turn; an event counts
         for `event_bytes` of them. A turn goes on for `turn_us` while there is something to do."""
@@ -290,6 +291,13 @@ class Inlet:
         """Since when it is the peer's turn, in time.monotonic() seconds: its last byte came then,
         or an answer went out, or reading went on after a pause. Now, while the ring is full and the
         disk is waited for. 0 before anything came."""
+
+    @property
+    def message(self) -> tuple[float, int]: ...  # since when one is under way (0: none), bytes
+    @property
+    def progress(self) -> tuple[float, int, int]:
+        """When an instance became durable, or `progress_bytes` more of data sets had come (0:
+        never; now, while the disk is waited for); bytes of data sets; instances stored."""
 
     def attach(self, slot: int) -> None:
         """Data sets go to this slot of the spool from now on."""

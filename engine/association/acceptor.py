@@ -13,6 +13,7 @@ are the service provider, 2, with a reason. The log has the reason in words eith
 from collections.abc import Callable
 from typing import Any, Final
 
+from engine import limits
 from engine.association.events import (
     CancelStore,
     CloseTransport,
@@ -25,6 +26,7 @@ from engine.association.events import (
     Note,
     PduReceived,
     Send,
+    SlotWanted,
     StoreFinished,
     StreamFault,
     TimerExpired,
@@ -36,6 +38,7 @@ from engine.errors import AbortReason, AbortSource, PeerError, RejectedError
 from engine.upper_layer.negotiation import (
     LOCAL_LIMIT_EXCEEDED,
     VERSION_NOT_SUPPORTED,
+    AcceptedAssociation,
     AcceptorPolicy,
     negotiate,
     refused_words,
@@ -68,8 +71,9 @@ _STRANGERS: Final = {
 class Association:
     """The protocol of one connection, from TransportOpened to CloseTransport.
 
-    `has_room` says whether one more association may be accepted; it is asked once, when all else
-    speaks for it. An association counts from `Established` on.
+    `has_room` says whether this association may be accepted, and sees to it that it may if another
+    has to give way; it is asked once, when all else speaks for it. An association counts from
+    `Established` on.
     """
 
     def __init__(
@@ -78,7 +82,8 @@ class Association:
         peer_host: str,
         artim_s: float,
         idle_s: float,
-        has_room: Callable[[], bool],
+        message_s: float,
+        has_room: Callable[[AcceptedAssociation], bool],
         now: float,
     ) -> None:
         self.state = ProtocolState.Sta1
@@ -86,9 +91,11 @@ class Association:
         self._peer_host = peer_host
         self._artim_s = artim_s
         self._idle_s = idle_s
+        self._message_s = message_s
         self._has_room = has_room
         self._now = now
         self._quiet_since = now
+        self._message_deadline: float | None = None
         self._artim_deadline = now
         self._exchange: Exchange | None = None
         self._over = False
@@ -120,9 +127,16 @@ class Association:
         read on after a pause. May be told late; nothing else moves the idle deadline."""
         self._quiet_since = max(self._quiet_since, now)
 
+    def expect_end(self, since: float, came: int) -> None:
+        """A message, or another PDU, is under way since then, and so many bytes of it came. 0.0:
+        none is."""
+        allowed = self._message_s + came / limits.message_bytes_per_s_min
+        self._message_deadline = since + allowed if since else None
+
     @property
     def deadline(self) -> float | None:
-        """When TimerExpired is due: ARTIM before and after the association, idle time within.
+        """When TimerExpired is due: ARTIM before and after the association; within, the idle time
+        or the end of the time for what is under way.
 
         None while the peer waits for us, and when it is over.
         """
@@ -131,12 +145,19 @@ class Association:
         exchange = self._exchange
         if exchange is None or self._over or exchange.phase is Phase.COMMITTING:
             return None
-        return self._quiet_since + self._idle_s
+        idle = self._quiet_since + self._idle_s
+        whole = self._message_deadline
+        return idle if whole is None else min(idle, whole)
 
     @property
     def outstanding(self) -> bool:
         """From a command that needs a response until the response."""
         return self._exchange is not None and self._exchange.phase is not Phase.IDLE
+
+    @property
+    def committing(self) -> bool:
+        """The data set is whole: the peer waits for the disk, or did until it was told off."""
+        return self._exchange is not None and self._exchange.phase is Phase.COMMITTING
 
     @property
     def cancels_ignored(self) -> int:
@@ -214,6 +235,9 @@ class Association:
         elif self.state is ProtocolState.Sta13:
             self._note("info", "close_expired", text="the peer did not close the connection")
             self._act(Event.Evt18)
+        elif self._message_deadline is not None and self._message_deadline <= self._now:
+            self._note("warning", "message_expired", seconds=int(self._message_s))
+            self._act(Event.Evt15, text="a message did not come to its end in time")
         else:
             self._note("warning", "idle_expired", seconds=int(self._idle_s))
             self._act(Event.Evt15, text=f"nothing came for {self._idle_s:g} s")
@@ -223,6 +247,11 @@ class Association:
             self._act(Event.Evt18)  # there is nobody to abort: ARTIM ends before its time
         else:
             self._act(Event.Evt15, text="the service is stopping")
+
+    def _on_slot_wanted(self, wanted: SlotWanted) -> None:
+        if self.state is not ProtocolState.Sta2 and self.state is not ProtocolState.Sta13:
+            self._note("warning", "association_gave_way", reason=wanted.reason)
+            self._act(Event.Evt15, text=f"another peer gets its place: {wanted.reason}")
 
     # --- association PDUs ------------------------------------------------------------------------
 
@@ -260,7 +289,7 @@ class Association:
         self._step(Event.Evt6)
         try:
             accept, accepted = negotiate(request, self._policy, self._peer_host)
-            if not self._has_room():
+            if not self._has_room(accepted):
                 raise RejectedError("as many associations as may be", LOCAL_LIMIT_EXCEEDED)
         except RejectedError as error:
             self._step(Event.Evt8)
@@ -363,4 +392,5 @@ _HANDLERS: Final[dict[type, Callable[[Association, Any], None]]] = {
     TransportClosed: Association._on_closed,
     TimerExpired: Association._on_timer,
     DrainExpired: Association._on_drain,
+    SlotWanted: Association._on_slot_wanted,
 }

@@ -75,6 +75,13 @@ class DrainExpired:
     """The process ends and waits no longer."""
 
 
+@dataclass(frozen=True, slots=True)
+class SlotWanted:
+    """Somebody else gets the slot of this association (engine/upper_layer/slots.py)."""
+
+    reason: str
+
+
 Input = (
     TransportOpened
     | PduReceived
@@ -85,6 +92,7 @@ Input = (
     | TransportClosed
     | TimerExpired
     | DrainExpired
+    | SlotWanted
 )
 
 # --- effects -------------------------------------------------------------------------------------

@@ -118,6 +118,29 @@ class StorageAe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             most=limits.associations_most,
         ),
     ] = limits.associations_storage_max
+    verifications: Annotated[
+        int,
+        setting(
+            "How many associations that can only verify (by another called title, or with no other "
+            "context) may be open at once. They have these places of their own beside "
+            "`associations`, so that nobody who cannot store keeps out who can.",
+            "",
+            "4.2-4",
+            least=1,
+            most=limits.verifications_most,
+        ),
+    ] = limits.associations_storage_max
+    associations_per_host: Annotated[
+        int,
+        setting(
+            "How many of `associations` one host may keep while others ask; 0: all but one. As "
+            "long as nobody asks it may have them all. What it has beyond that number then gives "
+            'way, with an A-ABORT: see "Who gives way" in docs/security.md. The same number holds '
+            "for `verifications`.",
+            least=0,
+            most=limits.associations_most,
+        ),
+    ] = 0
     core: Annotated[
         Core,
         setting(

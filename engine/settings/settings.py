@@ -139,6 +139,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             most=limits.idle_timeout_s_max,
         ),
     ] = limits.idle_timeout_s_default
+    message_timeout_s: Annotated[
+        int,
+        setting(
+            "Seconds that a whole message may take to come, command and data set each, and one "
+            "more for each KiB of it; then the association is aborted. `idle_timeout_s` is about "
+            "silence: this is for a peer that sends a byte now and then.",
+            least=1,
+            most=limits.idle_timeout_s_max,
+        ),
+    ] = limits.message_timeout_s_default
     drain_timeout_s: Annotated[
         int,
         setting(
@@ -186,7 +196,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefetch_scp: Annotated[
         StorageAe,
         setting("ECHO-SCP and STORAGE-SCP for C-MOVE: where retrieved prior studies arrive."),
-    ] = StorageAe(ae_title="PrefetchAP", port=3840, associations=limits.associations_prefetch_max)
+    ] = StorageAe(
+        ae_title="PrefetchAP",
+        port=3840,
+        associations=limits.associations_prefetch_max,
+        verifications=limits.associations_prefetch_max,
+    )
     secured_scp: Annotated[
         StorageAe,
         setting(

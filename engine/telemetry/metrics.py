@@ -68,6 +68,8 @@ class Counter(IntEnum):
     ABORTS_SENT_SERVICE = "aborts_sent_total", "", "cause=service"
     ABORTS_SENT_IDLE = "aborts_sent_total", "", "cause=idle"
     ABORTS_SENT_DRAIN = "aborts_sent_total", "", "cause=drain"
+    ABORTS_SENT_MESSAGE = "aborts_sent_total", "", "cause=message"
+    ABORTS_SENT_GAVE_WAY = "aborts_sent_total", "", "cause=gave_way"
     ARTIM_EXPIRED = "artim_expired_total", "Connections closed since no request came in time."
     IDLE_EXPIRED = "idle_expired_total", "Associations ended since nothing came for too long."
     ECHO_SUCCESS = "requests_total", "Requests answered.", "operation=c_echo,status=success"
@@ -213,6 +215,12 @@ class Gauge(IntEnum):
     STATE = "process_state", "0 absent, 1 starting, 2 ready, 3 draining, 4 waiting.", "", True
     CONNECTIONS_PENDING = "connections_pending", "Connections without a request.", "", True
     ASSOCIATIONS_ACTIVE = "associations_active", "Associations accepted and open.", "", True
+    VERIFICATIONS_ACTIVE = (
+        "verifications_active",
+        "Associations open that can only verify, in places of their own.",
+        "",
+        True,
+    )
     ASSOCIATIONS_LIMIT = "associations_limit", "Associations that may be open at once."
     LAST_RECEIVED = "last_received_timestamp_seconds", "When an instance was last acknowledged."
     LAST_REFUSED = "last_refused_timestamp_seconds", "When a context was last refused."

@@ -20,7 +20,7 @@ from engine.upper_layer.table import ProtocolState
 from tests.material import wire
 
 POLICY = AcceptorPolicy("SCP_AE", (), (), (), dict(DEFAULT_CONTEXTS))
-ARTIM, IDLE = 5.0, 300.0
+ARTIM, IDLE, MESSAGE = 5.0, 300.0, 60.0
 INSTANCE = "1.2.3.4.5"
 # Of wire.storage_contexts(): CT implicit, CT explicit, verification.
 CT_IMPLICIT, CT_EXPLICIT, VERIFICATION = 1, 3, 21
@@ -31,10 +31,10 @@ class Driver:
     """An association, its clock, and all it ever asked for."""
 
     def __init__(
-        self, policy: AcceptorPolicy = POLICY, has_room: Callable[[], bool] = lambda: True
+        self, policy: AcceptorPolicy = POLICY, has_room: Callable[[object], bool] = lambda _: True
     ) -> None:
         self.now = 1000.0
-        self.it = Association(policy, "127.0.0.1", ARTIM, IDLE, has_room, self.now)
+        self.it = Association(policy, "127.0.0.1", ARTIM, IDLE, MESSAGE, has_room, self.now)
         self.all: list[Effect] = []
 
     def __call__(self, event: Input) -> list[Effect]:

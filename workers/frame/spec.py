@@ -63,7 +63,7 @@ class ReceiverSpec(ProcessSpec, frozen=True, kw_only=True, tag="receiver"):
     listen_descriptors: tuple[int, ...]  # IPv4 and IPv6 of one port
     port: int
     ring_descriptor: int  # a memfd of ring_slots * ring_bytes
-    ring_slots: int  # the association limit and the spare ones
+    ring_slots: int  # both limits and the spare ones
     ring_bytes: int
     doorbell_descriptor: int  # an eventfd: written when records became durable
     indexer_block: int  # whose INDEX_FAULT and DISK_LOW are heeded
@@ -78,8 +78,12 @@ class ReceiverSpec(ProcessSpec, frozen=True, kw_only=True, tag="receiver"):
     allowed_hosts: tuple[str, ...]
     contexts: tuple[ContextSpec, ...]
     association_limit: int
+    verification_limit: int  # of what can only verify, besides
+    host_limit: int  # of either, for one host while others ask; 0: all but one
+    known_peers: tuple[tuple[str, str], ...]  # AE title and address of remote AEs
     application_timeout_s: float  # ARTIM: how long the association request may take
     idle_timeout_s: float
+    message_timeout_s: float
     log_instances: bool  # a line for each stored instance
     tls_descriptor: int = -1  # a memfd with what TLS is made of (tls_handover.py); -1: plain
     tls_digest: str = ""  # of its content: a new one says that it is to be read again
@@ -166,6 +170,9 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
             "contexts",
             "application_timeout_s",
             "idle_timeout_s",
+            "message_timeout_s",
+            "host_limit",
+            "known_peers",
             "log_instances",
             "tls_digest",
         }

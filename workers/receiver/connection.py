@@ -44,6 +44,11 @@ _broken: Final = {
     "renegotiation": Counter.BROKEN_RENEGOTIATION,
     "peer_alert": Counter.BROKEN_PEER_ALERT,
 }
+# What an abort of the service's own is counted as, by the note before it.
+_causes: Final = {
+    "idle_expired": Counter.ABORTS_SENT_IDLE,
+    "message_expired": Counter.ABORTS_SENT_MESSAGE,
+}
 
 
 class _Store:
@@ -85,7 +90,8 @@ class Connection:
             peer,
             host.spec.application_timeout_s,
             host.spec.idle_timeout_s,
-            host.has_room,
+            host.spec.message_timeout_s,
+            lambda accepted: host.has_room(self, accepted),
             now,
         )
         self._unsent = bytearray()
@@ -103,10 +109,22 @@ class Connection:
         """What still comes is read and dropped until the peer closes."""
         return self._association.state is ProtocolState.Sta13
 
+    @property
+    def progress(self) -> tuple[float, int, int]:
+        """As `_core.Inlet.progress`."""
+        return self._inlet.progress
+
+    @property
+    def waits(self) -> bool:
+        """For an answer of ours: the disk has the word. Not who does not read what we say."""
+        return self._association.committing and not self._unsent
+
     # --- from the reception
 
     def take_received(self, code: int) -> None:
         """Reading has come to something that is not regular: `_core.RECEIVED_EVENT` or an end."""
+        if self._deaf:
+            return  # its last word is said; what it had to tell was read before
         while code == _core.RECEIVED_EVENT:
             self._take_event()
             if self.closed or self._deaf or self._unsent:
@@ -178,6 +196,8 @@ class Connection:
 
     def _finish_store(self, status: int, comment: str, file_bytes: int) -> None:
         self._handle(events.StoreFinished(status, comment))
+        if self._deaf:
+            self._retire()  # the disk is done with what came before our last word
         host, store = self._host, self._store
         request, store.request = store.request, None
         seconds = time.perf_counter() - store.began
@@ -203,6 +223,11 @@ class Connection:
         self._abort_counter = Counter.ABORTS_SENT_DRAIN
         self._handle(events.DrainExpired())
 
+    def give_way(self, reason: str) -> None:
+        """Another one gets its slot: its association ends, and its slot is free, at once."""
+        self._abort_counter = Counter.ABORTS_SENT_GAVE_WAY
+        self._handle(events.SlotWanted(reason))
+
     def note(self, level: str, event: str, fields: Mapping[str, object]) -> None:
         """A log line that says whose it is."""
         self._host.child.log.note(level, event, self._told_of(fields))
@@ -219,6 +244,7 @@ class Connection:
         if self.closed:
             return
         self._association.touch(self._inlet.quiet_since)
+        self._association.expect_end(*self._inlet.message)
         self._catch_up()
         if type(event) is events.CommandReceived:
             self._store = _Store()
@@ -274,8 +300,7 @@ class Connection:
         elif isinstance(effect, events.CloseTransport):
             self.close()
         elif isinstance(effect, events.Note):
-            if effect.event == "idle_expired":
-                self._abort_counter = Counter.ABORTS_SENT_IDLE
+            self._abort_counter = _causes.get(effect.event, self._abort_counter)
             counter = counter_of(effect.event, effect.fields)
             if counter is Counter.ABORTS_SENT_SERVICE and self._abort_counter is not None:
                 counter = self._abort_counter
@@ -358,13 +383,20 @@ class Connection:
                 self._inlet.release()
 
     def _stop_listening(self) -> None:
-        """Sta13: our last word is said; the peer hears the end of the stream behind it."""
+        """Sta13: our last word is said; the peer hears the end of the stream behind it. The slot is
+        free: who does not close keeps nobody out."""
         self._inlet.hold()
+        if not self._association.committing:
+            self._retire()
         self._host.loop.add_reader(self._descriptor, self._drop_input)
         # The peer's close may be behind bytes already there.
         self._host.loop.call_soon(self._drop_input)
         if not self._unsent:
             self._transport.say_end()
+
+    def _retire(self) -> None:
+        self._inlet.leave()
+        self._host.retire(self)
 
     def crowd_out(self) -> None:
         """Make room for a newer one."""
@@ -396,6 +428,10 @@ class Connection:
             limit = self._unsent_since + limits.send_timeout_s
             deadline = limit if deadline is None else min(deadline, limit)
         # One timer at a time: it looks again when it fires, so activity costs nothing.
+        if deadline is not None and self.slot is not None:
+            # A message that begins meanwhile is told of when the timer looks again.
+            looks_again = self._host.loop.time() + self._host.spec.message_timeout_s
+            deadline = min(deadline, looks_again)
         if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
             return
         if self._timer is not None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from engine.errors import LocalError
 from engine.telemetry.counters import CounterBlock
-from engine.upper_layer.negotiation import AcceptorPolicy
+from engine.upper_layer.negotiation import AcceptedAssociation, AcceptorPolicy
 from native import _core
 from workers.frame.child import Child
 from workers.frame.spec import ReceiverSpec
@@ -36,6 +36,19 @@ class Guest(Newcomer, Protocol):
     slot: int | None  # of its ring, while it has an association
     opened: float  # by the loop's clock
     closed: bool
+    peer: str  # its address
+    accepted: AcceptedAssociation | None
+
+    @property
+    def progress(self) -> tuple[float, int, int]:
+        """As `_core.Inlet.progress`."""
+
+    @property
+    def waits(self) -> bool:
+        """For an answer of ours."""
+
+    def give_way(self, reason: str) -> None:
+        """Another one gets its slot: its association ends, and its slot is free, at once."""
 
     def take_received(self, code: int) -> None:
         """Reading has come to something that is not regular."""
@@ -72,11 +85,14 @@ class Host(Protocol):
     def forget(self, newcomer: Newcomer) -> None:
         """It is over; what became of it is a guest, or nothing."""
 
-    def has_room(self) -> bool:
-        """Whether one more association may be accepted."""
+    def has_room(self, guest: Guest, accepted: AcceptedAssociation) -> bool:
+        """Whether this association may be accepted; another one may have to give way for it."""
 
     def establish(self, guest: Guest) -> int:
         """The association counts from now on; the slot of its ring."""
+
+    def retire(self, guest: Guest) -> None:
+        """Its association is over, and so is its claim to a slot; it waits for the peer's close."""
 
     def leave(self, guest: Guest) -> None:
         """The connection is closed."""

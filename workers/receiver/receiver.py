@@ -18,13 +18,14 @@ from engine.dictionary.attributes import WANTED_TAGS
 from engine.dictionary.elements import identity_of
 from engine.errors import LocalError
 from engine.telemetry.metrics import Counter, Gauge, Histogram
-from engine.upper_layer.negotiation import AcceptorPolicy
+from engine.upper_layer.negotiation import AcceptedAssociation, AcceptorPolicy
 from native import _core
 from workers.frame.child import Child
 from workers.frame.spec import ReceiverSpec
 from workers.receiver.admission import policy_of
 from workers.receiver.connection import Connection
 from workers.receiver.host import Guest, Newcomer
+from workers.receiver.places import Places
 from workers.receiver.reception import reception_of
 from workers.receiver.secured_listener import SecuredListener
 from workers.receiver.storage_fault import low_disk, standing_fault, storage_fault
@@ -82,7 +83,7 @@ class Receiver:
         self._by_key: dict[int, Guest] = {}
         # In the order of their arrival: a handshake that ends begins anew as a connection.
         self._pending: dict[Newcomer, None] = {}
-        self._active: set[Guest] = set()
+        self._places = Places(spec, loop.time)
         self._serial = 0
         self._doorbell_due = False
         self._idle = asyncio.Event()
@@ -121,6 +122,7 @@ class Receiver:
         """Associations that are open keep the policy they were accepted under."""
         self.spec = spec
         self.policy = policy_of(spec)
+        self._places.configure(spec)
         self._configure_log()
         if self._secured is not None:
             self._secured.reload()
@@ -164,16 +166,24 @@ class Receiver:
         if listener in self._listeners:
             self.loop.add_reader(listener.fileno(), self._accept, listener)
 
-    def _open(self, connection: socket.socket, peer: str) -> None:
+    def _await(self, newcomer: Newcomer) -> None:
+        """It has no association, or none any more. There are so many places for those."""
         if len(self._pending) >= limits.connections_pending_max:
             oldest = next(iter(self._pending))
             self.counters.add(Counter.CONNECTIONS_CROWDED_OUT)
             oldest.note("warning", "connection_crowded_out", {})
             oldest.crowd_out()
+        self._pending[newcomer] = None
+        self._count_connections()
+
+    def _open(self, connection: socket.socket, peer: str) -> None:
         connection.setblocking(False)
         # One small response a request: it must not wait for the peer's delayed acknowledgement.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # A peer that does not read is found out when this is full, not when 4 MiB are.
+        buffer = socket.SO_SNDBUF, limits.answer_buffer_bytes
+        connection.setsockopt(socket.SOL_SOCKET, *buffer)
         self._serial += 1
         self.counters.add(Counter.CONNECTIONS)
         peer = peer.removeprefix("::ffff:")
@@ -181,52 +191,64 @@ class Receiver:
         if self._secured is None:
             self.await_request(Connection(self, Transport(connection), peer, number))
         else:
-            self._pending[self._secured.open(connection, peer, number)] = None
-            self._count_connections()
+            self._await(self._secured.open(connection, peer, number))
 
     def await_request(self, guest: Guest) -> None:
         """Its transport stands; it has no association yet."""
         if not guest.closed:
             self._by_key[guest.key] = guest
-            self._pending[guest] = None
-            self._count_connections()
+            self._await(guest)
 
     def forget(self, newcomer: Newcomer) -> None:
         """It is over; what became of it is a connection, or nothing."""
         self._pending.pop(newcomer, None)
         self._count_connections()
 
-    def has_room(self) -> bool:
-        """Whether one more association may be accepted."""
-        return len(self._active) < self.spec.association_limit and bool(self._free_slots)
+    def has_room(self, guest: Guest, accepted: AcceptedAssociation) -> bool:
+        """Whether this association may be accepted; another one may have to give way for it."""
+        return self._places.find_room(guest.peer, accepted) and bool(self._free_slots)
 
     def establish(self, guest: Guest) -> int:
         """The association counts from now on; the slot of its ring."""
+        assert guest.accepted is not None
         self._pending.pop(guest, None)
-        self._active.add(guest)
+        self._places.take(guest, guest.peer, guest.accepted)
         slot = self._free_slots.pop()
         self._count_connections()
         return slot
 
+    def retire(self, guest: Guest) -> None:
+        """Its association is over, and so is its claim to a slot; it waits for the peer's close."""
+        if self._give_up(guest):
+            self._await(guest)
+
     def leave(self, guest: Guest) -> None:
-        """The connection is closed. Its ring is free as soon as the spool is done with it."""
+        """The connection is closed."""
         self._by_key.pop(guest.key, None)
         self._pending.pop(guest, None)
-        if guest in self._active:
-            self._active.discard(guest)
-            self.counters.observe(Histogram.ASSOCIATION_DURATION, self.loop.time() - guest.opened)
-        if guest.slot is not None and self.spool.cancel(guest.slot):
-            self._free_slots.append(guest.slot)
+        self._give_up(guest)
         self._count_connections()
+
+    def _give_up(self, guest: Guest) -> bool:
+        """Its ring is free as soon as the spool is done with it. Whether it had one."""
+        seconds = self._places.give_up(guest)
+        slot, guest.slot = guest.slot, None
+        if seconds is None or slot is None:
+            return False
+        self.counters.observe(Histogram.ASSOCIATION_DURATION, seconds)
+        if self.spool.cancel(slot):
+            self._free_slots.append(slot)
+        return True
 
     def _count_connections(self) -> None:
         self.counters.set(Gauge.CONNECTIONS_PENDING, len(self._pending))
-        self.counters.set(Gauge.ASSOCIATIONS_ACTIVE, len(self._active))
+        self.counters.set(Gauge.ASSOCIATIONS_ACTIVE, self._places.count(stores=True))
+        self.counters.set(Gauge.VERIFICATIONS_ACTIVE, self._places.count(stores=False))
         if self._is_idle():
             self._idle.set()
 
     def _is_idle(self) -> bool:
-        return not self._active and len(self._free_slots) == self.spec.ring_slots
+        return not self._places.guests and len(self._free_slots) == self.spec.ring_slots
 
     # --- instances
 
@@ -312,12 +334,13 @@ class Receiver:
         os.eventfd_write(self.spec.doorbell_descriptor, 1)
 
     async def _end_associations(self) -> None:
-        self.child.log.warning("drain_time_over", associations=len(self._active))
-        for connection in list(self._active):
+        guests = self._places.guests
+        self.child.log.warning("drain_time_over", associations=len(guests))
+        for connection in guests:
             connection.expire_drain()
         # A moment for the aborts to leave; what the disk still has under way is closed with it.
         await asyncio.sleep(limits.abort_linger_s)
-        for connection in list(self._active):
+        for connection in guests:
             connection.close()
 
 

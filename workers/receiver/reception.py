@@ -29,6 +29,7 @@ def reception_of(
         turn_bytes=limits.receive_bytes_per_turn,
         event_bytes=limits.receive_bytes_per_event,
         turn_us=turn_us,
+        progress_bytes=limits.slot_progress_bytes,
     )
 
 

@@ -7,6 +7,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 import msgspec
 
@@ -272,13 +273,19 @@ def _hl7(fields: dict[str, object], config: Config, resources: Resources) -> Hl7
         tls_descriptor=resources.handover.descriptor if settings.tls else -1,
         tls_digest=resources.tls_digest if settings.tls else "",
     )
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _receiver(
     fields: dict[str, object], entity: StorageEntity, config: Config, resources: Resources
 ) -> ReceiverSpec:
     settings = entity.settings
-    slots = settings.associations + limits.ring_slots_spare
+    slots = settings.associations + settings.verifications + limits.ring_slots_spare
     blocks = fields["counters_blocks"]
     assert isinstance(blocks, dict)
     return ReceiverSpec(
@@ -306,8 +313,14 @@ def _receiver(
             for context in settings.accepted()
         ),
         association_limit=settings.associations,
+        verification_limit=settings.verifications,
+        host_limit=settings.associations_per_host,
+        known_peers=tuple(
+            (remote.ae_title, remote.host) for remote in config.remotes if _is_address(remote.host)
+        ),
         application_timeout_s=config.application_timeout_s,
         idle_timeout_s=config.idle_timeout_s,
+        message_timeout_s=config.message_timeout_s,
         log_instances=config.log.instances,
         tls_descriptor=resources.handover.descriptor if entity.table == SECURED else -1,
         tls_digest=resources.tls_digest if entity.table == SECURED else "",

@@ -37,7 +37,7 @@ void make_reception(Reception* self, Spool& spool, nb::handle counters, std::siz
                     std::size_t journal_groups, std::size_t last_received, std::size_t store_fault,
                     std::size_t durable_sequence, std::size_t acknowledged_sequence,
                     HistogramAt commit_duration, HistogramAt store_duration, std::size_t turn_bytes,
-                    std::size_t event_bytes, std::uint64_t turn_us) {
+                    std::size_t event_bytes, std::uint64_t turn_us, std::uint64_t progress_bytes) {
     const Buffer buffer(counters, PyBUF_WRITABLE);  // `counters` itself is kept alive with us
     const auto bytes = buffer.bytes();
     TallySlots slots{received_bytes,
@@ -56,7 +56,8 @@ void make_reception(Reception* self, Spool& spool, nb::handle counters, std::siz
     const std::span<std::uint64_t> words(reinterpret_cast<std::uint64_t*>(bytes.data()),
                                          bytes.size() / sizeof(std::uint64_t));
     new (self)
-        Reception(spool, Tally(words, std::move(slots)), {turn_bytes, event_bytes, turn_us * 1000});
+        Reception(spool, Tally(words, std::move(slots)),
+                  {turn_bytes, event_bytes, turn_us * 1000, progress_bytes});
 }
 
 nb::tuple take_turn(Reception& self) {
@@ -90,7 +91,7 @@ void bind_reception(nb::module_& module) {
              "received_bytes"_a, "ring_full"_a, "stored_instances"_a, "stored_bytes"_a,
              "store_success"_a, "journal_records"_a, "journal_groups"_a, "last_received"_a,
              "store_fault"_a, "durable_sequence"_a, "acknowledged_sequence"_a, "commit_duration"_a,
-             "store_duration"_a, "turn_bytes"_a, "event_bytes"_a, "turn_us"_a,
+             "store_duration"_a, "turn_bytes"_a, "event_bytes"_a, "turn_us"_a, "progress_bytes"_a,
              nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
         .def_prop_ro("descriptor", &Reception::descriptor)
         .def("log", &Reception::log, "any"_a)
@@ -104,6 +105,16 @@ void bind_reception(nb::module_& module) {
         .def_prop_ro("quiet_since",
                      [](const OwnInlet& self) {
                          return static_cast<double>(self.inlet.quiet_since()) * 1e-9;
+                     })
+        .def_prop_ro("message",
+                     [](const OwnInlet& self) {
+                         const auto [since, bytes] = self.inlet.message();
+                         return std::pair(static_cast<double>(since) * 1e-9, bytes);
+                     })
+        .def_prop_ro("progress",
+                     [](const OwnInlet& self) {
+                         const auto [last, bytes, stored] = self.inlet.progress();
+                         return nb::make_tuple(static_cast<double>(last) * 1e-9, bytes, stored);
                      })
         .def(
             "attach", [](OwnInlet& self, std::size_t slot) { self.inlet.attach(slot); }, "slot"_a)

@@ -95,9 +95,7 @@ Received PduCutter::receive(ByteStream& stream, std::size_t budget) {
 // segment until the one before is acknowledged (Nagle's algorithm, on by default in most clients):
 // acknowledging at once spares it the 40 ms of our delayed acknowledgement, for each instance.
 Received PduCutter::run_dry(int descriptor) const noexcept {
-    const bool between_messages = part_ == Part::pdu_header && header_held_ == 0 &&
-                                  command_.empty() && !data_context_.has_value();
-    if (!between_messages && part_ != Part::dead) {
+    if (!between_messages() && part_ != Part::dead) {
         const int on = 1;
         // Not a TCP socket, or one that is gone: then there is nothing to hasten.
         static_cast<void>(::setsockopt(descriptor, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on));
@@ -297,6 +295,7 @@ std::size_t PduCutter::consume_body(std::span<const std::byte> bytes) {
     body_.insert(body_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
     if (body_.size() == body_bytes_) {
         part_ = Part::pdu_header;
+        ++ended_parts_;
         event_ = PduEvent{pdu_type_, std::move(body_)};
         body_ = {};
     }
@@ -366,6 +365,7 @@ std::size_t PduCutter::consume_data(std::span<const std::byte> bytes) {
     }
     spool_->land(slot_, count);
     dataset_bytes_ += count;
+    data_bytes_ += count;
     fragment_left_ -= static_cast<std::uint32_t>(count);
     if (fragment_left_ == 0) end_fragment();
     return count;
@@ -376,6 +376,7 @@ void PduCutter::end_fragment() {
     part_ = pdu_left_ > 0 ? Part::pdv_header : Part::pdu_header;
     if (command) {
         if (!fragment_last_) return;
+        ++ended_parts_;
         command_bytes_ = command_.size();
         if (!begin_store()) event_ = CommandEvent{*command_context_, std::move(command_)};
         command_.clear();
@@ -393,6 +394,7 @@ void PduCutter::end_fragment() {
         fragment_usual_ = limits_.pdata_bytes_advertised - pdv_header_bytes;
     }
     ended_ = true;
+    ++ended_parts_;
     data_context_.reset();
     message_expected_ = dataset_bytes_ <= copied_bytes_max
                             ? scratch_bytes

@@ -96,6 +96,17 @@ public:
     std::optional<CutterEvent> next_event();
 
     std::uint64_t received_bytes() const noexcept { return received_bytes_; }
+    // Nothing of a message, or of another PDU, has come that has not ended.
+    bool between_messages() const noexcept {
+        return part_ == Part::pdu_header && header_held_ == 0 && command_.empty() &&
+               !data_context_.has_value();
+    }
+    // Commands, data sets and other PDUs that came whole.
+    std::uint64_t ended_parts() const noexcept { return ended_parts_; }
+    // Of all data sets together, kept or dropped.
+    std::uint64_t data_bytes() const noexcept { return data_bytes_; }
+    // The peer waits for the disk, by a store begun without an event.
+    bool committing() const noexcept { return store_ && store_->ended; }
     std::uint64_t oversized_pdus() const noexcept { return oversized_pdus_; }
     // Of data sets, because a guess was wrong: nothing for a peer whose PDUs are of one size.
     std::uint64_t copied_bytes() const noexcept { return copied_bytes_; }
@@ -187,6 +198,8 @@ private:
     std::array<std::array<std::byte, 12>, destinations_max> headers_{};
 
     std::uint64_t received_bytes_ = 0;
+    std::uint64_t ended_parts_ = 0;
+    std::uint64_t data_bytes_ = 0;
     std::uint64_t oversized_pdus_ = 0;
     std::uint64_t copied_bytes_ = 0;
 };

@@ -36,6 +36,16 @@ void Inlet::attach(std::size_t slot) {
     cutter_.attach(reception_->spool_, slot);
 }
 
+Inlet::UnderWay Inlet::message() const noexcept {
+    if (message_since_ == 0) return {0, 0};
+    return {message_since_, cutter_.received_bytes() - message_at_};
+}
+
+Inlet::Progress Inlet::progress() const {
+    const bool ours = full_ || cutter_.committing();
+    return {ours ? monotonic_ns() : progress_ns_, cutter_.data_bytes(), stored_};
+}
+
 Received Inlet::receive() {
     return reception_ == nullptr ? Received::again : reception_->receive(*this);
 }
@@ -166,6 +176,7 @@ Received Reception::receive(Inlet& inlet) {
         return Received::budget;
     }
     const std::uint64_t before = inlet.cutter_.received_bytes();
+    const std::uint64_t parts_before = inlet.cutter_.ended_parts();
     Received state = Received::end;
     try {
         state = inlet.cutter_.receive(inlet.stream_, inlet.budget_);
@@ -176,6 +187,7 @@ Received Reception::receive(Inlet& inlet) {
         tally_.add(tally_.slots().received_bytes, received);
         inlet.quiet_since_ = now_;
     }
+    take_note(inlet, parts_before);
     const std::size_t cost = received + (state == Received::event ? limits_.event_bytes : 0);
     inlet.budget_ -= std::min(inlet.budget_, cost);
     if (state == Received::full) {
@@ -187,6 +199,21 @@ Received Reception::receive(Inlet& inlet) {
         revisit(inlet);
     }
     return state;
+}
+
+// Where the peer stands in its message, and whether it gets on.
+void Reception::take_note(Inlet& inlet, std::uint64_t parts_before) {
+    const PduCutter& cutter = inlet.cutter_;
+    if (cutter.between_messages()) {
+        inlet.message_since_ = 0;
+    } else if (inlet.message_since_ == 0 || cutter.ended_parts() != parts_before) {
+        inlet.message_since_ = now_;
+        inlet.message_at_ = cutter.received_bytes();
+    }
+    if (cutter.data_bytes() - inlet.progress_at_ >= limits_.progress_bytes) {
+        inlet.progress_at_ = cutter.data_bytes();
+        inlet.progress_ns_ = now_;
+    }
 }
 
 void Reception::take_completions(Turn& turn) {
@@ -236,6 +263,8 @@ void Reception::take_stored(const Completion& completion, Turn& turn) {
     tally_.set(slots.last_received, realtime_ns());
     Inlet* const inlet = by_slot_[completion.slot];
     if (inlet == nullptr) return;  // its association ended meanwhile
+    ++inlet->stored_;
+    inlet->progress_ns_ = monotonic_ns();
     if (const auto finished = inlet->cutter_.finish_store()) {
         answer(*inlet, *finished, completion.file_bytes, turn);
     } else {

@@ -39,6 +39,21 @@ public:
     // that is slow and not the peer.
     std::uint64_t quiet_since() const { return full_ ? monotonic_ns() : quiet_since_; }
 
+    // What of a message, or of another PDU, is under way: since when (0: nothing), and its bytes.
+    struct UnderWay {
+        std::uint64_t since_ns;
+        std::uint64_t bytes;
+    };
+    UnderWay message() const noexcept;
+    // What the association is good for: when an instance became durable or enough of a data set
+    // came (now, while the disk is waited for; 0: never), bytes of data sets, instances stored.
+    struct Progress {
+        std::uint64_t last_ns;
+        std::uint64_t data_bytes;
+        std::uint64_t stored;
+    };
+    Progress progress() const;
+
     // The association has this slot of the spool from now on.
     void attach(std::size_t slot);
     // What is logged of its instances.
@@ -62,6 +77,11 @@ private:
     std::size_t budget_ = 0;
     std::uint64_t seen_in_ = 0;  // the last round in which it was read, or had a notice
     std::uint64_t quiet_since_ = 0;
+    std::uint64_t message_since_ = 0;
+    std::uint64_t message_at_ = 0;    // the cutter's received bytes when the message began
+    std::uint64_t progress_ns_ = 0;   // of the last progress
+    std::uint64_t progress_at_ = 0;   // the cutter's data bytes then
+    std::uint64_t stored_ = 0;
     LogPieces log_pieces_;
     bool watched_ = false;
     bool held_ = false;  // by the caller
@@ -72,6 +92,7 @@ struct ReceptionLimits {
     std::size_t bytes;        // of one connection in one go, then the next one has its turn
     std::size_t event_bytes;  // what handling one event counts of that
     std::uint64_t turn_ns;    // a turn goes on for so long while there is something to do
+    std::uint64_t progress_bytes;  // of data sets, so many more are progress
 };
 
 // What is left to the caller.
@@ -119,6 +140,7 @@ private:
     void revisit(Inlet& inlet);
     void forget(Inlet& inlet) noexcept;
     Received receive(Inlet& inlet);
+    void take_note(Inlet& inlet, std::uint64_t parts_before);
     void read(Inlet& inlet, Turn& turn);
     void take_completions(Turn& turn);
     void take_stored(const Completion& completion, Turn& turn);

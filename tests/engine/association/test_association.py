@@ -15,6 +15,7 @@ from engine.association.events import (
     Note,
     PduReceived,
     Send,
+    SlotWanted,
     StoreFinished,
     StoreRequest,
     StreamFault,
@@ -36,6 +37,7 @@ from tests.rigs.association_driver import (
     Driver,
     assert_aborted,
     kinds,
+    notes,
     only,
     response,
     sent,
@@ -74,7 +76,7 @@ def test_rejections() -> None:
             (1, 1, 2),
         ),
     ]:
-        driver = Driver(has_room=lambda room=has_room: room)
+        driver = Driver(has_room=lambda _, room=has_room: room)
         driver(TransportOpened())
         driver.now += ARTIM / 2  # the timer that the rejection starts is not the first one
         effects = driver.pdu(request)
@@ -97,11 +99,11 @@ def test_version_bits_beyond_the_first_do_not_matter() -> None:
 def test_room_is_asked_last_and_once() -> None:
     asked = []
     policy = AcceptorPolicy("SCP_AE", (), ("CT1",), (), dict(DEFAULT_CONTEXTS))
-    driver = Driver(policy, lambda: bool(asked.append(1)) or True)
+    driver = Driver(policy, lambda _: bool(asked.append(1)) or True)
     driver(TransportOpened())
     driver.pdu(wire.associate_request(wire.storage_contexts()))
     assert asked == []
-    driver = Driver(POLICY, lambda: bool(asked.append(1)) or True)
+    driver = Driver(POLICY, lambda _: bool(asked.append(1)) or True)
     driver.established()
     assert asked == [1]
 
@@ -299,3 +301,12 @@ def test_tiny_maximum_of_the_peer() -> None:
         command += data[12 : 6 + length]
         data = data[6 + length :]
     assert wire.parse_command(command)[0x0900] == wire.us(0)
+
+
+def test_a_slot_that_somebody_else_gets() -> None:
+    driver = Driver().established()
+    effects = driver(SlotWanted("no progress for 9 s"))
+    assert_aborted(driver, effects, 0, 0)
+    gave_way = next(note for note in notes(effects) if note.event == "association_gave_way")
+    assert gave_way.fields == {"reason": "no progress for 9 s"}
+    assert driver(SlotWanted("again")) == []

@@ -58,8 +58,12 @@ RECEIVER = ReceiverSpec(
     allowed_hosts=("10.0.0.0/8",),
     contexts=(ContextSpec("1.2", ("1.2.840.10008.1.2",)),),
     association_limit=5,
+    verification_limit=5,
+    host_limit=0,
+    known_peers=(),
     application_timeout_s=5,
     idle_timeout_s=300,
+    message_timeout_s=60,
     log_instances=True,
     **COMMON,
 )

@@ -46,8 +46,9 @@ def receiver(loop: asyncio.AbstractEventLoop, box: ReceptionBox, lines: list[str
     parts: dict[str, Any] = {
         "loop": loop,
         "policy": AcceptorPolicy("SCP_AE", (), (), (), {}),
-        "spec": SimpleNamespace(application_timeout_s=5, idle_timeout_s=300),
-        "has_room": lambda: True,
+        "spec": SimpleNamespace(application_timeout_s=5, idle_timeout_s=300, message_timeout_s=60),
+        "has_room": lambda *_: True,
+        "retire": lambda _: None,
         "counters": Counters(),
         "spool": box.spools.spool,
         "reception": box.reception,

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from engine import limits
 from engine.dictionary.contexts import DEFAULT_CONTEXTS
 from engine.errors import LocalError
 from engine.upper_layer.negotiation import AcceptorPolicy
@@ -21,6 +22,7 @@ from workers.receiver.host import Host
 from workers.receiver.transport import Transport
 
 IDLE = 6.0
+MESSAGE = 4.0
 LONG = 100_000
 
 
@@ -56,9 +58,13 @@ class Line:
             "loop": self.clock,
             "policy": AcceptorPolicy("SCP_AE", (), (), (), dict(DEFAULT_CONTEXTS)),
             "spec": SimpleNamespace(
-                application_timeout_s=5, idle_timeout_s=IDLE, log_instances=False
+                application_timeout_s=5,
+                idle_timeout_s=IDLE,
+                message_timeout_s=MESSAGE,
+                log_instances=False,
             ),
-            "has_room": lambda: True,
+            "has_room": lambda *_: True,
+            "retire": lambda _: None,
             "establish": lambda _: 0,
             "leave": lambda _: None,
             "refusal": lambda: None,
@@ -127,6 +133,48 @@ def test_a_store_that_stops_coming_has_one_idle_time(line: Line) -> None:
     line.timer_fires(IDLE)
     assert line.events[-2:] == ["idle_expired", "association_aborted"]
     assert line.peer.recv(100)[0] == wire.ABORT
+
+
+def test_a_message_that_drips_has_a_time_of_its_own(line: Line) -> None:
+    """Each byte moves the idle time, none that of the message; more of it do by their number."""
+    began = time.monotonic()
+    line.say(store("1.2.3", b"d" * LONG)[: LONG // 2])
+    since, came = line.connection._inlet.message
+    assert began <= since <= time.monotonic()
+    assert LONG // 4 < came <= LONG // 2
+    line.connection._association.touch(began + 10 * MESSAGE)  # a byte came just now
+    allowed = MESSAGE + came / limits.message_bytes_per_s_min
+    line.timer_fires(allowed - 1)
+    assert "message_expired" not in line.events
+    line.timer_fires(allowed + 1)
+    assert line.events[-2:] == ["message_expired", "association_aborted"]
+    assert line.peer.recv(100)[0] == wire.ABORT
+
+
+def test_the_timer_looks_for_a_message_that_began_meanwhile(line: Line) -> None:
+    """The core hears of a regular store only when it asks."""
+    assert line.clock.due is not None
+    assert line.clock.due[0] <= time.monotonic() + min(IDLE, MESSAGE)
+
+
+def test_what_an_association_is_good_for(line: Line) -> None:
+    inlet = line.connection._inlet
+    assert inlet.progress == (0.0, 0, 0)
+    assert inlet.message == (0.0, 0)
+    began = time.monotonic()
+    line.say(store("1.2.3", b"d" * LONG)[: LONG // 2])
+    progress, data_bytes, stored = inlet.progress
+    assert progress >= began
+    assert limits.slot_progress_bytes < data_bytes < LONG // 2
+    assert stored == 0
+    line.say(store("1.2.3", b"d" * LONG)[LONG // 2 :])
+    line.turns_until(lambda: line.box.stored == 1)
+    assert inlet.progress[1:] == (LONG, 1)
+    assert inlet.progress[0] > progress
+    assert inlet.message == (0.0, 0)
+    line.say(wire.pdu(wire.P_DATA, b"")[:3])
+    assert inlet.message[1] == 3
+    assert inlet.progress[1:] == (LONG, 1), "no progress"
 
 
 def test_a_disk_that_fails_meanwhile_does_not_prolong_it(line: Line) -> None:
