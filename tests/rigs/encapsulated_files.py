@@ -1,11 +1,19 @@
 """Part-10 files with encapsulated frames, made by hand."""
 
 import io
+from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, JPEGLosslessSV1
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    SecondaryCaptureImageStorage,
+)
 
 from tests.material.jpeg_encoder import Form, encode, picture
 
@@ -18,6 +26,21 @@ ROWS, COLUMNS = 9, 14
 def stream(seed: int, predictor: int = 1) -> bytes:
     image = picture(ROWS, COLUMNS, 1, 12, seed)
     return encode(image, Form(12, predictor))
+
+
+def write_colour(path: Path, pixels: NDArray[Any]) -> None:
+    """An RGB image of 8 bits, not compressed: for DCMTK to encode."""
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = SecondaryCaptureImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = UID("1.2.3")
+    data.Rows, data.Columns, data.SamplesPerPixel = pixels.shape
+    data.PlanarConfiguration, data.PixelRepresentation = 0, 0
+    data.BitsAllocated = data.BitsStored = 8
+    data.HighBit, data.PhotometricInterpretation = 7, "RGB"
+    data.PixelData = pixels.tobytes()
+    data.save_as(path, enforce_file_format=True)
 
 
 def file_of(pixel_data: bytes, frames: int, samples: int = 1) -> bytes:

@@ -22,7 +22,7 @@ from engine.pixels.transcode import Shape, decode_frames
 from tests.material.hostile_frames import COLUMNS, ROWS, open_rows
 from tests.material.jpeg_encoder import Form, encode, picture
 from tests.material.waiting import eventually
-from tests.rigs.encapsulated_files import JPEG_LOSSLESS, file_of
+from tests.rigs.encapsulated_files import JPEG_LOSSLESS, file_of, write_colour
 from workers.decoding.decoders import Decoders
 
 SHAPE = Shape(ROWS, COLUMNS, 1, 16)
@@ -51,17 +51,8 @@ def large_baseline(directory: Path) -> tuple[bytes, Shape]:
     """Encoded by DCMTK."""
     rows = 4096
     y, x = np.mgrid[0:rows, 0:rows]
-    data = pydicom.Dataset()
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = "1.2.3"
-    data.Rows = data.Columns = rows
-    data.SamplesPerPixel, data.PlanarConfiguration, data.PixelRepresentation = 3, 0, 0
-    data.BitsAllocated = data.BitsStored = 8
-    data.HighBit, data.PhotometricInterpretation = 7, "RGB"
-    data.PixelData = np.stack([x >> 4, y >> 4, x * y >> 12], -1).astype(np.uint8).tobytes()
-    data.save_as(directory / "native.dcm", enforce_file_format=True)
+    pixels = np.stack([x >> 4, y >> 4, x * y >> 12], -1).astype(np.uint8)
+    write_colour(directory / "native.dcm", pixels)
     command = ["/usr/bin/dcmcjpeg", "+eb", directory / "native.dcm", directory / "jpeg.dcm"]
     subprocess.run(command, check=True)
     made = pydicom.dcmread(directory / "jpeg.dcm")
