@@ -104,11 +104,11 @@ def examine(path: str | Path, wider: Iterable[Sequence[str]]) -> Examined:
         sequence_depth_max,
     )
     found = {tag: _text(value) for tag, value in read_row(row)}
+    # These two stand in the C-STORE-RQ, and one that is received without them is refused as well.
+    # Whatever else is odd in a data set is sent as it would be if it had been received.
     uids = {
         "SOP Class UID": outgoing.sop_class_uid,
         "SOP Instance UID": outgoing.sop_instance_uid,
-        "Study Instance UID": found.get(_study_tag, ""),
-        "Series Instance UID": found.get(_series_tag, ""),
     }
     for name, uid in uids.items():
         if len(uid) > uid_characters_max or not _UID.fullmatch(uid):
@@ -118,8 +118,8 @@ def examine(path: str | Path, wider: Iterable[Sequence[str]]) -> Examined:
     return Examined(
         outgoing.sop_instance_uid,
         outgoing.sop_class_uid,
-        uids["Study Instance UID"],
-        uids["Series Instance UID"],
+        found.get(_study_tag, ""),
+        found.get(_series_tag, ""),
         outgoing.transfer_syntax_uid,
         outgoing.file_bytes,
         mark_of(decode_head(row).patient),

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 
 from engine.outbox.records import State
 from engine.outbox.spool import OUTBOX_DIRECTORY
@@ -228,3 +231,25 @@ def test_unknown_names_and_nothing_to_send(gateway: Gateway) -> None:
     assert "there are: pacs, other" in unknown.stderr
     nothing = gateway.command("send", "--to", "pacs")
     assert nothing.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "study", ["1.2." + "3" * 80, "", "not a UID"], ids=["too long", "none", "words"]
+)
+def test_odd_study_uids_are_sent_whether_received_or_given(
+    gateway: Gateway, peer: ScriptedPeer, tmp_path: Path, study: str
+) -> None:
+    """The same answer on both ways: the file as it is, and the instance that it was received as."""
+    gateway.start()
+    (path,) = ct_files(tmp_path / "in", 1)
+    dataset = pydicom.dcmread(path)
+    dataset[0x0020000D] = DataElement(0x0020000D, "UI", study, validation_mode=IGNORE)
+    dataset.save_as(path)
+    command = ["/usr/bin/storescu", "-aec", "SCP_AE", "127.0.0.1", str(gateway.port), str(path)]
+    subprocess.run(command, check=True, timeout=30)
+    (uid,) = gateway.find()
+    ways = [[str(path)], ["--instance", uid]] + ([["--study", study]] if study else [])
+    for way in ways:
+        said = gateway.command("send", "--to", "pacs", *way)
+        assert (said.returncode, said.stdout) == (0, "1 of 1 delivered\n"), said
+    assert len(peer.stored) == len(ways)
