@@ -315,6 +315,8 @@ class Inlet:
     def leave(self) -> None: ...  # Before the socket is closed: nothing more is told of it.
 
 # --- tls
+def wipe(secret: bytes) -> None: ...  # Overwrites it in place; nobody else may hold it.
+
 # What TlsSession.handshake() answers.
 HANDSHAKE_DONE: Final[int]
 HANDSHAKE_READS: Final[int]  # more bytes have to come

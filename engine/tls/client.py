@@ -45,7 +45,11 @@ Groups = X25519:P-256:X448:P-521:P-384:ffdhe2048:ffdhe3072:ffdhe4096
 
 def client_context(config: Config, now: datetime | None = None) -> ssl.SSLContext:
     """What remote AEs with TLS are spoken to with. OperatorError: the stores are no good."""
-    return context_of(load_material(config.tls, now, (Purpose.REMOTES,)))
+    material = load_material(config.tls, now, (Purpose.REMOTES,))
+    try:
+        return context_of(material)
+    finally:
+        material.wipe()
 
 
 def context_of(material: TlsMaterial) -> ssl.SSLContext:

@@ -24,6 +24,7 @@ from engine.settings.values import check_password
 from engine.tls.chain import Purpose, check_chain, check_key, name_of, ordered_chain
 from engine.tls.profiles import PROFILES, Profile
 from engine.tls.stores import KeyEntry, read_key_store, read_store, read_trust_store
+from native import _core
 
 _warning: Final = timedelta(days=certificate_expiry_warning_days)
 
@@ -39,6 +40,10 @@ class TlsMaterial(Struct, frozen=True):
     profile: Profile
     client_authentication: Literal["need", "want", "none"]
     warnings: tuple[str, ...]  # what is still good and soon will not be, in words for a log
+
+    def wipe(self) -> None:
+        """Overwrite the key: this material serves nobody any more."""
+        _core.wipe(self.key)
 
     def __repr__(self) -> str:
         """Without the key."""

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12KeyAndCert
 from engine.errors import OperatorError
 from engine.limits import tls_store_bytes_max
 from engine.tls.jks import JCEKS_MAGIC, JKS_MAGIC, JksEntry, decrypted_key, read_jks
+from native import _core
 
 _to_pkcs12: Final = (
     "keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype pkcs12"
@@ -158,6 +159,8 @@ def _key_of_jks(entries: list[JksEntry], password: str, alias: str, where: str) 
         key = load_der_private_key(plain, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise OperatorError(f"its key {entry.alias!a} cannot be read: {error}", where) from error
+    finally:
+        _core.wipe(plain)
     leaf, *others = _certificates(entry.certificates, where)
     return KeyEntry(key, leaf, tuple(others))
 

@@ -2,7 +2,8 @@
 
 The supervisor reads the stores, has OpenSSL try what it found, and writes it to a memfd that the
 receiver inherits. A reload writes it anew in place; the digest in the receiver's spec changes with
-it, and whoever reads always gets one whole version.
+it, and whoever reads always gets one whole version. Copies on the way are overwritten as soon as
+they have served; that in the memfd stays, for the workers that are replaced.
 """
 
 import hashlib
@@ -36,6 +37,10 @@ class Secured(msgspec.Struct, frozen=True):
     client_authentication: Literal["need", "want", "none"]
     profile: str
     ends_ns: int  # when our chain's first certificate expires; since 1970
+
+    def wipe(self) -> None:
+        """The key is no more, here; contexts that were made of it have it in OpenSSL's memory."""
+        _core.wipe(self.key)
 
     def __repr__(self) -> str:
         """Without the key."""
@@ -111,6 +116,7 @@ class Handover:
             secured.server()
         except ValueError as error:
             raise OperatorError(f"no listener can be secured with it: {error}", "tls") from error
+        _core.wipe(self._staged)
         self._staged = msgspec.msgpack.encode(secured)
         return hashlib.sha256(self._staged).hexdigest()
 
@@ -119,9 +125,11 @@ class Handover:
         if not self._staged:
             return
         content = hashlib.sha256(self._staged).digest() + self._staged
-        self._staged = b""
         os.pwrite(self.descriptor, content, 0)
         os.ftruncate(self.descriptor, len(content))
+        _core.wipe(self._staged)
+        _core.wipe(content)
+        self._staged = b""
 
 
 def read_secured(descriptor: int) -> Secured:
@@ -129,7 +137,20 @@ def read_secured(descriptor: int) -> Secured:
     for _ in range(_attempts_max):
         content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
         digest, payload = content[:_digest_bytes], content[_digest_bytes:]
-        if payload and hashlib.sha256(payload).digest() == digest:
-            return msgspec.msgpack.decode(payload, type=Secured)
+        try:
+            if payload and hashlib.sha256(payload).digest() == digest:
+                return msgspec.msgpack.decode(payload, type=Secured)
+        finally:
+            _core.wipe(content)
+            _core.wipe(payload)
         time.sleep(_attempt_s)  # it is being written
     raise OperatorError("the supervisor handed over no key for it", "tls")
+
+
+def read_client(descriptor: int) -> ssl.SSLContext:
+    """What remote AEs with TLS are spoken to with, by the newest version."""
+    secured = read_secured(descriptor)
+    try:
+        return secured.client()
+    finally:
+        secured.wipe()

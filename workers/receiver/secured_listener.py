@@ -53,7 +53,10 @@ class SecuredListener:
 
     def _load(self) -> _core.TlsServer:
         secured = read_secured(self.host.spec.tls_descriptor)
-        server = secured.server()
+        try:
+            server = secured.server()
+        finally:
+            secured.wipe()
         self.host.child.log.info("tls_loaded", profile=secured.profile, suites=server.suites)
         return server
 

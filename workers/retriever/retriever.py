@@ -30,7 +30,7 @@ from workers.frame.child import Child
 from workers.frame.in_hand import InHand
 from workers.frame.odd_commands import tell_odd_commands
 from workers.frame.spec import RetrieverSpec
-from workers.frame.tls_handover import read_secured
+from workers.frame.tls_handover import read_client
 from workers.retriever.archive import RemoteArchive, Terms
 from workers.retriever.conversation import Interrupted, Stop
 from workers.scu.association import Peer
@@ -222,7 +222,7 @@ class Retriever:
             return None
         spec = self.child.spec
         if spec.tls_digest != self._tls_digest:
-            self._context = read_secured(spec.tls_descriptor).client()
+            self._context = read_client(spec.tls_descriptor)
             self._tls_digest = spec.tls_digest
         assert self._context is not None, "never without TLS where it is asked for"
         return self._context

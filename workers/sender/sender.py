@@ -25,7 +25,7 @@ from workers.decoding.decoders import Decoders
 from workers.frame.child import Child
 from workers.frame.in_hand import InHand
 from workers.frame.spec import SenderSpec
-from workers.frame.tls_handover import read_secured
+from workers.frame.tls_handover import read_client
 from workers.frame.yielding import yield_to_others
 from workers.scu.association import Peer
 from workers.sender.attempt import Destination
@@ -174,7 +174,7 @@ class SenderRole:
     def _configure(self) -> None:
         spec = self.child.spec
         if spec.tls_digest != self._tls_digest:
-            self._context = read_secured(spec.tls_descriptor).client() if spec.tls_digest else None
+            self._context = read_client(spec.tls_descriptor) if spec.tls_digest else None
             self._tls_digest = spec.tls_digest
         self._destinations = {
             remote.name: self._destination(remote, spec)

@@ -73,7 +73,12 @@ class Resources:
             from engine.tls.material import material_of  # cryptography takes long to import
 
             material = material_of(config)
-        self.tls_digest = self.handover.stage(material) if material is not None else ""
+        self.tls_digest = ""
+        if material is not None:
+            try:
+                self.tls_digest = self.handover.stage(material)
+            finally:
+                material.wipe()
         self.tls_warnings = material.warnings if material is not None else ()
         ends = material.not_after.timestamp() if material is not None else 0
         self.certificate_ends_ns = int(ends) * 10**9

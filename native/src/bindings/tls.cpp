@@ -1,6 +1,7 @@
 // Signatures of TlsServer and TlsSession for Python; see _core.pyi.
 #include "bindings/tls.hpp"
 
+#include <openssl/crypto.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
@@ -35,9 +36,23 @@ void make_server(TlsServer* self, const nb::bytes& key, const nb::sequence& chai
                  const nb::sequence& trust, std::vector<std::string> tls12,
                  std::vector<std::string> tls13, const std::string& client_authentication,
                  std::size_t read_ahead_bytes, int security_level, int chain_certificates_max) {
-    new (self) TlsServer({text_of(key), texts_of(chain), texts_of(trust), std::move(tls12),
-                          std::move(tls13), authentication_of(client_authentication),
-                          read_ahead_bytes, security_level, chain_certificates_max});
+    TlsSettings settings{text_of(key),          texts_of(chain),
+                         texts_of(trust),       std::move(tls12),
+                         std::move(tls13),      authentication_of(client_authentication),
+                         read_ahead_bytes,      security_level,
+                         chain_certificates_max};
+    // However it ends: our copy of the key.
+    struct Wiped {
+        std::string& text;
+        ~Wiped() { OPENSSL_cleanse(text.data(), text.size()); }
+    } const wiped{settings.key};
+    new (self) TlsServer(settings);
+}
+
+// Python shares empty bytes and those of one byte among everybody.
+void wipe(const nb::bytes& secret) {
+    if (secret.size() < 2) return;
+    OPENSSL_cleanse(PyBytes_AS_STRING(secret.ptr()), secret.size());
 }
 
 std::size_t send(TlsSession& self, nb::handle data) {
@@ -49,6 +64,7 @@ std::size_t send(TlsSession& self, nb::handle data) {
 }  // namespace
 
 void bind_tls(nb::module_& module) {
+    module.def("wipe", &wipe, nb::arg("secret"));
     module.attr("HANDSHAKE_DONE") = static_cast<int>(Handshake::done);
     module.attr("HANDSHAKE_READS") = static_cast<int>(Handshake::wants_read);
     module.attr("HANDSHAKE_WRITES") = static_cast<int>(Handshake::wants_write);
