@@ -1,5 +1,6 @@
 """The long proofs of this room, by hand: `python -m tests.service.hostile contest`.
 
+fuzz     broken files for the re-encoder and the decompressing sender, an hour of them
 contest  hostile hosts against scanners for the slots, simulated and against a real service
 """
 
@@ -8,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.rigs.gateway import Gateway
+from tests.rigs.sender_fuzz import run
 from tests.rigs.slot_contest import ATTACKS, Contest, shares
 from tests.rigs.slot_contestants import play, undisturbed
 
@@ -33,14 +35,32 @@ def contest(warm_up_s: float, measured_s: float) -> bool:
     return good
 
 
+def fuzz(seconds: float, first: int) -> bool:
+    """A line for each case that something is wrong with, and at the end how many there were."""
+    done = wrong = 0
+    number = first
+    with tempfile.TemporaryDirectory() as directory:
+        for one, found in run(seconds, first, Path(directory)):
+            done += 1
+            number = one.number
+            if found:
+                wrong += 1
+                print(f"case {number} ({', '.join(one.steps)}): {found}", flush=True)
+    print(f"{done} files, cases {first} to {number}: {wrong} findings")
+    return not wrong
+
+
 def main() -> int:
     """Exit status 1: it does not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.service.hostile")
-    parser.add_argument("what", choices=["contest"])
+    parser.add_argument("what", choices=["contest", "fuzz"])
     parser.add_argument("--warm-up", type=float, default=60.0, help="seconds before it counts")
-    parser.add_argument("--seconds", type=float, default=60.0, help="that are measured")
+    parser.add_argument("--seconds", type=float, help="of a contest that are measured, of fuzzing")
+    parser.add_argument("--first", type=int, default=0, help="number of the first broken file")
     given = parser.parse_args()
-    return 0 if contest(given.warm_up, given.seconds) else 1
+    if given.what == "fuzz":
+        return 0 if fuzz(given.seconds or 3600.0, given.first) else 1
+    return 0 if contest(given.warm_up, given.seconds or 60.0) else 1
 
 
 if __name__ == "__main__":
