@@ -316,6 +316,7 @@ class Inlet:
 
 # --- tls
 def wipe(secret: bytes) -> None: ...  # Overwrites it in place; nobody else may hold it.
+def overwrite_freed(on: bool) -> None: ...  # What is freed meanwhile; at the end, what was kept.
 
 # What TlsSession.handshake() answers.
 HANDSHAKE_DONE: Final[int]

@@ -7,8 +7,8 @@ peer that holds one and does nothing would shut everybody else out for as long a
 - Whoever finds a free slot gets it. What follows is about the moment when there is none.
 - A holder without progress gives way: how soon is in `PATIENCE`, by the standing of who asks and
   of who holds, and by whether both are of one host. The least useful one goes first.
-- One host may keep so many slots; what it has beyond them gives way to another host of no lower
-  standing, progress or not.
+- One host may keep so many slots; what it has beyond them gives way to another host, progress or
+  not, unless that one had a slot in vain.
 
 Progress is an instance that became durable, or bytes of data sets. What only verifies makes none:
 a C-ECHO takes a moment, and whoever stays behind it has the place of the next one.
@@ -148,7 +148,8 @@ def _reason(wish: Wish, holder: Holder, held: Counter[str], slots: Slots, now: f
     trickles = holder.data_bytes < patience.bytes_per_s * age and holder.stored * _judged_s < age
     if limit is not None and age >= _judged_s and trickles:
         return f"{holder.data_bytes} bytes in {age:.0f} s are little progress"
-    if not same and held[holder.host] > slots.per_host and wish.standing >= holder.standing:
+    earned = wish.standing >= min(holder.standing, Standing.UNKNOWN)
+    if not same and held[holder.host] > slots.per_host and earned:
         return f"its host keeps {slots.per_host} of {slots.count} places while others ask"
     return ""
 

@@ -1,4 +1,4 @@
-"""Stored files that somebody broke on purpose, given to the re-encoder and the decompressing sender.
+"""Stored files that somebody broke on purpose, for the re-encoder and the decompressing sender.
 
 Whatever a file says, the outcome is a data set or a reason (LocalError, CannotSend): no other
 exception, no more memory or time than is allowed, and where both ways give a data set it is the

@@ -15,6 +15,8 @@ from tests.rigs.slot_contest import Contest, simulate
 
 CT_CONTEXT, VERIFICATION_CONTEXT = 3, 21
 PIXELS = bytes(200_000)
+# A PDU that would be good if it came to its end.
+LONG_PDU = wire.p_data(CT_CONTEXT, bytes(4000), command=True)
 
 
 class BoundPeer(Peer):
@@ -115,7 +117,8 @@ class Attacker(Party):
 
     def _go_on(self, peer: Peer) -> None:
         if self.attack == "drip":
-            peer.socket.sendall(b"\4")
+            peer.socket.sendall(LONG_PDU[peer.message : peer.message + 1])
+            peer.message += 1
         elif self.attack == "echo":
             echo = wire.p_data(VERIFICATION_CONTEXT, wire.echo_command(), True)
             peer.socket.sendall(echo)

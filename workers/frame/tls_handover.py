@@ -16,6 +16,7 @@ import msgspec
 
 from engine import limits
 from engine.errors import OperatorError
+from engine.tls.traces import without_traces
 from native import _core
 
 if TYPE_CHECKING:
@@ -149,8 +150,9 @@ def read_secured(descriptor: int) -> Secured:
 
 def read_client(descriptor: int) -> ssl.SSLContext:
     """What remote AEs with TLS are spoken to with, by the newest version."""
-    secured = read_secured(descriptor)
-    try:
-        return secured.client()
-    finally:
-        secured.wipe()
+    with without_traces():
+        secured = read_secured(descriptor)
+        try:
+            return secured.client()
+        finally:
+            secured.wipe()

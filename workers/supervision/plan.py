@@ -18,6 +18,7 @@ from engine.errors import OperatorError
 from engine.prefetch.rules import PrefetchRules
 from engine.rules.routing import Rules
 from engine.telemetry.counters import CounterSegment
+from engine.tls.traces import without_traces
 from workers.frame.placement import Assignment, Seat, place
 from workers.frame.spec import (
     AnySpec,
@@ -67,18 +68,19 @@ class Resources:
 
         OperatorError: something is wrong with it. Nothing running hears of it before
         `handover.publish()`."""
-        material = None
+        material, digest = None, ""
         hl7 = config.hl7.enabled and config.hl7.tls
         if config.secured_scp.enabled or hl7 or any(remote.tls for remote in config.remotes):
             from engine.tls.material import material_of  # cryptography takes long to import
 
-            material = material_of(config)
-        self.tls_digest = ""
-        if material is not None:
-            try:
-                self.tls_digest = self.handover.stage(material)
-            finally:
-                material.wipe()
+            with without_traces():
+                material = material_of(config)
+                if material is not None:
+                    try:
+                        digest = self.handover.stage(material)
+                    finally:
+                        material.wipe()
+        self.tls_digest = digest
         self.tls_warnings = material.warnings if material is not None else ()
         ends = material.not_after.timestamp() if material is not None else 0
         self.certificate_ends_ns = int(ends) * 10**9
@@ -278,6 +280,8 @@ def _hl7(fields: dict[str, object], config: Config, resources: Resources) -> Hl7
         tls_descriptor=resources.handover.descriptor if settings.tls else -1,
         tls_digest=resources.tls_digest if settings.tls else "",
     )
+
+
 def _is_address(host: str) -> bool:
     try:
         ip_address(host)

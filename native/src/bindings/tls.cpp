@@ -1,10 +1,13 @@
 // Signatures of TlsServer and TlsSession for Python; see _core.pyi.
 #include "bindings/tls.hpp"
 
+#include <malloc.h>
 #include <openssl/crypto.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
+#include <array>
+#include <cstdlib>
 
 #include "bindings/buffer.hpp"
 #include "tls/server.hpp"
@@ -61,10 +64,33 @@ std::size_t send(TlsSession& self, nb::handle data) {
     return self.send({reinterpret_cast<const std::byte*>(span.data()), span.size()});
 }
 
+// What the C library keeps of freed memory for this thread, by size (glibc: seven of each up to 1032
+// bytes), and does not overwrite as it does with larger pieces.
+constexpr std::size_t kept_bytes_max = 1032;
+constexpr std::size_t kept_step = 16;
+constexpr std::size_t kept_of_each = 7;
+constexpr int freed_byte = 0x5c;
+
+void overwrite_freed(bool on) {
+#ifdef M_PERTURB
+    static_cast<void>(::mallopt(M_PERTURB, on ? freed_byte : 0));
+#endif
+    if (on) return;
+    std::array<void*, kept_of_each> taken{};
+    for (std::size_t size = kept_step / 2; size <= kept_bytes_max; size += kept_step) {
+        for (void*& piece : taken) {
+            piece = std::malloc(size);
+            if (piece != nullptr) OPENSSL_cleanse(piece, size);
+        }
+        for (void* piece : taken) std::free(piece);
+    }
+}
+
 }  // namespace
 
 void bind_tls(nb::module_& module) {
     module.def("wipe", &wipe, nb::arg("secret"));
+    module.def("overwrite_freed", &overwrite_freed, nb::arg("on"));
     module.attr("HANDSHAKE_DONE") = static_cast<int>(Handshake::done);
     module.attr("HANDSHAKE_READS") = static_cast<int>(Handshake::wants_read);
     module.attr("HANDSHAKE_WRITES") = static_cast<int>(Handshake::wants_write);

@@ -187,7 +187,7 @@ Received Reception::receive(Inlet& inlet) {
         tally_.add(tally_.slots().received_bytes, received);
         inlet.quiet_since_ = now_;
     }
-    take_note(inlet, parts_before);
+    take_note(inlet, parts_before, before);
     const std::size_t cost = received + (state == Received::event ? limits_.event_bytes : 0);
     inlet.budget_ -= std::min(inlet.budget_, cost);
     if (state == Received::full) {
@@ -202,13 +202,13 @@ Received Reception::receive(Inlet& inlet) {
 }
 
 // Where the peer stands in its message, and whether it gets on.
-void Reception::take_note(Inlet& inlet, std::uint64_t parts_before) {
+void Reception::take_note(Inlet& inlet, std::uint64_t parts_before, std::uint64_t bytes_before) {
     const PduCutter& cutter = inlet.cutter_;
     if (cutter.between_messages()) {
         inlet.message_since_ = 0;
     } else if (inlet.message_since_ == 0 || cutter.ended_parts() != parts_before) {
         inlet.message_since_ = now_;
-        inlet.message_at_ = cutter.received_bytes();
+        inlet.message_at_ = bytes_before;
     }
     if (cutter.data_bytes() - inlet.progress_at_ >= limits_.progress_bytes) {
         inlet.progress_at_ = cutter.data_bytes();

@@ -39,7 +39,8 @@ public:
     // that is slow and not the peer.
     std::uint64_t quiet_since() const { return full_ ? monotonic_ns() : quiet_since_; }
 
-    // What of a message, or of another PDU, is under way: since when (0: nothing), and its bytes.
+    // What of a message, or of another PDU, is under way: since when (0: nothing), and its bytes,
+    // with all that came in the same read as its first one.
     struct UnderWay {
         std::uint64_t since_ns;
         std::uint64_t bytes;
@@ -140,7 +141,7 @@ private:
     void revisit(Inlet& inlet);
     void forget(Inlet& inlet) noexcept;
     Received receive(Inlet& inlet);
-    void take_note(Inlet& inlet, std::uint64_t parts_before);
+    void take_note(Inlet& inlet, std::uint64_t parts_before, std::uint64_t bytes_before);
     void read(Inlet& inlet, Turn& turn);
     void take_completions(Turn& turn);
     void take_stored(const Completion& completion, Turn& turn);

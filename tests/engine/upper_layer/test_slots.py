@@ -143,7 +143,8 @@ def test_what_a_host_has_beyond_its_share_gives_way_at_work() -> None:
     greedy = [working(key, host="198.51.100.9") for key in range(5)]
     assert given_way(Wish(SCANNER, STORED), *greedy, slots=FIVE) in range(5)
     assert given_way(Wish(SCANNER, CONFIGURED), *greedy, slots=FIVE) in range(5)
-    assert given_way(Wish(SCANNER, UNKNOWN), *greedy, slots=FIVE) is None
+    assert given_way(Wish(SCANNER, UNKNOWN), *greedy, slots=FIVE) in range(5)
+    assert given_way(Wish(SCANNER, BARREN), *greedy, slots=FIVE) is None
     assert given_way(Wish("198.51.100.9", STORED), *greedy, slots=FIVE) is None
     share = [*greedy[:4], working(7)]
     assert given_way(Wish(SCANNER, CONFIGURED), *share, slots=FIVE) is None

@@ -13,7 +13,7 @@ from tests.material.waiting import eventually, within
 from tests.peers.peer import Address, Peer, PeerClosedError
 from tests.rigs.gateway import Gateway
 from tests.rigs.slot_contest import Contest, shares
-from tests.rigs.slot_contestants import BoundPeer, play, undisturbed
+from tests.rigs.slot_contestants import CT_CONTEXT, LONG_PDU, BoundPeer, play, undisturbed
 
 pytestmark = pytest.mark.process
 WRONG_TITLE = wire.associate_request(wire.storage_contexts(), called="OTHER")
@@ -63,7 +63,8 @@ def test_who_can_only_verify_takes_no_slot_of_those_who_store(
 
 
 def drip(peer: Peer) -> None:
-    peer.socket.sendall(b"\4")
+    peer.socket.sendall(LONG_PDU[peer.message : peer.message + 1])
+    peer.message += 1
 
 
 def echo(peer: Peer) -> None:
@@ -144,14 +145,14 @@ def _is_open(peer: Peer) -> bool:
         return False
 
 
-@pytest.mark.parametrize("context", [None, 3])
+@pytest.mark.parametrize("context", [None, CT_CONTEXT])
 def test_a_whole_message_has_a_time_however_often_a_byte_comes(
     start_gateway: Callable[..., Gateway], stack: ExitStack, context: int | None
 ) -> None:
     """A PDU that never ends, and a data set in fragments of two bytes."""
     gateway = start_gateway({"message_timeout_s": 2})
     peer = stand(stack, gateway.address, "127.0.3.1")
-    piece = b"\4"
+    piece = b""
     if context is not None:
         peer.send(wire.p_data(context, wire.store_command(wire.CT_IMAGE, "1.2.3"), True))
         piece = wire.pdu(wire.P_DATA, wire.pdv(context, bytes(2), 0))
@@ -160,7 +161,7 @@ def test_a_whole_message_has_a_time_however_often_a_byte_comes(
 
     def ended() -> bool:
         with suppress(BrokenPipeError, ConnectionResetError):
-            peer.socket.sendall(piece)
+            peer.socket.sendall(piece) if piece else drip(peer)
         try:
             return peer.socket.recv(1)[:1] in (bytes([wire.ABORT]), b"")
         except TimeoutError:
@@ -203,7 +204,12 @@ def test_scanners_store_among_hostile_hosts(start_gateway: Callable[..., Gateway
     """The contest of `python -m tests.service.hostile contest`, in short: what the simulation says
     is what happens."""
     contest = Contest(
-        attacks=("quiet", "drip", "echo", "churn"), warm_up_s=8, measured_s=12, image_s=0.2
+        attacks=("quiet", "drip", "echo", "churn"),
+        hostile=8,
+        images=5,
+        pause_s=0.5,
+        warm_up_s=12,
+        measured_s=15,
     )
     expected = min(shares(contest))
     assert expected > 0.95

@@ -76,7 +76,9 @@ def test_a_reload_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> 
         made = published[host.spec.tls_digest]
         if made is None:
             raise OperatorError("the supervisor handed over no key for it", "tls")
-        return SimpleNamespace(profile="p", server=lambda: SimpleNamespace(name=made, suites=[]))
+        return SimpleNamespace(
+            profile="p", wipe=lambda: None, server=lambda: SimpleNamespace(name=made, suites=[])
+        )
 
     def call_later(_: float, call: Callable[[], None]) -> Any:
         due.append(call)
