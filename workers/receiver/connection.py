@@ -91,7 +91,8 @@ class Connection:
             host.spec.application_timeout_s,
             host.spec.idle_timeout_s,
             host.spec.message_timeout_s,
-            lambda accepted: host.has_room(self, accepted),
+            # Nothing of ours in it: a cycle would be freed by a collection alone, and late.
+            lambda accepted: host.has_room(peer, accepted),
             now,
         )
         self._unsent = bytearray()

@@ -85,8 +85,9 @@ class Host(Protocol):
     def forget(self, newcomer: Newcomer) -> None:
         """It is over; what became of it is a guest, or nothing."""
 
-    def has_room(self, guest: Guest, accepted: AcceptedAssociation) -> bool:
-        """Whether this association may be accepted; another one may have to give way for it."""
+    def has_room(self, peer: str, accepted: AcceptedAssociation) -> bool:
+        """Whether this association of a peer at that address may be accepted; another one may have
+        to give way for it."""
 
     def establish(self, guest: Guest) -> int:
         """The association counts from now on; the slot of its ring."""

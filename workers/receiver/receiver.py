@@ -204,9 +204,9 @@ class Receiver:
         self._pending.pop(newcomer, None)
         self._count_connections()
 
-    def has_room(self, guest: Guest, accepted: AcceptedAssociation) -> bool:
+    def has_room(self, peer: str, accepted: AcceptedAssociation) -> bool:
         """Whether this association may be accepted; another one may have to give way for it."""
-        return self._places.find_room(guest.peer, accepted) and bool(self._free_slots)
+        return self._places.find_room(peer, accepted) and bool(self._free_slots)
 
     def establish(self, guest: Guest) -> int:
         """The association counts from now on; the slot of its ring."""
