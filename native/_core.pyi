@@ -270,9 +270,7 @@ class Reception:
 
     @property
     def descriptor(self) -> int: ...  # Readable when a turn is due.
-    def log(self, any: bool) -> None:
-        """Whether turns carry lines for the log; no is what it begins with."""
-
+    def log(self, any: bool) -> None: ...  # Whether turns carry lines for the log; at first: no.
     def turn(self) -> tuple[int, bool, list[tuple[int, int, Any]], list[bytes]]:
         """(instances stored, whether the journal has settled, notices, lines). A notice is what the
         caller has to see to, in the order in which it happened: (kind, the inlet's key, what it
@@ -295,10 +293,7 @@ class Inlet:
     @property
     def message(self) -> tuple[float, int]: ...  # since when one is under way (0: none), bytes
     @property
-    def progress(self) -> tuple[float, int, int]:
-        """When an instance became durable, or `progress_bytes` more of data sets had come (0:
-        never; now, while the disk is waited for); bytes of data sets; instances stored."""
-
+    def progress(self) -> tuple[float, int, int]: ...  # when last (0: never), data bytes, instances
     def attach(self, slot: int) -> None:
         """Data sets go to this slot of the spool from now on."""
 
