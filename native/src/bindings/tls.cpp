@@ -64,8 +64,8 @@ std::size_t send(TlsSession& self, nb::handle data) {
     return self.send({reinterpret_cast<const std::byte*>(span.data()), span.size()});
 }
 
-// What the C library keeps of freed memory for this thread, by size (glibc: seven of each up to 1032
-// bytes), and does not overwrite as it does with larger pieces.
+// What the C library keeps of freed memory for this thread, by size, and does not overwrite as it
+// does with larger pieces (glibc: seven of each size up to 1032 bytes).
 constexpr std::size_t kept_bytes_max = 1032;
 constexpr std::size_t kept_step = 16;
 constexpr std::size_t kept_of_each = 7;
