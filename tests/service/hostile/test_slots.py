@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,10 @@ def stores(address: Address, host: str) -> bool:
         if peer.associate().kind == wire.ASSOCIATE_AC:
             return store(peer) == 0 and peer.release()
     return False
+
+
+def told(gateway: Gateway, event: str) -> list[dict[str, Any]]:
+    return [line for line in gateway.log() if line["event"] == event]
 
 
 @pytest.mark.parametrize("entity", ["SCP_AE", "PrefetchAP"])
@@ -92,7 +97,7 @@ def test_a_scanner_gets_the_place_of_one_that_does_nothing(
     # Now it is known, and need not wait any more: nobody else makes progress.
     for _ in range(3):
         assert stores(gateway.address, "127.0.3.9")
-    line = next(it for it in gateway.log() if it["event"] == "association_gave_way")
+    line = eventually(lambda: told(gateway, "association_gave_way"), 5, "the log says so")[0]
     assert line["peer"].startswith("127.0.3.")
     assert "no progress" in line["reason"]
     assert "127.0.3.9 asks" in line["reason"]
@@ -169,7 +174,7 @@ def test_a_whole_message_has_a_time_however_often_a_byte_comes(
 
     eventually(ended, 10, "an A-ABORT")
     assert 1.5 < time.monotonic() - begun < within(5)
-    assert any(line["event"] == "message_expired" for line in gateway.log())
+    eventually(lambda: told(gateway, "message_expired"), 5, "the log says so")
 
 
 def test_who_never_reads_its_answers_frees_its_slot(
@@ -197,7 +202,7 @@ def test_who_never_reads_its_answers_frees_its_slot(
 
     eventually(room, 36, "a slot is free")
     assert time.monotonic() - begun < within(25)
-    assert any(line["event"] == "peer_does_not_read" for line in gateway.log())
+    eventually(lambda: told(gateway, "peer_does_not_read"), 5, "the log says so")
 
 
 def test_scanners_store_among_hostile_hosts(start_gateway: Callable[..., Gateway]) -> None:
