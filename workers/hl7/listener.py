@@ -14,6 +14,7 @@ from typing import Final
 
 from engine import limits
 from engine.telemetry.metrics import Counter, Gauge
+from engine.tls.traces import without_traces
 from workers.frame.child import Child
 from workers.frame.spec import Hl7Spec
 from workers.frame.tls_handover import read_secured
@@ -69,8 +70,12 @@ class Listener:
         spec = self._child.spec
         context: ssl.SSLContext | None = None
         if spec.tls_descriptor >= 0:
-            secured = read_secured(spec.tls_descriptor)
-            context = secured.listener()
+            with without_traces():
+                secured = read_secured(spec.tls_descriptor)
+                try:
+                    context = secured.listener()
+                finally:
+                    secured.wipe()
             self._child.log.info("tls_loaded", profile=secured.profile)
         self._digest = spec.tls_digest
         # A server closes the socket that it was given; the supervisor's goes on listening.
