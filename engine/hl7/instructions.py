@@ -60,6 +60,7 @@ class Terms(NamedTuple):
     character_set: str = "ASCII"
     accession_field: str = "OBR-18"
     acknowledge_others: bool = False
+    outgoing_sets: tuple[str, ...] = ()  # what every remote AE takes beyond the statement's
 
 
 class Update(NamedTuple):

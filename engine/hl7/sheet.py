@@ -8,6 +8,8 @@ are made by the same rules (engine/hl7/applying.py).
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from engine.dictionary import matching
 from engine.dictionary.attributes import (
     ACCESSION_NUMBER,
@@ -21,6 +23,7 @@ from engine.index.corrections import Edit, Target
 from engine.index.environment import View
 from engine.index.expected import Expectation
 from engine.index.records import Study
+from engine.index.sayable import check_series
 
 
 class Numbered(NamedTuple):
@@ -227,6 +230,19 @@ class Sheet:
                 return None
             self._seen[number] = study
         return self._seen[number]
+
+    def check_sayable(self, allowed: tuple[str, ...]) -> None:
+        """OperatorError when what is corrected could not be sent; `allowed`: the character sets
+        that every remote AE takes beyond the statement's."""
+        if all((edit.new or "").isascii() for edit in self.edits):
+            return
+        for number in sorted(self.studies):
+            study = self._study(number)
+            assert study is not None, "it is corrected"
+            values = self.values(corrections.patient_of(study)) | self.own_values(study)
+            corrected = msgspec.structs.replace(study, corrections=values)
+            for _, series in self.view.series_of(number):
+                check_series(corrected, series, allowed)
 
     # --- the end ---
     def carry_over(self, batch: Correcting) -> None:

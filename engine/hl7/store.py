@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from engine import limits
+from engine.errors import OperatorError
 from engine.files.tree import sync_directory
 from engine.hl7.applying import apply
 from engine.hl7.instructions import Terms, instructions_of
@@ -78,6 +79,10 @@ def written(view: View, message: Message, terms: Terms, now_ns: int) -> Sheet:
     """The sheet of a message: what it would change. RefusedError: it is not taken."""
     sheet = Sheet(view, message.header.sender or "HL7", now_ns)
     apply(sheet, instructions_of(message, terms), message.happened_ns(now_ns))
+    try:
+        sheet.check_sayable(terms.outgoing_sets)
+    except OperatorError as error:
+        raise RefusedError(error.text, ErrorCode.DATA_TYPE) from error
     return sheet
 
 

@@ -4,8 +4,9 @@ from engine.hl7.instructions import Terms
 from engine.settings.hl7 import Hl7
 
 
-def terms_of(settings: Hl7) -> Terms:
-    """For listener and commands alike."""
+def terms_of(settings: Hl7, outgoing_sets: tuple[str, ...]) -> Terms:
+    """For listener and commands alike; `outgoing_sets`: the character sets that every remote AE
+    takes beyond the conformance statement's."""
     return Terms(
         settings.messages or Terms().messages,
         settings.senders,
@@ -13,4 +14,5 @@ def terms_of(settings: Hl7) -> Terms:
         settings.character_set,
         settings.accession_field,
         settings.acknowledge_others,
+        outgoing_sets,
     )

@@ -23,14 +23,15 @@ def check_sayable(
         study = view.study(number)
         assert study is not None, "it was corrected"
         for _, one in view.series_of(number):
-            _check(study, one, allowed)
+            check_series(study, one, allowed)
     for number in series:
         one_series = view.series(number)
         assert one_series is not None, "it was corrected"
-        _check(view.study_of_series(number), one_series, allowed)
+        check_series(view.study_of_series(number), one_series, allowed)
 
 
-def _check(study: Study, series: Series, allowed: tuple[str, ...]) -> None:
+def check_series(study: Study, series: Series, allowed: tuple[str, ...]) -> None:
+    """Of one series, with the corrections that its study carries."""
     texts = {
         tag: (BY_TAG[tag].vr, text)
         for tag, text in to_be_sent(study, series).items()

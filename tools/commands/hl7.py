@@ -29,6 +29,7 @@ from engine.index.environment import NoIndexError, View, open_index_reader
 from engine.index.expected import Expectation
 from engine.index.freshness import catch_up
 from engine.limits import hl7_message_bytes_max
+from engine.settings.entities import character_sets_of_all
 from engine.telemetry.counters import open_counters
 from engine.telemetry.metrics import Counter, Gauge, ProcessState, labels_of
 from tools.face.options import config_option, json_option, load
@@ -60,7 +61,7 @@ def test(config_path: Path | None, as_json: bool, file: BinaryIO) -> int:
     Exit code 1 when it would be refused, or would change nothing.
     """
     config = load(config_path).config
-    terms = terms_of(config.hl7)
+    terms = terms_of(config.hl7, character_sets_of_all(config.remotes))
     content = file.read(hl7_message_bytes_max + 1)
     if len(content) > hl7_message_bytes_max:
         raise OperatorError(f"is longer than {hl7_message_bytes_max} bytes", str(file.name))

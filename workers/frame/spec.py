@@ -142,6 +142,7 @@ class Hl7Spec(ProcessSpec, frozen=True, kw_only=True, tag="hl7"):
     address: str
     port: int
     settings: Hl7
+    outgoing_sets: tuple[str, ...]  # character sets that every remote AE takes
     tls_descriptor: int = -1  # as the receivers'; -1: connections are plain
     tls_digest: str = ""
 
@@ -209,7 +210,7 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
             "tls_digest",
         }
     ),
-    "hl7": frozenset(_common | {"settings", "tls_digest"}),
+    "hl7": frozenset(_common | {"settings", "outgoing_sets", "tls_digest"}),
     "stats": frozenset(_common),
 }
 

@@ -56,7 +56,7 @@ class Desk:
         """Take a message, whatever it is."""
         started = time.monotonic()
         header = _UNREADABLE
-        terms = terms_of(self._child.spec.settings)
+        terms = terms_of(self._child.spec.settings, self._child.spec.outgoing_sets)
         now_ns = time.time_ns()
         try:
             header = read_header(content, terms.character_set)

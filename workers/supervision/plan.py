@@ -17,6 +17,7 @@ from engine.dictionary.elements import extra_tags
 from engine.errors import OperatorError
 from engine.prefetch.rules import PrefetchRules
 from engine.rules.routing import Rules
+from engine.settings.entities import character_sets_of_all
 from engine.telemetry.counters import CounterSegment
 from engine.tls.traces import without_traces
 from workers.frame.placement import Assignment, Seat, place
@@ -277,6 +278,7 @@ def _hl7(fields: dict[str, object], config: Config, resources: Resources) -> Hl7
         address=settings.address,
         port=settings.port,
         settings=settings,
+        outgoing_sets=character_sets_of_all(config.remotes),
         tls_descriptor=resources.handover.descriptor if settings.tls else -1,
         tls_digest=resources.tls_digest if settings.tls else "",
     )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from engine.hl7.instructions import Terms
 from engine.hl7.message import moment_ns
+from engine.hl7.refusal import RefusedError
 from engine.index.corrections import Target
 from tests.rigs.hl7_desk import Hl7Desk
 from tests.rigs.hl7_messages import adt, built, order, pid
@@ -405,3 +406,16 @@ def test_whatever_comes_in_between_identifier_and_name_are_one_persons(
                     assert name == named[shown], (sop, steps)
     finally:
         desk.close()
+
+
+def test_what_could_not_be_sent_is_refused_when_it_is_said(desk: Hl7Desk) -> None:
+    """As the user's own correction is."""
+    desk.arrive("1.4.1", "ANNA", "1.1")
+    message = update("ANNA", "ŁUKASIEWICZ^ANNA").replace(b"2.5.1||||||", b"2.5.1||||||UTF-8")
+    with pytest.raises(RefusedError, match="cannot be sent"):
+        desk.take(message)
+    assert desk.patient("1.4.1") == ("ANNA", "ANNA^NAME")
+    assert not desk.history()
+    desk.terms = Terms(outgoing_sets=("ISO_IR 192",))
+    desk.take(message)
+    assert desk.patient("1.4.1") == ("ANNA", "ŁUKASIEWICZ^ANNA")
