@@ -58,7 +58,7 @@ def _update(sheet: Sheet, update: Update, happened_ns: int) -> None:
     if _now_shown(sheet, patient).key != patient.key:
         sheet.notes.append("the identifier was merged into another one: nothing is changed")
         return
-    _tell(sheet, patient, update.values, happened_ns)
+    _tell(sheet, patient, update.values, dict.fromkeys(update.values, happened_ns))
 
 
 def _merge(sheet: Sheet, merge: Merge, happened_ns: int) -> None:
@@ -73,13 +73,17 @@ def _merge(sheet: Sheet, merge: Merge, happened_ns: int) -> None:
     if surviving.key == prior.key:
         sheet.notes.append("the other way round was said of a later time: nothing is changed")
         return
-    if was_merged:
-        said = {**merge.values, **_known_of(sheet, surviving)}
-    else:
-        _tell(sheet, surviving, merge.values, happened_ns)
-        said = {**_known_of(sheet, surviving), **merge.values}
-    values = {PATIENT_ID: surviving.identifier, ISSUER_OF_PATIENT_ID: surviving.issuer, **said}
-    moved = _tell(sheet, prior, values, happened_ns, merging=True)
+    if not was_merged:
+        _tell(sheet, surviving, merge.values, dict.fromkeys(merge.values, happened_ns))
+    values, later = dict(merge.values), dict[int, int]()
+    if _now_shown(sheet, surviving).key == surviving.key:  # else he comes back by this message
+        # What is known of him by now may be of a later time than what the message tells.
+        values |= _known_of(sheet, surviving)
+        later = _times_of(sheet, surviving)
+    times = {tag: max(happened_ns, later.get(tag, 0)) for tag in values}
+    values |= {PATIENT_ID: surviving.identifier, ISSUER_OF_PATIENT_ID: surviving.issuer}
+    times |= dict.fromkeys(_IDENTITY, happened_ns)
+    moved = _tell(sheet, prior, values, times)
     for received in moved:
         sheet.put_alias(prior, received, False)
         sheet.put_alias(surviving, received, received.key != surviving.key)
@@ -88,34 +92,35 @@ def _merge(sheet: Sheet, merge: Merge, happened_ns: int) -> None:
 
 
 def _tell(
-    sheet: Sheet,
-    patient: Identity,
-    values: Mapping[int, str],
-    happened_ns: int,
-    merging: bool = False,
+    sheet: Sheet, patient: Identity, values: Mapping[int, str], times: Mapping[int, int]
 ) -> list[Identity]:
     """Let values hold for all that is shown as a patient's; the received identifiers meant, as far
-    as nothing later was said of them."""
+    as nothing later was said of them. `times`: when it happened that says so, for each value. With
+    an identifier among the values he becomes another one, and all values go with it."""
     if not values:
         return []
     studies = sheet.studies_of(patient)
     sheet.matched |= {each.number for each in studies}
     told = []
     for received in _received_as(sheet, patient, studies):
-        fresh = _fresh(sheet, received, values, happened_ns)
-        if merging and PATIENT_ID not in fresh:
-            continue  # it was merged elsewhere later
+        fresh = _fresh(sheet, received, values, times)
+        # Whoever became this patient goes with him, also if he became so later than the message
+        # tells of: then this patient was another one already.
+        if PATIENT_ID in values and (PATIENT_ID in fresh or received.key != patient.key):
+            fresh = dict(values)
+        elif PATIENT_ID in values:
+            continue
         if not fresh:
             sheet.notes.append("something later was said already: this changes nothing")
             continue
         told.append(received)
         own = [each for each in studies if sheet.patient_of(each.study).key == received.key]
         _pin_elsewhere(sheet, received, own, fresh)
-        _correct_patient(sheet, received, own, fresh, happened_ns)
+        _correct_patient(sheet, received, own, fresh, times)
     keys = {each.key for each in told}
     for each in studies:
-        stays = sheet.patient_of(each.study).key not in keys
-        _correct_own(sheet, each, values, happened_ns, merging and not stays)
+        goes_along = PATIENT_ID in values and sheet.patient_of(each.study).key in keys
+        _correct_own(sheet, each, values, times, goes_along)
     return told
 
 
@@ -160,20 +165,23 @@ def _redirected_ns(sheet: Sheet, received: Identity) -> int:
 
 
 def _fresh(
-    sheet: Sheet, received: Identity, values: Mapping[int, str], happened_ns: int
+    sheet: Sheet, received: Identity, values: Mapping[int, str], times: Mapping[int, int]
 ) -> dict[int, str]:
     """The values of which nothing later was said."""
-    times = _times_of(sheet, received)
-    return {tag: text for tag, text in values.items() if times.get(tag, 0) <= happened_ns}
+    later = _times_of(sheet, received)
+    return {tag: text for tag, text in values.items() if later.get(tag, 0) <= times[tag]}
 
 
 def _known_of(sheet: Sheet, patient: Identity) -> dict[int, str]:
     """What is known of who survives, so that nothing of the prior patient stays beside it."""
-    known = _known_values(sheet, patient)
-    studies = sheet.studies_of(patient)
-    if studies:
-        latest = max(studies, key=lambda each: each.study.last_received_ns).study
-        known = {tag: sheet.shown(latest, tag) for tag in _DEMOGRAPHIC}
+    known = dict(_known_values(sheet, patient))
+    studies = sorted(sheet.studies_of(patient), key=lambda each: each.study.last_received_ns)
+    for each in studies:  # the latest last
+        own = sheet.own_values(each.study)
+        for tag in _DEMOGRAPHIC:
+            # What was corrected of one study alone, or is another one's, says nothing of him.
+            if not own.keys() & (_IDENTITY | {tag}):
+                known[tag] = sheet.patients_value(each.study, tag)
     return {tag: known[tag] for tag in _DEMOGRAPHIC if known.get(tag)}
 
 
@@ -182,7 +190,7 @@ def _correct_patient(
     received: Identity,
     studies: Iterable[Numbered],
     values: Mapping[int, str],
-    happened_ns: int,
+    times: Mapping[int, int],
 ) -> None:
     """Correct what a study contradicts, and keep the rest for those that come."""
     target, studies = _target(received), list(studies)
@@ -202,8 +210,8 @@ def _correct_patient(
                 was[tag] = contradicting[0] if contradicting else standing.get(tag, "")
         else:
             waiting.values[tag] = text
-            waiting.times[tag] = happened_ns
-    made = {tag: happened_ns for tag in values if tag not in waiting.values}
+            waiting.times[tag] = times[tag]
+    made = {tag: times[tag] for tag in values if tag not in waiting.values}
     if made:
         sheet.note_times(target, made)
     if changes:
@@ -213,23 +221,28 @@ def _correct_patient(
 
 
 def _correct_own(
-    sheet: Sheet, each: Numbered, values: Mapping[int, str], happened_ns: int, merging: bool
+    sheet: Sheet,
+    each: Numbered,
+    values: Mapping[int, str],
+    times: Mapping[int, int],
+    goes_along: bool,
 ) -> None:
-    """What corrections of the study's own say against it."""
+    """What corrections of the study's own say against it. `goes_along`: its patient becomes another
+    one, so they are not heeded."""
     own = sheet.own_values(each.study)
     # It was given to this patient by a correction of its own: the identifier received is not asked.
     given = bool(_IDENTITY & own.keys())
-    becomes_another = PATIENT_ID in values and (given or merging)
+    becomes_another = PATIENT_ID in values and (given or goes_along)
     later = sheet.times(corrections.study_of(each.study)) if own else {}
     changes = {}
     for tag, text in values.items():
         concerns = (tag in own and becomes_another) or (tag not in own and given)
-        if concerns and sheet.shown(each.study, tag) != text and later.get(tag, 0) <= happened_ns:
+        if concerns and sheet.shown(each.study, tag) != text and later.get(tag, 0) <= times[tag]:
             changes[tag] = text
     if changes:
         target = corrections.study_of(each.study)
         sheet.correct(target, changes, {tag: sheet.shown(each.study, tag) for tag in changes})
-        sheet.note_times(target, dict.fromkeys(changes, happened_ns))
+        sheet.note_times(target, {tag: times[tag] for tag in changes})
         sheet.studies.add(each.number)
 
 

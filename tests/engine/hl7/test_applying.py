@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -419,3 +420,50 @@ def test_what_could_not_be_sent_is_refused_when_it_is_said(desk: Hl7Desk) -> Non
     desk.terms = Terms(outgoing_sets=("ISO_IR 192",))
     desk.take(message)
     assert desk.patient("1.4.1") == ("ANNA", "ŁUKASIEWICZ^ANNA")
+
+
+_told = st.one_of(
+    st.tuples(st.just("update"), st.sampled_from(_PATIENTS), st.just("")),
+    st.tuples(st.just("merge"), st.sampled_from(_PATIENTS), st.sampled_from(_PATIENTS)),
+)
+
+
+def _in_sense(steps: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Without what a hospital does not say: that who was merged away is merged again."""
+    kept, gone = [], set[str]()
+    for kind, one, other in steps:
+        if kind == "merge" and (one == other or one in gone):
+            continue
+        if kind == "merge":
+            gone.add(one)
+            gone.discard(other)
+        kept.append((kind, one, other))
+    return kept
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(_told, max_size=6), st.randoms(use_true_random=False))
+def test_the_order_of_arrival_does_not_matter(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, str]], chance: Random
+) -> None:
+    messages = [
+        update(one, f"{one}^AT{second}", second)
+        if kind == "update"
+        else merge(one, other, f"{other}^AT{second}", second)
+        for second, (kind, one, other) in enumerate(_in_sense(steps))
+    ]
+    shown = []
+    for shuffled in (False, True):
+        desk = Hl7Desk(tmp_path_factory.mktemp("desk"))
+        try:
+            arriving = list(messages)
+            if shuffled:
+                chance.shuffle(arriving)
+            for number, patient in enumerate(_PATIENTS):
+                desk.arrive(f"1.4.{number}", patient, f"1.{number}")
+            for message in arriving:
+                desk.take(message)
+            shown.append([desk.patient(f"1.4.{number}") for number in range(len(_PATIENTS))])
+        finally:
+            desk.close()
+    assert shown[0] == shown[1], _in_sense(steps)
