@@ -1,7 +1,7 @@
 """Taking messages: the bounds of what is kept, its end, and nothing of what failed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -96,3 +96,32 @@ def test_nothing_remains_of_a_message_that_failed(
     assert not desk.kept()
     assert not desk.history()
     assert desk.take(message).studies == 1
+
+
+def test_a_message_is_taken_when_it_is_on_the_disk(
+    desk: Hl7Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last meta page is synced with it: a commit alone leaves that to the next one."""
+    steps: list[str] = []
+    environment = desk.store._environment
+    change, sync = environment.change, environment.sync
+
+    def note(name: str, work: Callable[..., object]) -> Callable[..., object]:
+        def noted(*arguments: object) -> object:
+            result = work(*arguments)
+            steps.append(name)
+            return result
+
+        return noted
+
+    monkeypatch.setattr(environment, "change", note("committed", change))
+    monkeypatch.setattr(environment, "sync", note("synced", sync))
+    desk.take(adt("A08", pid("A", "OF^A")))
+    assert steps == ["committed", "synced"]
+    monkeypatch.setattr(environment, "sync", _broken)
+    with pytest.raises(OSError, match="the disk"):
+        desk.take(adt("A08", pid("A", "NEW^A"), control_id="2"))
+
+
+def _broken() -> None:
+    raise OSError(5, "the disk")
