@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,26 @@ def test_a_stale_record_of_the_right_number_and_place_is_not_believed(box: Spool
     box.spool.close()
     box.open()
     assert sequences(box) == [1, 2], "the third has the right number and place, but another chain"
+
+
+@pytest.mark.parametrize("size", [3000, 200_000], ids=["inline", "a file of its own"])
+def test_no_byte_of_a_record_is_believed_when_it_changed(box: SpoolBox, size: int) -> None:
+    """Whose an instance is stands ahead of its bytes: no checksum of those tells of it."""
+    whose = b"somebody, and what is known of the instance besides"
+    for number in range(2):
+        box.store(data_set(number, size), prologue=whose)
+    path = box.journal / segments(box)[0]
+    image = bytearray(path.read_bytes())
+    begin = image.rindex(b"SCJR")
+    texts = struct.unpack_from("<III", image, begin + 44)  # prologue, attributes, name
+    assert image.index(whose, begin) == begin + 64, "the last record's head has 64 bytes"
+    assert sequences(box) == [1, 2]
+    with path.open("r+b") as file:
+        for at in range(begin, begin + 64 + sum(texts)):
+            os.pwrite(file.fileno(), bytes([image[at] ^ 0x04]), at)
+            assert sequences(box) == [1], f"byte {at - begin} of the record has changed"
+            os.pwrite(file.fileno(), image[at : at + 1], at)
+    assert sequences(box) == [1, 2]
 
 
 def test_a_bad_byte_in_an_old_segment_removes_no_later_one(box: SpoolBox) -> None:

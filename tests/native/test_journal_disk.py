@@ -6,12 +6,14 @@ test arms the one that shall fail, and the scene says in one line what came of i
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from native import _core
 from tests.faults import shims
 from tests.rigs.gateway import ROOT
 from tests.rigs.spools import SpoolBox
@@ -106,6 +108,43 @@ def test_what_recovery_found_is_synced_before_it_is_built_upon(tmp_path: Path, n
     box.store(b"abcd" * 1000)
     box.close()
     assert scene(tmp_path, OPENS, "journal", shims.SYNC, number, errno.EIO) == [str(errno.EIO)]
+
+
+def left_sealed(tmp_path: Path) -> int:
+    """A spool as a receiver that was killed leaves it, with an image that only its seal stands for;
+    the last record that there is."""
+    box = SpoolBox(tmp_path / "lived")
+    while box.acknowledge(b"abcd" * 50_000)[4]:
+        pass
+    for kind in ("incoming", "journal"):
+        shutil.copytree(getattr(box, kind), tmp_path / "spool" / kind)
+    box.close()
+    return _core.journal_last_sequence(str(tmp_path / "spool" / "journal"))
+
+
+ADOPTS = """
+ready()
+from engine import limits
+places = (str(directory / "journal"), 1 << 20, 64, True, str(directory / "incoming"))
+attempt(lambda: _core.adopt_sealed(*places, limits))
+"""
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("script", [OPENS, ADOPTS], ids=["its receiver", "the indexer"])
+def test_what_is_adopted_is_synced_before_it_has_a_record(
+    tmp_path: Path, script: str, number: int
+) -> None:
+    """The file, then its name: a record may not say what only the page cache holds."""
+    last = left_sealed(tmp_path)
+    assert scene(tmp_path, script, "incoming", shims.SYNC, number, errno.EIO) == [str(errno.EIO)]
+    journal = str(tmp_path / "spool" / "journal")
+    assert _core.journal_last_sequence(journal) == last, "it has no record"
+    box = SpoolBox(tmp_path / "spool")
+    assert box.spool.recovery()[3] == 1, "a later start adopts it"
+    box.settle()
+    box.close()
+    assert _core.journal_last_sequence(journal) == last + 1
 
 
 @pytest.mark.parametrize("kinds", [shims.WRITE, shims.SYNC, shims.RENAME])

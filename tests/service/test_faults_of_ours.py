@@ -21,15 +21,23 @@ SETTINGS = {
     "remotes": [{"name": "there", "ae_title": "THERE", "host": "127.0.0.1", "port": 9}],
 }
 PENDING = 'scai_connections_pending{ae="SCP_AE",process="storage_scp"}'
-Make = Callable[[str, str], SecuredGateway]
+# An archive that nobody asks, so that there is a retriever.
+PREFETCHING = """
+[[prefetch]]
+name = "priors"
+archive = "there"
+when = { Modality = "CT" }
+"""
+Make = Callable[..., SecuredGateway]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     made = []
 
-    def make(module: str, method: str) -> SecuredGateway:
+    def make(module: str, method: str, more: str = "") -> SecuredGateway:
         gateway = SecuredGateway(tmp_path / "gateway", SETTINGS)
+        gateway.config_file.write_text(gateway.config_file.read_text() + more)
         gateway.environment |= planted(tmp_path, module, method)
         made.append(gateway)
         gateway.start()
@@ -102,6 +110,24 @@ def test_every_other_process(make: Make, tmp_path: Path, name: str) -> None:
     gateway = make("workers.frame.child", "Child._beat")
     strike(tmp_path, name)
     ends_and_is_replaced(gateway, name)
+
+
+@pytest.mark.parametrize(
+    ("module", "method"),
+    [
+        ("workers.frame.child", "Child._beat"),
+        ("workers.retriever.retriever", "Retriever._watch"),
+        ("workers.retriever.retriever", "Retriever._turn_now"),
+    ],
+)
+def test_the_retriever(make: Make, tmp_path: Path, module: str, method: str) -> None:
+    """In a callback, in the task beside its work, and in the thread that works jobs off."""
+    if method.endswith("_watch"):
+        strike(tmp_path)  # it is called once, at the beginning
+    gateway = make(module, method, PREFETCHING)
+    if not method.endswith("_watch"):
+        strike(tmp_path, "retriever" if method.endswith("_beat") else "")
+    ends_and_is_replaced(gateway, "retriever")
 
 
 def test_a_lane_of_the_sender(make: Make, tmp_path: Path) -> None:
