@@ -350,6 +350,10 @@ delivery_deaths_max: Final = 3
 # are taken in one after another, so that few are blamed at a time.
 record_deaths_max: Final = 3
 records_blamed_max: Final = 16
+# An instance that a peer does not let in so often, others having been let in each time between, is
+# itself what the peer does not like, and that is an attempt. Fewer may be the peer's own troubles.
+turned_away_max: Final = 10
+probe_looked_at_max: Final = 5000  # deliveries among which one of another kind is looked for: 20 ms
 retry_pause_s_min: Final = 1
 retry_pause_s_default: Final = 30
 retry_pause_s_max: Final = 3600

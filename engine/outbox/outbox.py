@@ -11,10 +11,22 @@ that two versions of an instance never race. If the one under way fails, the new
 """
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from itertools import islice
 
-from engine.limits import delivery_deaths_max, outbox_portion_max
+from engine.limits import delivery_deaths_max, outbox_portion_max, probe_looked_at_max
 from engine.outbox import records
-from engine.outbox.records import BLOCKED, NUMBER, PAIR, Away, Delivery, NewDelivery, State
+from engine.outbox.records import (
+    BLOCKED,
+    NUMBER,
+    PAIR,
+    Away,
+    Delivery,
+    InstanceKind,
+    NewDelivery,
+    State,
+    instance_kind,
+)
 from engine.outbox.view import OutboxView
 from engine.prefetch.hit_rate import HitRate
 from engine.settings.send import FOLDER, USER
@@ -77,13 +89,29 @@ class Outbox(OutboxView):
         if count <= 0 or destination in self.paused():
             return []
         self._wake_due(destination, count, now_ns)
-        numbers: list[int] = []
+        return self._lease(islice(self._first(destination), count), now_ns)
+
+    def lease_other(
+        self, destination: str, kinds: AbstractSet[InstanceKind], now_ns: int
+    ) -> list[Delivery]:
+        """Take the first delivery that is of none of these kinds; none where there is none among
+        the first ones that wait."""
+        if destination in self.paused():
+            return []
+        self._wake_due(destination, 1, now_ns)
+        looked_at = islice(self._first(destination), probe_looked_at_max)
+        others = (number for number in looked_at if instance_kind(self._load(number)) not in kinds)
+        return self._lease(islice(others, 1), now_ns)
+
+    def _first(self, destination: str) -> Iterator[int]:
+        """What waits for its turn, in its order."""
         for place, number in self._places(State.WAITING, destination):
             if place == BLOCKED:
-                break
-            numbers.append(number)
-            if len(numbers) >= count:
-                break
+                return
+            yield number
+
+    def _lease(self, found: Iterable[int], now_ns: int) -> list[Delivery]:
+        numbers = [*found]
         leased = []
         for number in numbers:
             delivery = self._load(number)

@@ -113,6 +113,14 @@ class Delivery(msgspec.Struct, array_like=True):
     deaths: int = 0  # of the sender while this was in hand, one after another
 
 
+# What an association is asked for: SOP class, and stored transfer syntax.
+InstanceKind = tuple[str, str]
+
+
+def instance_kind(delivery: Delivery) -> InstanceKind:
+    return delivery.sop_class_uid, delivery.transfer_syntax_uid
+
+
 class Away(msgspec.Struct, array_like=True, frozen=True):
     """A destination that cannot be reached: since when, how often it was asked in vain and when
     last, when it is asked again, and what came of the last time. Times are in ns since 1970."""

@@ -18,6 +18,8 @@ _NOBODY_THERE: Final = (
     FailureKind.REFUSED,
     FailureKind.TLS,
 )
+# At the sight of our request, perhaps: no word of being full, and no silence either.
+_ABRUPT: Final = (FailureKind.ABORTED, FailureKind.LOST, FailureKind.PROTOCOL)
 
 
 class Ending(Enum):
@@ -43,6 +45,7 @@ class Verdict(NamedTuple):
     is_permanent: bool = False
     is_trouble: bool = False
     is_crowding: bool = False  # not let in: perhaps only since others of ours are
+    is_abrupt: bool = False  # it left, as perhaps it does at each such request
     is_reached: bool = False
 
     @property
@@ -86,6 +89,7 @@ def unanswered(failure: ScuFailure, was_offered: bool) -> Verdict:
         is_permanent=failure.permanent,
         is_trouble=True,
         is_crowding=not (was_offered or failure.permanent or failure.kind in _NOBODY_THERE),
+        is_abrupt=not (was_offered or failure.permanent) and failure.kind in _ABRUPT,
         is_reached=was_offered or failure.permanent,
     )
 

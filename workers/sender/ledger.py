@@ -23,6 +23,7 @@ from engine.sending.verdict import Ending
 from workers.sender.attempt import Errand
 from workers.sender.lanes import EndedAttempt
 from workers.sender.patience import GivenUp, Patience
+from workers.sender.turned_away import TurnedAway
 
 _day_ns: Final = 86_400_000_000_000
 _NEVER: Final = 2**63
@@ -59,6 +60,7 @@ class Ledger:
         self._returned: list[Errand] = []
         self._files_ended: set[str] = set()
         self._patience = Patience()
+        self._turned_away = TurnedAway()
         self._asked: dict[str, int] = {}  # when the user last wanted a destination to be asked
         self._to_ask: set[str] = set()
         self.away: dict[str, Away] = {}
@@ -137,7 +139,8 @@ class Ledger:
             outbox.return_leases([errand.delivery.number for errand in self._returned])
             leased = {
                 name: [
-                    self._errand(outbox, delivery) for delivery in outbox.lease(name, count, now_ns)
+                    self._errand(outbox, delivery)
+                    for delivery in self._lease(outbox, name, count, now_ns)
                 ]
                 for name, count in wanted.items()
             }
@@ -151,6 +154,16 @@ class Ledger:
         }
         return leased, booked
 
+    def _lease(self, outbox: Outbox, name: str, count: int, now_ns: int) -> list[Delivery]:
+        """The first ones; of a destination that is away, one of a kind that was not turned away."""
+        kinds = self._turned_away.kinds(name)
+        if kinds and outbox.away_of(name) is not None:
+            others = outbox.lease_other(name, kinds, now_ns)
+            if others:
+                return others
+            self._turned_away.forget_kinds(name)
+        return outbox.lease(name, count, now_ns)
+
     def _write_down(
         self, outbox: Outbox, report: EndedAttempt, policy: Policy, now_ns: int
     ) -> Booked:
@@ -158,11 +171,14 @@ class Ledger:
         if verdict.ending is Ending.RETURNED:
             outbox.return_leases([delivery.number])
             return Booked(report, State.WAITING, None)
-        if verdict.ending is Ending.AWAY:
+        if verdict.ending is Ending.AWAY and not self._turned_away.is_its_own_doing(
+            delivery, verdict
+        ):
             outbox.note_away(delivery.destination, now_ns, report.pause_s, verdict.reason)
             outbox.return_leases([delivery.number])
             return Booked(report, State.WAITING, None)
         if verdict.is_reached:
+            self._turned_away.note_let_in(delivery)
             outbox.forget_away(delivery.destination)
         if verdict.is_delivered:
             outbox.delivered(delivery.number, now_ns, verdict.status, verdict.reason)

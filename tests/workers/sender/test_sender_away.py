@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import pydicom
 import pytest
 
 from engine import limits
@@ -15,10 +16,10 @@ from engine.outbox.records import State
 from engine.settings.tls import Tls
 from engine.tls.client import context_of
 from engine.tls.material import load_material
-from tests.material import certificates
+from tests.material import certificates, wire
 from tests.material.waiting import eventually, free_ports, within
 from tests.peers.peer_scripts import Scp, aborting, closing, full_listener, rejecting, silent
-from tests.peers.scripted_peer import ScriptedPeer
+from tests.peers.scripted_peer import Gone, ScriptedPeer
 from tests.rigs.sending import POLICY, Office, ct_files, destination, office
 
 _HOUR_NS: Final = 3_600_000_000_000
@@ -220,3 +221,51 @@ def test_a_new_address_is_asked_at_once(tmp_path: Path) -> None:
         sending.run([destination(peer.port)])
         assert time.monotonic() - began < within(3)
         assert attempts_of(sending, numbers) == {(State.DELIVERED, 1)}
+
+
+def test_an_instance_that_a_peer_cannot_stand_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves at the sight of one SOP class: the others are asked with in its place. That one
+    uses no attempt for long, and then it does."""
+    monkeypatch.setattr(limits, "trouble_pause_s_first", 0.01)
+    monkeypatch.setattr(limits, "turned_away_max", 4)
+    secondary = "1.2.840.10008.5.1.4.1.1.7"
+    paths = ct_files(tmp_path / "in", 30)
+    for path in paths[:3]:
+        made = pydicom.dcmread(path)
+        made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = secondary
+        made.file_meta.TransferSyntaxUID = wire.IMPLICIT
+        made.save_as(path, implicit_vr=True, little_endian=True)
+
+    def flees(_: int, abstract: str, syntaxes: list[str]) -> tuple[int, str]:
+        if abstract == secondary:
+            raise Gone
+        return 0, syntaxes[0]
+
+    with ScriptedPeer(Scp(decide=flees)) as peer, office(tmp_path / "data", lanes=1) as sending:
+        numbers = sending.queue(paths, "pacs")
+        sending.lanes.open_for({"pacs": destination(peer.port)})
+        turn_until(sending, lambda: len(peer.stored) >= 2)
+        assert {one.attempts for one in map(sending.delivery, numbers[:3])} == {0}
+        turn_until(sending, lambda: len(peer.stored) == 27)
+        assert attempts_of(sending, numbers[3:]) == {(State.DELIVERED, 1)}
+        for path in ct_files(tmp_path / "more", 200)[30:]:
+            sending.queue([path], "pacs")
+        turn_until(sending, lambda: sending.states().get(("pacs", State.FAILED)) == 3, seconds=60)
+        failed = [sending.delivery(number) for number in numbers[:3]]
+        assert {one.attempts for one in failed} == {2}
+        assert all("closed the connection" in one.reason for one in failed)
+
+
+def test_who_is_away_for_all_is_held_against_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "trouble_pause_s_first", 0.01)
+    monkeypatch.setattr(limits, "trouble_pause_s_max", 0.02)
+    monkeypatch.setattr(limits, "turned_away_max", 2)
+    with ScriptedPeer(closing) as peer, office(tmp_path / "data") as sending:
+        numbers = sending.queue(ct_files(tmp_path / "in", 3), "pacs")
+        sending.lanes.open_for({"pacs": destination(peer.port)})
+        turn_until(sending, lambda: len(peer.links) > 20)
+        assert {one.attempts for one in map(sending.delivery, numbers)} == {0}
