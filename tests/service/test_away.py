@@ -18,7 +18,9 @@ from typing import Any, Final
 import pytest
 
 from engine import limits
+from engine.index.environment import open_index_reader
 from engine.outbox.records import State
+from engine.outbox.view import OutboxView
 from tests.material import wire
 from tests.material.waiting import eventually, free_ports, within
 from tests.peers.peer import Peer
@@ -111,3 +113,26 @@ def test_everything_arrives_when_it_is_back(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_five_thousand_of_fifty_studies(tmp_path: Path) -> None:
     prove(tmp_path, studies=50, each=100, absence_s=60)
+
+
+def test_a_retry_by_hand_is_at_once(tmp_path: Path) -> None:
+    """The pause has grown to many seconds when the remote AE is back and somebody knows it."""
+    (port,) = free_ports(1)
+    with ExitStack() as stack:
+        gateway = stack.enter_context(closing(Gateway(tmp_path / "gateway", settings(port))))
+        gateway.start()
+        uids = [*store(gateway, studies=1, each=3)]
+
+        def pause_s() -> float:
+            with closing(open_index_reader(gateway.data)) as reader, reader.view() as view:
+                away = OutboxView.within(view).away().get("pacs")
+            return 0.0 if away is None else (away.due_ns - time.time_ns()) / 1e9
+
+        eventually(lambda: pause_s() > 6, 60, "the pause is long")
+        peer = stack.enter_context(ScriptedPeer(Scp(), port=port))
+        asked_at = time.monotonic()
+        assert gateway.command("queue", "retry", "--all").returncode == 0
+        eventually(lambda: {*peer.stored} == {*uids}, 20, "they are sent")
+        assert time.monotonic() - asked_at < within(5), "not when the pause was over"
+        deliveries = gateway.wait_settled(20, 3)
+        assert {(each.state, each.attempts) for each in deliveries} == {(State.DELIVERED, 1)}
