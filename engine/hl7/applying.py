@@ -27,10 +27,9 @@ from engine.hl7.instructions import Instruction, Merge, Order, Update
 from engine.hl7.sheet import Numbered, Sheet
 from engine.hl7.values import Identity
 from engine.index import corrections, expected
-from engine.index.corrections import Target
+from engine.index.corrections import IDENTITY, Target
 from engine.index.expected import Expectation
 
-_IDENTITY: Final = frozenset({PATIENT_ID, ISSUER_OF_PATIENT_ID})
 _DEMOGRAPHIC: Final = (
     PATIENT_NAME,
     BY_KEYWORD["PatientBirthDate"].tag,
@@ -82,7 +81,7 @@ def _merge(sheet: Sheet, merge: Merge, happened_ns: int) -> None:
         later = _times_of(sheet, surviving)
     times = {tag: max(happened_ns, later.get(tag, 0)) for tag in values}
     values |= {PATIENT_ID: surviving.identifier, ISSUER_OF_PATIENT_ID: surviving.issuer}
-    times |= dict.fromkeys(_IDENTITY, happened_ns)
+    times |= dict.fromkeys(IDENTITY, happened_ns)
     moved = _tell(sheet, prior, values, times)
     for received in moved:
         sheet.put_alias(prior, received, False)
@@ -180,7 +179,7 @@ def _known_of(sheet: Sheet, patient: Identity) -> dict[int, str]:
         own = sheet.own_values(each.study)
         for tag in _DEMOGRAPHIC:
             # What was corrected of one study alone, or is another one's, says nothing of him.
-            if not own.keys() & (_IDENTITY | {tag}):
+            if not own.keys() & (IDENTITY | {tag}):
                 known[tag] = sheet.patients_value(each.study, tag)
     return {tag: known[tag] for tag in _DEMOGRAPHIC if known.get(tag)}
 
@@ -231,7 +230,7 @@ def _correct_own(
     one, so they are not heeded."""
     own = sheet.own_values(each.study)
     # It was given to this patient by a correction of its own: the identifier received is not asked.
-    given = bool(_IDENTITY & own.keys())
+    given = bool(IDENTITY & own.keys())
     becomes_another = PATIENT_ID in values and (given or goes_along)
     later = sheet.times(corrections.study_of(each.study)) if own else {}
     changes = {}

@@ -109,8 +109,8 @@ def instructions_of(message: Message, terms: Terms) -> list[Instruction]:
         raise RefusedError("messages of this kind are not taken", code, "MSH-9", answer="AR")
     if kind in UPDATES:
         patient = message.only("PID")
-        said = _said_of(patient)
-        return [Update(each, said) for each in _patients(patient, terms)] if said else []
+        patients, said = _patients(patient, terms), _said_of(patient)
+        return [Update(each, said) for each in patients] if said else []
     if kind in ORDERS:
         return list(_orders(message, terms))
     return list(_merges(message, terms))

@@ -30,6 +30,8 @@ _NOT_EDITED: Final = frozenset(
         attributes.SERIES_INSTANCE_UID,
     }
 )
+# Whose a study is.
+IDENTITY: Final = frozenset({attributes.PATIENT_ID, attributes.ISSUER_OF_PATIENT_ID})
 Whose = Literal["patient", "study", "series"]
 # The levels of the attributes that may be corrected for each.
 LEVELS: Final[Mapping[Whose, frozenset[Level]]] = {
@@ -104,8 +106,7 @@ def given_row(key: bytes, values: Mapping[int, str]) -> tuple[bytes, bytes] | No
     uid, _, identity = rest.partition(b"\0")
     if kind != b"st" or not identity:
         return None
-    given = attributes.PATIENT_ID in values or attributes.ISSUER_OF_PATIENT_ID in values
-    return identity + b"\0" + uid, uid if given else b""
+    return identity + b"\0" + uid, uid if IDENTITY & values.keys() else b""
 
 
 def patient_of(study: Study) -> Target:

@@ -13,10 +13,10 @@ import lmdb
 from engine.dictionary.attributes import BY_KEYWORD, BY_TAG, Attribute
 from engine.dictionary.patient_mark import patient_mark
 from engine.errors import OperatorError
-from engine.index import corrections
+from engine.index import corrections, expected
 from engine.index.batch import Batch
 from engine.index.changes import RecordCache
-from engine.index.corrections import Edit, Target, Whose
+from engine.index.corrections import IDENTITY, Edit, Target, Whose
 from engine.index.environment import INDEX_DIRECTORY, Environment, IndexReader, View
 from engine.index.records import Study
 from engine.index.sayable import check_sayable
@@ -110,6 +110,9 @@ def _edit(
     batch.put_correction(corrections.key_of(target), values, edits)
     # A message that tells of something earlier does not undo what the user has said.
     batch.note_times(target, {BY_KEYWORD[edit.keyword].tag: now_ns for edit in edits})
+    if target.whose == "patient" and any(attribute.tag in IDENTITY for attribute in changes):
+        # Whose he is was said anew: what was said of him as somebody else is not expected of him.
+        batch.drop_expected(expected.patient_key(target.identifier, target.issuer))
     for number in _studies(batch, target):
         batch.correct_study(number)
     for number in _series(batch, target):

@@ -3,9 +3,11 @@
 import itertools
 import json
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -297,6 +299,7 @@ def test_messages_over_tls(tmp_path: Path) -> None:
     made = SecuredGateway(tmp_path / "a", {"hl7": hl7})
     try:
         made.start()
+        worker = made.pid("hl7")
         context = made.client_context()
         context.check_hostname = False
         with Mllp(("127.0.0.1", port), context) as sender:
@@ -304,5 +307,18 @@ def test_messages_over_tls(tmp_path: Path) -> None:
         with Mllp(("127.0.0.1", port)) as plain:
             plain.send(update("A", "B"))
             assert plain.closed()
+        stranger = ssl.create_default_context()
+        stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+        with suppress(OSError), Mllp(("127.0.0.1", port), stranger) as nobody:
+            nobody.send(update("A", "C"))
+            assert nobody.closed()
+        silent = socket.create_connection(("127.0.0.1", port))
+        with Mllp(("127.0.0.1", port), context) as sender:
+            assert sender.ask(update("A", "D")) == "AA"
+        silent.close()
+        assert made.processes()["hl7"] == worker, "no peer's handshake ends the process"
+        lines = [line for line in made.log() if line["process"] == "hl7"]
+        assert not [line for line in lines if line["level"] == "error"]
+        assert len([line for line in lines if line["event"] == "hl7_message"]) == 2
     finally:
         made.close()

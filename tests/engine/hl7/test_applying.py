@@ -467,3 +467,16 @@ def test_the_order_of_arrival_does_not_matter(
         finally:
             desk.close()
     assert shown[0] == shown[1], _in_sense(steps)
+
+
+def test_a_merge_that_was_wrong_is_taken_back_by_the_user(desk: Hl7Desk) -> None:
+    desk.arrive("1.4.1", "ANNA", "1.1", PatientBirthDate="19700101")
+    desk.arrive("1.4.2", "BERTA", "1.2", PatientBirthDate="19700101")
+    desk.take(merge("ANNA", "BERTA", "OF^BERTA"))
+    desk.edit(Target("patient", "ANNA"), PatientID=None, PatientName=None)
+    assert desk.patient("1.4.1") == ("ANNA", "ANNA^NAME")
+    desk.take(update("BERTA", "NEW^BERTA", 9, born="19800808"))
+    desk.arrive("1.4.3", "ANNA", "1.3", PatientBirthDate="19711111")
+    assert desk.patient("1.4.1") == desk.patient("1.4.3") == ("ANNA", "ANNA^NAME")
+    assert desk.shown("1.4.3")["PatientBirthDate"] == "19711111"
+    assert desk.patient("1.4.2") == ("BERTA", "NEW^BERTA")
