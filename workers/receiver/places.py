@@ -63,7 +63,7 @@ class Places:
         self._note_stored(now)
         wish = Wish(host_of(peer), self._standing(host_of(peer), accepted.calling_ae_title))
         guests = {guest.key: guest for guest, at in self._held.items() if at.stores is stores}
-        holders = [self._holder(guest) for guest in guests.values()]
+        holders = [self._holder(guest, now) for guest in guests.values()]
         ruling = decide(wish, holders, self._slots[stores], now)
         if ruling.gives_way is not None:
             leaving = guests[ruling.gives_way]
@@ -98,7 +98,7 @@ class Places:
     def _standing(self, host: str, title: str) -> Standing:
         return self._hosts.standing(host, title, self._clock())
 
-    def _holder(self, guest: Guest) -> Holder:
+    def _holder(self, guest: Guest, now: float) -> Holder:
         place = self._held[guest]
         standing = self._standing(place.host, place.title)
         if not place.stores:
@@ -112,7 +112,8 @@ class Places:
             progress,
             data_bytes,
             stored,
-            guest.waits,
+            # The reception says "now" for a regular store that waits for the disk.
+            guest.waits or progress >= now,
         )
 
 

@@ -48,3 +48,24 @@ def test_what_can_only_verify_has_places_of_its_own() -> None:
     assert places.give_up(places.guests[1]) == 0.0
     assert places.find_room("192.0.2.1", VERIFIES)
     assert not places.find_room("192.0.2.1", STORES)
+
+
+def test_nobody_gives_way_whose_instance_the_disk_has() -> None:
+    """A regular store is the reception's, and the protocol core knows nothing of it."""
+    now = 1000.0
+    places = places_of(1, lambda: now)
+    waits = Party(1, "192.0.2.1", progress=(now + 0.001, 10, 0))
+    places.take(waits, waits.peer, STORES)  # type: ignore[arg-type]
+    now += 100
+    waits.progress = (now + 0.001, 10, 0)
+    assert not places.find_room("192.0.2.2", STORES)
+    waits.progress = (now - 50, 10, 0)
+    assert not places.find_room("192.0.2.1", STORES), "a stranger, and of the same host"
+
+    def shown_out() -> None:
+        places.give_up(waits)  # type: ignore[arg-type]
+
+    waits.left_early = shown_out
+    assert places.find_room("192.0.2.2", STORES)
+    (reason,) = waits.reasons
+    assert reason == "no progress for 50.0 s; unknown 192.0.2.2 asks"

@@ -77,6 +77,64 @@ def test_what_is_given_up_is_gone(tmp_path: Path) -> None:
     assert done.stdout.strip() == "confined"
 
 
+_BECOMES_NOBODY = """
+import ctypes, os, sys
+from native import _core
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+"""
+_GIVES_UP_WHEN_TOLD = (
+    _BECOMES_NOBODY
+    + """
+PR_SET_DUMPABLE = 4  # which a change of user takes away, and a service's start by its user does not
+ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+for line in sys.stdin:
+    if line.strip():
+        _core.drop_privileges()
+    print("done", flush=True)
+"""
+)
+_LOOKS_INTO = (
+    _BECOMES_NOBODY
+    + """
+for name in ("environ", "maps", "mem"):
+    try:
+        open(f"/proc/{sys.argv[1]}/{name}", "rb").read(1)
+        print(name)
+    except OSError:
+        pass
+"""
+)
+
+
+def test_a_process_of_the_same_user_cannot_look_into_a_worker() -> None:
+    """Neither at what it was started with nor at its memory: PR_SET_DUMPABLE."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become a user of no privileges")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", _GIVES_UP_WHEN_TOLD],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        seen = []
+        for told in ("", "give up"):
+            worker.stdin.write(f"{told}\n")
+            worker.stdin.flush()
+            assert worker.stdout.readline() == "done\n"
+            look = [sys.executable, "-c", _LOOKS_INTO, str(worker.pid)]
+            done = subprocess.run(look, env=environment, capture_output=True, text=True, check=True)
+            seen.append(done.stdout.split())
+        worker.stdin.close()
+    assert "environ" in seen[0]
+    assert seen[1] == []
+
+
 def test_every_worker_is_confined(gateway: Gateway) -> None:
     told = {line["process"]: line for line in gateway.log() if line["event"] == "confined"}
     for name, pid in gateway.processes().items():

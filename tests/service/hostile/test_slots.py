@@ -123,6 +123,15 @@ def test_who_gives_way_is_told_so(start_gateway: Callable[..., Gateway], stack: 
     assert quiet.receive() is None
 
 
+def test_a_release_gives_the_place_back_whether_the_peer_closes_or_not(
+    start_gateway: Callable[..., Gateway], stack: ExitStack
+) -> None:
+    gateway = start_gateway({"application_timeout_s": 60})
+    for _ in range(3):
+        peers = [stand(stack, gateway.address, "127.0.3.1") for _ in range(5)]
+        assert all(peer.release() for peer in peers)
+
+
 def test_a_host_has_all_places_until_another_one_asks(
     start_gateway: Callable[..., Gateway], stack: ExitStack
 ) -> None:
