@@ -7,6 +7,7 @@ not deflated. The configuration refuses any other, with the reason.
 
 from typing import Final
 
+from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
 from engine.dictionary.uids import (
     explicit_vr_little_endian,
     implicit_vr_little_endian,
@@ -102,6 +103,12 @@ STORAGE_EXCEPTIONS: Final = (
     "1.2.840.10008.5.1.4.1.1.201.5",
     "1.2.840.10008.5.1.4.1.1.201.6",
 )
+
+
+def uid_with_name(uid: str) -> str:
+    """For people: a UID behind its name, where the standard has one."""
+    name = STORAGE_SOP_CLASSES.get(uid) or syntax_name(uid)
+    return f"{name} ({uid})" if name else uid
 
 
 def syntax_name(uid: str) -> str:

@@ -2,7 +2,7 @@
 
 A just acknowledged instance is in its journal for some milliseconds before it is in the index; and
 after a power cut the index may know instances whose files are still to be placed again. Every
-reader that answers a person or a peer calls catch_up() before it looks.
+reader that answers a person or a peer calls catch_up() before it looks. It waits by the clock.
 """
 
 import time

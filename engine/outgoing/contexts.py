@@ -8,7 +8,7 @@ loss: Explicit and Implicit VR Little Endian into each other, JPEG images into b
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from engine.dictionary.contexts import syntax_name
+from engine.dictionary.contexts import uid_with_name
 from engine.dictionary.uids import explicit_vr_little_endian, implicit_vr_little_endian
 from engine.pixels.transcode import JPEG_LOSSLESS, JPEG_LOSSY
 
@@ -48,13 +48,13 @@ def proposals(
     allowed = {*SENT.get(sop_class_uid, ()), *wider}
     if not allowed:
         raise CannotSend(
-            f"SOP class {_named(sop_class_uid)} is not among those that are sent; a remote AE that "
-            "takes it needs transfer_syntaxes of its own"
+            f"SOP class {uid_with_name(sop_class_uid)} is not among those that are sent; a remote AE "
+            "that takes it needs transfer_syntaxes of its own"
         )
     possible = [syntax for syntax in _ways(stored_syntax) if syntax in allowed]
     if not possible:
         raise CannotSend(
-            f"stored in {_named(stored_syntax)}, which cannot be turned into any of "
+            f"stored in {uid_with_name(stored_syntax)}, which cannot be turned into any of "
             f"{_listed(allowed)}; if the remote AE takes it, add it to its transfer_syntaxes"
         )
     return [(syntax,) for syntax in possible]
@@ -66,7 +66,7 @@ def choose(stored_syntax: str, accepted: Collection[str]) -> str:
         if syntax in accepted:
             return syntax
     raise CannotSend(
-        f"stored in {_named(stored_syntax)}; the remote AE accepted "
+        f"stored in {uid_with_name(stored_syntax)}; the remote AE accepted "
         f"{_listed(accepted) if accepted else 'no transfer syntax that was proposed'}"
     )
 
@@ -82,10 +82,5 @@ def _ways(stored_syntax: str) -> tuple[str, ...]:
     return (stored_syntax,)
 
 
-def _named(uid: str) -> str:
-    name = syntax_name(uid)
-    return f"{name} ({uid})" if name else uid
-
-
 def _listed(uids: Collection[str]) -> str:
-    return ", ".join(_named(uid) for uid in sorted(uids))
+    return ", ".join(uid_with_name(uid) for uid in sorted(uids))

@@ -3,11 +3,12 @@
 The supervisor makes it (a sealed memfd) and hands it to its children, so what a process counted
 outlives it and its replacement goes on adding. Readers find it through `run/supervisor.json`.
 
-    header, 128 bytes: magic 8 | layout version u32 | blocks u32 | block bytes u32 | owner pid u32
-                       | digest of the table 16 | created, Unix nanoseconds, u64
+    header, 128 bytes: magic 8 | blocks u32 | block bytes u32 | owner pid u32
+                       | digest of the table 16
     block, repeated:   name 64 | role 16 | AE title 16 | pid | restarts | started | state   (u64)
                        then the slots of engine/telemetry/metrics.py, u64 each
 
+Reads the clock for heartbeats and for when a process was started.
 The head of a block is written by the supervisor only, its slots by that process only. Slots are
 aligned words, so a reader sees the old value or the new one. All numbers are little endian.
 """
@@ -27,7 +28,6 @@ from engine import limits
 from engine.errors import OperatorError
 from engine.telemetry.metrics import (
     BLOCK_BYTES,
-    LAYOUT_VERSION,
     REFUSED_CLASSES,
     REFUSED_FIRST_SLOT,
     RESETTING_GAUGES,
@@ -41,7 +41,7 @@ from engine.telemetry.metrics import (
 
 MAGIC: Final = b"SCAICNT\0"
 SEGMENT_NAME: Final = "scai-counters"
-_header = struct.Struct("<8sIIII16sQ")
+_header = struct.Struct("<8sIII16s")
 _HEADER_BYTES: Final = 128
 _name_bytes, _role_bytes, _title_bytes = 64, 16, 16
 _slot_pid, _slot_restarts, _slot_started, _slot_state = 12, 13, 14, 15
@@ -133,7 +133,7 @@ class CounterSegment:
         self._view = memoryview(memory)
         self.descriptor = descriptor
         self.block_count = blocks
-        self.owner_pid: int = _header.unpack_from(memory)[4]
+        self.owner_pid: int = _header.unpack_from(memory)[3]
 
     @classmethod
     def create(cls, blocks: int = limits.counters_blocks_max) -> Self:
@@ -148,12 +148,10 @@ class CounterSegment:
             memory,
             0,
             MAGIC,
-            LAYOUT_VERSION,
             blocks,
             BLOCK_BYTES,
             os.getpid(),
             table_digest(),
-            time.time_ns(),
         )
         return cls(memory, descriptor, blocks)
 
@@ -165,13 +163,13 @@ class CounterSegment:
             raise OperatorError("this is no segment of counters: it is too short")
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         memory = mmap.mmap(descriptor, size, access=access)
-        magic, version, blocks, block_bytes, _, digest, _ = _header.unpack_from(memory)
+        magic, blocks, block_bytes, _, digest = _header.unpack_from(memory)
         if magic != MAGIC:
             raise OperatorError("this is no segment of counters: its first bytes are others")
-        if version != LAYOUT_VERSION or digest != table_digest() or block_bytes != BLOCK_BYTES:
+        if digest != table_digest() or block_bytes != BLOCK_BYTES:
             raise OperatorError(
-                f"the running service counts by another table (layout {version}, ours is "
-                f"{LAYOUT_VERSION}): use the commands of the version that is running, or restart it"
+                "the running service counts by another table: use the commands of the version that "
+                "is running, or restart it"
             )
         if size < _HEADER_BYTES + blocks * BLOCK_BYTES:
             raise OperatorError("this segment of counters is shorter than its own header says")

@@ -5,7 +5,8 @@ to a pipe holds whole lines and at most PIPE_BUF bytes, so lines of several proc
 slow reader never blocks a process. What it does not take waits, up to a bound. Beyond that lines of
 level info are dropped and counted, and the loss is told in a line of its own. Faults have a far
 larger bound. Output is pure ASCII: no control character of a peer's text reaches a terminal. The
-caller sees to it that no patient data comes in.
+caller sees to it that no patient data comes in. Reads the clock for the moment of a line, and
+writes to a socket where standard error is one.
 """
 
 import asyncio

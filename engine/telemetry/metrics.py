@@ -13,8 +13,6 @@ from typing import Final, Self
 
 from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
 
-LAYOUT_VERSION: Final = 1
-
 # The first sixteen slots of a block are its header, written by the supervisor alone.
 HEADER_SLOTS: Final = 16
 SLOT_BYTES: Final = 8
@@ -369,7 +367,7 @@ def table_digest() -> bytes:
     """Sixteen bytes that differ whenever two builds would read a block differently."""
     rows = [(int(item), item.name, item.row.family) for item in (*Counter, *Gauge, *Histogram)]
     bounds = [item.bounds for item in Histogram]
-    text = repr((LAYOUT_VERSION, HEADER_SLOTS, BLOCK_SLOTS, rows, bounds, REFUSED_CLASSES))
+    text = repr((HEADER_SLOTS, BLOCK_SLOTS, rows, bounds, REFUSED_CLASSES))
     return blake2b(text.encode(), digest_size=16).digest()
 
 

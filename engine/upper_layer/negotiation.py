@@ -14,8 +14,7 @@ from typing import Final
 
 from engine import limits
 from engine.dictionary import uids
-from engine.dictionary.contexts import syntax_name
-from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
+from engine.dictionary.contexts import uid_with_name
 from engine.errors import RejectedError, Rejection
 from engine.upper_layer.pdus import (
     AnsweredContext,
@@ -152,9 +151,8 @@ def _refused_context(context: RefusedContext) -> str:
 
 
 def _named(uid: str) -> str:
-    """A UID with its name, where the standard has one; the peer's text otherwise."""
-    name = STORAGE_SOP_CLASSES.get(uid) or syntax_name(uid)
-    return f"{name} ({uid})" if name else uid[: limits.uid_characters_max]
+    """It may be any text of a peer."""
+    return uid_with_name(uid[: limits.uid_characters_max])
 
 
 # Not let in where any title is: nobody could tell its sender from another (docs/conformance.md).

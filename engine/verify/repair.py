@@ -4,7 +4,7 @@ Whoever checks (engine/verify/verify.py) may not write. It leaves a request in `
 indexer takes up within a second; without a running service it applies the same actions itself,
 holding the writer's lock. Each action is looked at again before it is carried out, since instances
 may have come and gone meanwhile. No file is ever deleted: what is not wanted in the tree is set
-aside.
+aside. Reads the clock, to name requests and to wait for their results.
 """
 
 import os

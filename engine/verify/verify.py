@@ -4,6 +4,7 @@ There are three walks, in portions so that no read transaction is held for long.
 index has its file, of the right size and, if asked for, with the right bytes. Every file of the
 tree has its row. Every study's records agree with each other. What looks wrong is looked at again
 at the end, since an instance that is just arriving has its file some milliseconds before its row.
+It waits so long by the clock.
 """
 
 import os

@@ -311,6 +311,17 @@ def test_tests_stand_on_what_is_made_for_it() -> None:
     assert not backward
 
 
+def test_the_engine_says_where_it_reads_a_clock() -> None:
+    """Protocol and rules take moments as arguments; `engine/__init__.py` says so of the room."""
+    silent = []
+    for name in named(".py", under=("engine/",)):
+        imported = re.search(r"^\s*(?:import|from) (time|socket|subprocess)\b", text_of(name), re.M)
+        words = {"time": "clock", "socket": "socket", "subprocess": "process"}
+        if imported and words[imported[1]] not in (ast.get_docstring(parsed(name)) or ""):
+            silent.append(name)
+    assert not silent
+
+
 def test_python_is_kept_out_of_the_native_files() -> None:
     """Only native/src/bindings knows Python, so that the rest is fuzzed and run under sanitizers
     alone."""

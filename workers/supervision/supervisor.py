@@ -279,8 +279,9 @@ class Supervisor:
         self._resources.listeners.keep_only(set(places))
         self._log.info("reloaded", opened=[f"{address}:{port}" for address, port in sorted(fresh)])
         self._note_refused("")
-        self._notifier.ready(self._describe())
-        self._answer_reload(Reloaded(text=self._describe()))
+        line = self._describe()
+        self._notifier.ready(line)
+        self._answer_reload(Reloaded(text=line))
 
     def _note_refused(self, why: str) -> None:
         self._refused = why
