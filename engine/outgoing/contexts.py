@@ -48,8 +48,8 @@ def proposals(
     allowed = {*SENT.get(sop_class_uid, ()), *wider}
     if not allowed:
         raise CannotSend(
-            f"SOP class {uid_with_name(sop_class_uid)} is not among those that are sent; a remote AE "
-            "that takes it needs transfer_syntaxes of its own"
+            f"SOP class {uid_with_name(sop_class_uid)} is not among those that are sent; "
+            "a remote AE that takes it needs transfer_syntaxes of its own"
         )
     possible = [syntax for syntax in _ways(stored_syntax) if syntax in allowed]
     if not possible:
