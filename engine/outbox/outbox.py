@@ -279,10 +279,10 @@ class Outbox(OutboxView):
         else:
             self._delete("outbox", key)
 
-    def note_taken(self, file: str) -> None:
+    def note_taken(self, file: str, folder: bytes = b"") -> None:
         """In the transaction that queues what a watched folder gave: the file there is done with,
         so that it is not queued again when it could not be removed before a crash."""
-        self._put("outbox", records.TAKEN + file.encode())
+        self._put("outbox", records.TAKEN + file.encode(), folder)
 
     def forget_taken(self, files: Iterable[str]) -> None:
         """They are gone from their folders."""

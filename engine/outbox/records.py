@@ -11,7 +11,7 @@
     delivery_files    file, NUL, u64                         empty
     outbox            "number", "paused\\0" destination,     u64, empty,
                       "count\\0" state, destination,         u64,
-                      "taken\\0" file                       empty,
+                      "taken\\0" file                       path of the folder,
                       "away\\0" destination,               Away,
                       "asked\\0" destination               u64: when the user wanted it asked
 

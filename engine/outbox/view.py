@@ -161,6 +161,11 @@ class OutboxView(View):
         """Whether what lies in a watched folder under this name has been queued already."""
         return self._get("outbox", records.TAKEN + file.encode()) is not None
 
+    def taken_from(self, folder: bytes) -> list[str]:
+        """The names of what is noted as taken from a folder."""
+        notes = self.keys_with_prefix("outbox", records.TAKEN)
+        return [key[len(records.TAKEN) :].decode() for key, value in notes if value == folder]
+
     # --- tables ---
     def _load(self, number: int) -> Delivery:
         delivery = self.delivery(number)

@@ -54,11 +54,13 @@ class _Room(NamedTuple):
     owed: int  # to those that have work and no lane, and one to whoever has no work yet
     is_awaited: bool  # somebody is most likely between two instances, and has no lane meanwhile
 
-    def is_for(self, standing: _Standing[T], kept: int) -> bool:
+    def is_for(self, standing: _Standing[T], kept: int, has_own: bool = False) -> bool:
         """Whether a destination may have it. The first one is its due, if it is not late; for
-        a further one enough has to be left. `kept`: associations that it has besides."""
+        a further one enough has to be left. `kept`: associations that it has besides, which serve
+        first; `has_own`: the lane has one too, and need not wait for those."""
         held = standing.active + kept
-        if len(standing.ready) <= kept or (standing.is_late and self.late <= 0):
+        waiting = len(standing.ready) - (0 if has_own else kept)
+        if waiting <= 0 or (standing.is_late and self.late <= 0):
             return False
         if held >= (1 if standing.failures else standing.lanes_max):
             return False
@@ -157,7 +159,8 @@ class Schedule(Generic[T]):
         may = {
             name: standing
             for name, standing in self._standings.items()
-            if now >= standing.not_before and room.is_for(standing, (kept or {}).get(name, 0))
+            if now >= standing.not_before
+            and room.is_for(standing, (kept or {}).get(name, 0), name == keep)
         }
         if not may:
             return None

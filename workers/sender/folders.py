@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -73,6 +74,7 @@ class FolderWatch:
         # those of files that are removed, by folder, until that is durable.
         self._removed: list[str] = []
         self._unlinked: dict[Path, list[str]] = {}
+        self._known: set[Path] = set()  # folders whose notes of before have been looked at
 
     def is_due(self, folder: Folder) -> bool:
         """Whether to look again: the more lies there that is not complete, the more rarely."""
@@ -84,6 +86,9 @@ class FolderWatch:
         if not taken.is_dir():
             taken.mkdir(mode=0o700)
         make_outbox(self._data_directory)
+        if folder.path not in self._known:
+            self._forget_left(folder.path, taken)
+            self._known.add(folder.path)
         claimed = [Path(entry) for entry in sorted(os.scandir(taken), key=lambda one: one.name)]
         began_s = time.thread_time()
         complete = self._complete(folder.path)
@@ -95,6 +100,20 @@ class FolderWatch:
         if not claimed:
             return Turn(0, [])
         return self._bring(folder, claimed)
+
+    def _forget_left(self, root: Path, taken: Path) -> None:
+        """Notes that a predecessor had not yet forgotten when it ended: of files that are gone."""
+        writer = self._writer()
+        with writer.view() as outbox:
+            noted = outbox.taken_from(os.fsencode(root))
+        if not noted:
+            return
+        sync_directory(taken)  # before it is believed that they are gone
+        present = {_copy_name(path) for path in taken.iterdir()}
+        gone = [name for name in noted if name not in present]
+        for start in range(0, len(gone), limits.outbox_portion_max):
+            portion = gone[start : start + limits.outbox_portion_max]
+            writer.commit(partial(Outbox.forget_taken, files=portion))
 
     # --- what is complete ----------------------------------------------------------------------
     def _complete(self, root: Path) -> list[Path]:
@@ -148,7 +167,7 @@ class FolderWatch:
             sync_directory(folder.path / TAKEN)
             sync_copies(self._data_directory)
         if found or self._removed:
-            self._queue(writer, folder.destination, found)
+            self._queue(writer, folder, found)
         unlinked = self._unlinked.setdefault(folder.path, [])
         for path in claimed:
             path.unlink(missing_ok=True)
@@ -186,17 +205,17 @@ class FolderWatch:
     def _queue(
         self,
         writer: OutboxWriter,
-        destination: str,
+        folder: Folder,
         found: dict[str, Examined],
     ) -> None:
-        now_ns = time.time_ns()
+        now_ns, root = time.time_ns(), os.fsencode(folder.path)
         removed = list(self._removed)
 
         def work(outbox: Outbox) -> None:
             outbox.forget_taken(removed)
             for name, examined in found.items():
-                outbox.enqueue(examined.delivery(destination, FOLDER, name), now_ns)
-                outbox.note_taken(name)
+                outbox.enqueue(examined.delivery(folder.destination, FOLDER, name), now_ns)
+                outbox.note_taken(name, root)
 
         writer.commit(work)
         del self._removed[: len(removed)]  # not before: a commit that failed has forgotten nothing

@@ -404,3 +404,12 @@ def test_what_comes_before_the_offer_says_nothing_of_the_instance(failure: ScuFa
     assert (verdict.ending, verdict.is_trouble) == (Ending.AWAY, True)
     assert not verdict.is_reached
     assert not verdict.is_permanent
+
+
+def test_of_lanes_with_an_association_one_takes_what_comes() -> None:
+    """They would wait for each other until they all let go of it."""
+    schedule: Schedule[str] = Schedule(5)
+    schedule.open_for(["a"])
+    schedule.put("a", ["one"])
+    assert schedule.take(1.0, "", {"a": 2}) is None, "a lane without one leaves it to them"
+    assert schedule.take(1.0, "a", {"a": 1}) == ("a", "one")

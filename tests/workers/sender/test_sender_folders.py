@@ -12,6 +12,7 @@ import pytest
 
 from engine import limits
 from engine.outbox.files import fresh_name
+from engine.outbox.outbox import Outbox
 from engine.outbox.records import TAKEN as TAKEN_NOTE
 from engine.outbox.records import State
 from engine.outbox.spool import OUTBOX_DIRECTORY
@@ -251,6 +252,39 @@ def test_notes_are_forgotten_by_a_commit_that_succeeds(
     assert notes() == 1
     assert (look(), notes()) == (1, 2), "what was removed may come back, until that is durable"
     assert (look(), notes()) == (1, 1)
+
+
+def test_what_a_predecessor_left_noted_is_forgotten(watched: Watched, tmp_path: Path) -> None:
+    """But not what may still lie in a folder: in this one, or in another that is not looked at."""
+
+    def notes() -> list[str]:
+        with watched.writer.view() as outbox:
+            return outbox.taken_from(os.fsencode(watched.path))
+
+    (path,) = ct_files(tmp_path / "in", 1)
+    for number in range(3):
+        watched.put(path, f"{number}.dcm")
+        watched.watch.look(watched.folder)
+    assert len(notes()) == 1, "of the last one, until the next commit"
+    (kept,) = (f"{fresh_name()}~kept.dcm",)
+    (watched.path / ".taken" / kept).write_bytes(path.read_bytes())
+    elsewhere = fresh_name()
+
+    def note(outbox: Outbox) -> None:
+        outbox.note_taken(kept.partition("~")[0], os.fsencode(watched.path))
+        outbox.note_taken(elsewhere, b"/another")
+
+    watched.writer.commit(note)
+    queued = len(watched.queued())
+    successor = sender_folders.FolderWatch(watched.data, lambda: watched.writer)
+    assert successor.look(watched.folder).collected == 0
+    assert len(watched.queued()) == queued, "and nothing is queued twice"
+    assert notes() == [kept.partition("~")[0]]
+    with watched.writer.view() as outbox:
+        assert outbox.was_taken(elsewhere)
+    again = sender_folders.FolderWatch(watched.data, lambda: watched.writer)
+    again.look(watched.folder)
+    assert notes() == []
 
 
 # --- crashes -------------------------------------------------------------------------------------
