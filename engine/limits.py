@@ -211,6 +211,9 @@ folder_share: Final = 0.01
 folder_poll_s_max: Final = 30
 folder_quiet_s: Final = 2  # a file that did not change for so long is complete
 folder_files_per_turn: Final = 200  # of one folder, then the next one has its turn
+# Folders in a watched folder that are looked into; nobody who exports images nests so deep, and
+# whoever means harm could otherwise keep the sender walking.
+folder_depth_max: Final = 16
 # A reused association is kept this long without work: it holds one of the few that a peer lets in.
 sending_idle_s: Final = 1
 # A destination that let no more associations in is offered one more after this.

@@ -5,16 +5,19 @@ settings themselves, with their defaults and documentation, are in engine/settin
 value in the file goes before the environment, the environment before the default.
 """
 
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Final
 
 import msgspec
 
 from engine.config.checks import findings
+from engine.config.folder_checks import folder_findings
 from engine.config.lines import find_lines
 from engine.config.reader import Origin, Problem, Reading
 from engine.errors import OperatorError
@@ -74,7 +77,8 @@ class LoadedConfig:
 def load_config(path: Path | None, environment: Mapping[str, str]) -> LoadedConfig:
     """Read and check a file; without one, the defaults. OperatorError tells all that is wrong."""
     if path is None:
-        return _made_absolute(parse_config("", "default settings", None, environment), None)
+        loaded = parse_config("", "default settings", None, environment, os.path.realpath)
+        return _made_absolute(loaded, None)
     try:
         with path.open("rb") as file:
             content = file.read(configuration_bytes_max + 1)
@@ -92,7 +96,8 @@ def load_config(path: Path | None, environment: Mapping[str, str]) -> LoadedConf
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise OperatorError(f"line {line}: is not UTF-8 text", str(path)) from error
-    return _made_absolute(parse_config(text, str(path), base, environment), path)
+    loaded = parse_config(text, str(path), base, environment, os.path.realpath)
+    return _made_absolute(loaded, path)
 
 
 def parse_config(
@@ -100,8 +105,10 @@ def parse_config(
     source: str = "configuration",
     base_directory: PurePath | None = None,
     environment: Mapping[str, str] | None = None,
+    resolve: Callable[[str], str] = os.path.normpath,
 ) -> LoadedConfig:
-    """Check a text. `base_directory` is what a relative data directory counts from."""
+    """Check a text. `base_directory` is what a relative data directory counts from, `resolve` how
+    paths are made comparable."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -112,7 +119,7 @@ def parse_config(
     config = _place_data(config, reading, base_directory or PurePath(), environment or {})
     config = _place_outgoing(config, base_directory or PurePath())
     config = _place_tls(config, reading, base_directory or PurePath(), environment or {})
-    for finding in findings(config):
+    for finding in chain(findings(config), folder_findings(config, resolve)):
         if not any(_is_broken(path, reading.broken) for path in (finding.path, *finding.others)):
             others = [_split(path) for path in finding.others]
             reading.refuse(_split(finding.path), finding.text, others=others)

@@ -35,7 +35,13 @@ from engine.limits import (
 )
 from engine.outbox.records import NewDelivery
 from engine.outbox.spool import OUTBOX_DIRECTORY, spooled_path
-from engine.outgoing.outgoing import CannotSend, open_outgoing, proposals
+from engine.outgoing.outgoing import (
+    CannotSend,
+    Outgoing,
+    open_outgoing,
+    outgoing_of,
+    proposals,
+)
 from native import _core
 
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -89,12 +95,22 @@ def examine(path: str | Path, wider: Iterable[Sequence[str]]) -> Examined:
     CannotSend: it cannot. LocalError: it is no DICOM file, or cannot be read.
     """
     with open_outgoing(path) as outgoing:
-        for syntaxes in wider:
-            proposals(outgoing.sop_class_uid, outgoing.transfer_syntax_uid, syntaxes)
-        try:
-            head = os.pread(outgoing.descriptor, sent_head_bytes_max, outgoing.data_set_offset)
-        except OSError as error:
-            raise LocalError(f"the file cannot be read: {error.strerror}") from error
+        return _examined(outgoing, wider)
+
+
+def examine_open(descriptor: int, wider: Iterable[Sequence[str]]) -> Examined:
+    """Likewise, of a file that its caller has open."""
+    with outgoing_of(os.dup(descriptor)) as outgoing:
+        return _examined(outgoing, wider)
+
+
+def _examined(outgoing: Outgoing, wider: Iterable[Sequence[str]]) -> Examined:
+    for syntaxes in wider:
+        proposals(outgoing.sop_class_uid, outgoing.transfer_syntax_uid, syntaxes)
+    try:
+        head = os.pread(outgoing.descriptor, sent_head_bytes_max, outgoing.data_set_offset)
+    except OSError as error:
+        raise LocalError(f"the file cannot be read: {error.strerror}") from error
     row, _ = _core.scan_tags(
         head,
         is_explicit_vr(outgoing.transfer_syntax_uid),
@@ -140,30 +156,46 @@ def make_outbox(data_directory: Path) -> None:
     directory = data_directory / OUTBOX_DIRECTORY
     if not directory.is_dir():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = os.stat(data_directory)
         if os.geteuid() == 0:
-            os.chown(directory, owner.st_uid, owner.st_gid)
+            owner = os.stat(data_directory)
+            # Not by its name: the service's user could have put a link there by now.
+            held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fchown(held, owner.st_uid, owner.st_gid)
+            finally:
+                os.close(held)
         sync_directory(data_directory)
 
 
-def copy_in(
-    source: str | Path, data_directory: Path, name: str, through_memory: bool = False
-) -> None:
+def copy_in(source: str | Path, data_directory: Path, name: str) -> None:
     """A durable copy under this name; its directory is the caller's to sync, once for many.
+
+    OSError: nothing is left of it.
+    """
+    descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        copy_from(descriptor, data_directory, name)
+    finally:
+        os.close(descriptor)
+
+
+def copy_from(
+    descriptor: int, data_directory: Path, name: str, through_memory: bool = False
+) -> None:
+    """Likewise, of a file that is open, as long as it is now: one that somebody goes on writing
+    does not fill the disk.
 
     `through_memory`: of what the kernel shows, not of what the disk holds; a file system that
     shares blocks between copies would share those that a failed sync left behind.
-    OSError: nothing is left of it.
     """
     target = spooled_path(data_directory, name)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     written = os.open(target, flags, 0o600)
     try:
         if os.geteuid() == 0:  # the service's own user has to read it
             owner = os.stat(target.parent)
             os.fchown(written, owner.st_uid, owner.st_gid)
-        with open(source, "rb") as file:
-            _copy(file.fileno(), written, through_memory)
+        _copy(descriptor, written, os.fstat(descriptor).st_size, through_memory)
         os.fsync(written)
     except BaseException:
         target.unlink()
@@ -172,17 +204,24 @@ def copy_in(
         os.close(written)
 
 
-def _copy(source: int, target: int, through_memory: bool) -> None:
-    """Within the kernel where it can."""
-    while not through_memory:
+def _copy(source: int, target: int, length: int, through_memory: bool) -> None:
+    """From its beginning, within the kernel where it can."""
+    done = 0
+    while done < length and not through_memory:
         try:
-            if os.copy_file_range(source, target, _piece_bytes) == 0:
-                return
+            copied = os.copy_file_range(source, target, min(_piece_bytes, length - done), done)
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
             break
-    while piece := os.read(source, _piece_bytes):
+        if copied == 0:
+            return  # it is shorter by now
+        done += copied
+    while done < length:
+        piece = os.pread(source, min(_piece_bytes, length - done), done)
+        if not piece:
+            return
+        done += len(piece)
         left = memoryview(piece)
         while left:
             left = left[os.write(target, left) :]

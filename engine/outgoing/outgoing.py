@@ -6,6 +6,7 @@ bounded memory. The file itself is never changed.
 """
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ __all__ = [
     "Piece",
     "choose",
     "open_outgoing",
+    "outgoing_of",
     "parts",
     "pieces",
     "proposals",
@@ -81,11 +83,18 @@ def open_outgoing(path: str | Path) -> Outgoing:
     was negotiated when the instance came.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Without waiting: a pipe has nobody at its other end.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise CannotSend("the file is not there any more") from error
     except OSError as error:
         raise LocalError(f"the file cannot be opened: {error.strerror}") from error
+    return outgoing_of(descriptor)
+
+
+def outgoing_of(descriptor: int) -> Outgoing:
+    """Likewise, one that is open; whatever comes of it, the descriptor is not its caller's any
+    more."""
     try:
         return _described(descriptor)
     except BaseException:
@@ -95,7 +104,10 @@ def open_outgoing(path: str | Path) -> Outgoing:
 
 def _described(descriptor: int) -> Outgoing:
     try:
-        file_bytes = os.fstat(descriptor).st_size
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise LocalError("it is no plain file")
+        file_bytes = state.st_size
         first, head = _head(descriptor, file_bytes)
     except OSError as error:
         raise LocalError(f"the file cannot be read: {error.strerror}") from error

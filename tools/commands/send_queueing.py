@@ -21,7 +21,7 @@ from engine.outbox.files import (
     sync_copies,
 )
 from engine.outbox.records import NewDelivery
-from engine.outbox.spool import remove_finished
+from engine.outbox.spool import remove_finished, spooled_path
 from engine.outbox.writer import OutboxWriter
 from engine.outgoing.outgoing import CannotSend, proposals
 from engine.settings.send import USER
@@ -71,40 +71,50 @@ class Queueing:
     # --- files -----------------------------------------------------------------------------------
     def _queue_files(self, wanted: Wanted) -> None:
         paths = list(_walk(wanted.paths, self.problems))
-        good: list[tuple[Path, Examined]] = []
-        wider = [remote.transfer_syntaxes for remote in wanted.remotes]
-        for path in paths:
-            try:
-                good.append((path, examine(path, wider)))
-            except CannotSend as error:
-                self.problems.append(Problem(str(path), error.reason))
-            except LocalError as error:
-                self.problems.append(Problem(str(path), error.comment))
+        good = [path for path in paths if self._look(wanted, path, path) is not None]
         if good:
             make_outbox(self._data_directory)
         for start in range(0, len(good), outbox_portion_max):
             self._queue_portion(wanted, good[start : start + outbox_portion_max], start, len(good))
 
     def _queue_portion(
-        self, wanted: Wanted, portion: list[tuple[Path, Examined]], before: int, total: int
+        self, wanted: Wanted, portion: Sequence[Path], before: int, total: int
     ) -> None:
         """One transaction; on any error nothing of it is left."""
         names: list[str] = []
+        refused: list[str] = []
         deliveries: list[NewDelivery] = []
         try:
-            for path, examined in portion:
+            for path in portion:
                 name = fresh_name()
                 copy_in(path, self._data_directory, name)
                 names.append(name)
-                deliveries += [
-                    examined.delivery(remote.name, USER, name) for remote in wanted.remotes
-                ]
+                # What is queued is what was copied: the file may have changed since it was seen.
+                copy = spooled_path(self._data_directory, name)
+                examined = self._look(wanted, copy, path)
+                if examined is None:
+                    refused.append(name)
+                else:
+                    deliveries += [
+                        examined.delivery(remote.name, USER, name) for remote in wanted.remotes
+                    ]
                 self._step(before + len(names), total)
             sync_copies(self._data_directory)
             self._commit(deliveries)
+            remove_finished(self._writer, self._data_directory, refused)
         except BaseException:
             remove_finished(self._writer, self._data_directory, names)
             raise
+
+    def _look(self, wanted: Wanted, path: Path, named: Path) -> Examined | None:
+        """None: it cannot be sent, which is a problem of the file that was named."""
+        try:
+            return examine(path, [remote.transfer_syntaxes for remote in wanted.remotes])
+        except CannotSend as error:
+            self.problems.append(Problem(str(named), error.reason))
+        except LocalError as error:
+            self.problems.append(Problem(str(named), error.comment))
+        return None
 
     # --- stored instances ------------------------------------------------------------------------
     def _stored(self, wanted: Wanted) -> Iterator[NewDelivery]:

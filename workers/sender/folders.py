@@ -4,38 +4,41 @@
                                                     ->  FOLDER/rejected/any.dcm and .reason.txt
 
 A file is taken when it is complete: when nothing changed it for two seconds. It is claimed by a
-rename, made durable in the outbox, and queued in a transaction that also notes its name; only then
-it is removed. So a crash at any moment neither loses it nor queues it twice: what still lies in
-`.taken` is looked up by its name. Files whose names begin with a dot or end in .part or .tmp are
-left alone, and so is whatever is no plain file.
+rename, copied into the outbox, examined there where nobody else reaches it, made durable, and
+queued in a transaction that also notes its name; only then it is removed. So a crash at any moment
+neither loses it nor queues it twice: what still lies in `.taken` is looked up by its name. Files
+whose names begin with a dot or end in .part or .tmp are left alone, and so are symbolic links. What
+is no plain file, or has a second name, is set aside. How a folder is opened that others may change
+meanwhile is in `watched.py`.
 """
 
-import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from engine import limits
-from engine.errors import LocalError
-from engine.files.tree import sync_directory
-from engine.outbox.files import Examined, copy_in, examine, fresh_name, make_outbox, sync_copies
+from engine.errors import LocalError, OperatorError
+from engine.outbox.files import (
+    Examined,
+    copy_from,
+    examine,
+    examine_open,
+    fresh_name,
+    make_outbox,
+    sync_copies,
+)
 from engine.outbox.outbox import Outbox
 from engine.outbox.spool import spooled_path
 from engine.outbox.writer import OutboxWriter
 from engine.outgoing.outgoing import CannotSend
 from engine.settings.send import FOLDER
+from workers.sender.watched import REJECTED, TAKEN, Entry, OpenFolder, Stamp, copy_name
 
-TAKEN: Final = ".taken"
-REJECTED: Final = "rejected"
-_UNFINISHED: Final = (".part", ".tmp")
-_SEPARATOR: Final = "~"
-# Another file system, one without links, or a file that is not ours to link.
-_NO_LINK: Final = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP)
-_name_bytes_max: Final = 255  # of a directory entry, on every Linux file system
+__all__ = ["REJECTED", "TAKEN", "Folder", "FolderWatch", "Turn"]
 
 
 class Folder(NamedTuple):
@@ -51,14 +54,13 @@ class Turn(NamedTuple):
 
     collected: int
     rejected: list[str]
+    fault: Exception | None = None  # of what could not be taken or set aside; the rest was
 
 
 class _Seen(NamedTuple):
     """A file as it was when it was last looked at, and since when it has been so."""
 
-    size: int
-    modified_ns: int
-    inode: int
+    stamp: Stamp
     since: float
 
 
@@ -68,7 +70,7 @@ class FolderWatch:
     def __init__(self, data_directory: Path, writer: Callable[[], OutboxWriter]) -> None:
         self._data_directory = data_directory
         self._writer = writer
-        self._seen: dict[Path, dict[str, _Seen]] = {}  # by folder
+        self._seen: dict[Path, dict[str, _Seen]] = {}  # by folder, then by the path in it
         self._due: dict[Path, float] = {}
         # Notes in the outbox that are no longer needed, until a commit has forgotten them; and
         # those of files that are removed, by folder, until that is durable.
@@ -81,124 +83,152 @@ class FolderWatch:
         return time.monotonic() >= self._due.get(folder.path, 0.0)
 
     def look(self, folder: Folder) -> Turn:
-        """Take what is complete. OSError and LMDB's errors: the rest is taken another time."""
-        taken = folder.path / TAKEN
-        if not taken.is_dir():
-            taken.mkdir(mode=0o700)
-        make_outbox(self._data_directory)
-        if folder.path not in self._known:
-            self._forget_left(folder.path, taken)
-            self._known.add(folder.path)
-        claimed = [Path(entry) for entry in sorted(os.scandir(taken), key=lambda one: one.name)]
-        began_s = time.thread_time()
-        complete = self._complete(folder.path)
-        took_s = time.thread_time() - began_s
-        for path in complete[: max(0, limits.folder_files_per_turn - len(claimed))]:
-            claimed.append(self._claim(folder.path, path, taken))
-        pause_s = 0.0 if claimed else min(took_s / limits.folder_share, limits.folder_poll_s_max)
-        self._due[folder.path] = time.monotonic() + pause_s
-        if not claimed:
-            return Turn(0, [])
-        return self._bring(folder, claimed)
+        """Take what is complete. OSError, OperatorError and LMDB's errors: the rest is taken
+        another time."""
+        with OpenFolder(folder.path, self._data_directory) as opened:
+            make_outbox(self._data_directory)
+            if folder.path not in self._known:
+                self._forget_left(folder.path, opened)
+                self._known.add(folder.path)
+            began_s = time.thread_time()
+            claimed, complete = self._complete(folder.path, opened)
+            took_s = time.thread_time() - began_s
+            claimed, faults = self._claim(folder.path, opened, claimed, complete)
+            pause_s = (
+                0.0 if claimed else min(took_s / limits.folder_share, limits.folder_poll_s_max)
+            )
+            self._due[folder.path] = time.monotonic() + pause_s
+            if not claimed:
+                return Turn(0, [], next(iter(faults), None))
+            collected, rejected = self._bring(folder, opened, claimed, faults)
+            return Turn(collected, rejected, next(iter(faults), None))
 
-    def _forget_left(self, root: Path, taken: Path) -> None:
+    def _forget_left(self, root: Path, opened: OpenFolder) -> None:
         """Notes that a predecessor had not yet forgotten when it ended: of files that are gone."""
         writer = self._writer()
         with writer.view() as outbox:
             noted = outbox.taken_from(os.fsencode(root))
         if not noted:
             return
-        sync_directory(taken)  # before it is believed that they are gone
-        present = {_copy_name(path) for path in taken.iterdir()}
+        opened.sync_claimed()  # before it is believed that they are gone
+        present = {copy_name(entry.name) for entry in opened.claimed()}
         gone = [name for name in noted if name not in present]
         for start in range(0, len(gone), limits.outbox_portion_max):
             portion = gone[start : start + limits.outbox_portion_max]
             writer.commit(partial(Outbox.forget_taken, files=portion))
 
     # --- what is complete ----------------------------------------------------------------------
-    def _complete(self, root: Path) -> list[Path]:
-        now, today = time.monotonic(), time.time()
+    def _complete(self, root: Path, opened: OpenFolder) -> tuple[list[str], list[Entry]]:
+        """The names of what was claimed before, and what else there is."""
         before = self._seen.get(root, {})
-        present: dict[str, _Seen] = {}
-        complete = []
-        for entry in _files(str(root)):
-            with suppress(FileNotFoundError):
-                state = entry.stat(follow_symlinks=False)
-                seen = before.get(entry.path)
-                found = state.st_size, state.st_mtime_ns, state.st_ino
-                if seen is None or seen[:3] != found:
-                    seen = _Seen(*found, now)
-                present[entry.path] = seen
-                # One that was complete before it was moved here need not wait.
-                if max(now - seen.since, today - state.st_mtime) >= limits.folder_quiet_s:
-                    complete.append(Path(entry.path))
-        self._seen[root] = present
-        return complete
+        self._seen[root] = {}
+        claimed = [
+            entry.name for entry in opened.claimed() if self._is_complete(root, entry, before)
+        ]
+        complete = [entry for entry in opened.files() if self._is_complete(root, entry, before)]
+        return claimed, complete
 
-    def _claim(self, root: Path, path: Path, taken: Path) -> Path:
-        """From here on the application no longer finds it under its name."""
-        self._seen[root].pop(str(path), None)
-        name = fresh_name() + _SEPARATOR
-        room = _name_bytes_max - len(name)
-        original = os.fsdecode(os.fsencode(path.name)[-room:])
-        return path.rename(taken / (name + original))
+    def _is_complete(self, root: Path, entry: Entry, before: dict[str, _Seen]) -> bool:
+        now = time.monotonic()
+        seen = before.get(entry.path)
+        if seen is None or seen.stamp != entry.stamp:
+            seen = _Seen(entry.stamp, now)
+        self._seen[root][entry.path] = seen
+        quiet_s = now - seen.since
+        if entry.stamp.links == 1:
+            # One that was complete before it was moved here need not wait.
+            quiet_s = max(quiet_s, time.time() - entry.stamp.modified_ns / 1e9)
+        return quiet_s >= limits.folder_quiet_s
+
+    def _claim(
+        self, root: Path, opened: OpenFolder, claimed: list[str], complete: list[Entry]
+    ) -> tuple[list[str], list[Exception]]:
+        """What is claimed by now, and why others could not be: one that cannot be does not keep
+        the rest. What came in the place of what was seen waits until it is complete itself."""
+        faults: list[Exception] = []
+        for entry in complete:
+            if len(claimed) >= limits.folder_files_per_turn:
+                break
+            try:
+                found = opened.claim(entry)
+            except FileNotFoundError:
+                continue  # its owner took it back
+            except OSError as error:
+                faults.append(error)
+                continue
+            seen = self._seen[root].pop(entry.path)
+            self._seen[root][found.path] = seen
+            if found.stamp == seen.stamp or self._is_complete(root, found, self._seen[root]):
+                claimed.append(found.name)
+        return claimed, faults
 
     # --- into the outbox -----------------------------------------------------------------------
-    def _bring(self, folder: Folder, claimed: list[Path]) -> Turn:
+    def _bring(
+        self, folder: Folder, opened: OpenFolder, claimed: list[str], faults: list[Exception]
+    ) -> tuple[int, list[str]]:
         writer = self._writer()
         with writer.view() as outbox:
-            queued = {path for path in claimed if outbox.was_taken(_copy_name(path))}
+            queued = {name for name in claimed if outbox.was_taken(copy_name(name))}
         found: dict[str, Examined] = {}
-        rejected = []
-        for path in claimed:
-            if path in queued:
-                continue
-            try:
-                examined = examine(path, [folder.transfer_syntaxes])
-            except CannotSend as error:
-                rejected.append(_reject(folder.path, path, error.reason))
-            except LocalError as error:
-                rejected.append(_reject(folder.path, path, error.comment))
-            else:
-                self._copy(path)
-                found[_copy_name(path)] = examined
+        refused: dict[str, str] = {}
+        done = []
+        for name in claimed:
+            if name not in queued:
+                try:
+                    examined = self._copy(folder, opened, name)
+                except CannotSend as error:
+                    refused[name] = error.reason
+                    continue
+                except LocalError as error:
+                    refused[name] = error.comment
+                    continue
+                if examined is None:
+                    continue
+                found[copy_name(name)] = examined
+            done.append(name)
+        rejected = _set_aside(opened, refused, faults)
         if found:
             # A claim that a power cut undid would be queued again under another name.
-            sync_directory(folder.path / TAKEN)
+            opened.sync_claimed()
             sync_copies(self._data_directory)
         if found or self._removed:
             self._queue(writer, folder, found)
         unlinked = self._unlinked.setdefault(folder.path, [])
-        for path in claimed:
-            path.unlink(missing_ok=True)
-            if path in queued or _copy_name(path) in found:
-                unlinked.append(_copy_name(path))
-        sync_directory(folder.path / TAKEN)
+        for name in done:
+            opened.remove_claimed(name)
+            unlinked.append(copy_name(name))
+        opened.sync_claimed()
         self._removed += self._unlinked.pop(folder.path)
-        return Turn(len(found), rejected)
+        return len(found), rejected
 
-    def _copy(self, path: Path) -> None:
-        """The very file where both lie on one file system: nobody can reach it by a name."""
-        target = spooled_path(self._data_directory, _copy_name(path))
-        if target.exists():
-            # From before a crash, or its sync failed: the disk may lack what the kernel takes for
-            # clean, and another sync would not say so. So its bytes are written anew.
+    def _copy(self, folder: Folder, opened: OpenFolder, name: str) -> Examined | None:
+        """What lies in the outbox now, where nobody changes it. None: somebody goes on writing.
+
+        CannotSend, LocalError: it is set aside, and no copy is left.
+        """
+        descriptor = opened.open_claimed(name)
+        try:
+            before = Stamp.of(os.fstat(descriptor))
+            # So that what is no image at all is not copied first, however long it is.
+            examine_open(descriptor, [folder.transfer_syntaxes])
             fresh = fresh_name()
-            copy_in(path, self._data_directory, fresh, through_memory=True)
-            spooled_path(self._data_directory, fresh).replace(target)
-            return
-        try:
-            os.link(path, target, follow_symlinks=False)
-            os.utime(target)  # its age as a copy counts from now
-        except OSError as error:
-            if error.errno not in _NO_LINK:
+            target = spooled_path(self._data_directory, copy_name(name))
+            # One from before a crash, or whose sync failed: the disk may lack what the kernel takes
+            # for clean, and another sync would not say so. So its bytes are written anew.
+            again = target.exists()
+            copy_from(descriptor, self._data_directory, fresh, through_memory=again)
+            copy = spooled_path(self._data_directory, fresh)
+            try:
+                if Stamp.of(os.fstat(descriptor)) != before:
+                    copy.unlink()
+                    return None
+                examined = examine(copy, [folder.transfer_syntaxes])
+                copy.replace(target)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    copy.unlink()
                 raise
-            target.unlink(missing_ok=True)
-            copy_in(path, self._data_directory, target.name)
-            return
-        descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
+            return examined
         finally:
             os.close(descriptor)
 
@@ -222,48 +252,14 @@ class FolderWatch:
         writer.sync()  # the files are removed next
 
 
-def _files(root: str) -> Iterator["os.DirEntry[str]"]:
-    """Those of a directory, then those below it, each by name. What kind an entry is most file
-    systems say in the listing, which spares a call for each."""
-    directories = [root]
-    aside = os.path.join(root, REJECTED)
-    while directories:
-        below = []
-        with suppress(OSError), os.scandir(directories.pop()) as listing:  # gone, or not ours
-            for entry in sorted(listing, key=lambda one: one.name):
-                if entry.name.startswith(".") or entry.path == aside:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(entry.path)
-                elif entry.is_file(follow_symlinks=False) and not _is_unfinished(entry.name):
-                    yield entry
-        directories += reversed(below)
-
-
-def _is_unfinished(name: str) -> bool:
-    return name.lower().endswith(_UNFINISHED)
-
-
-def _copy_name(claimed: Path) -> str:
-    return claimed.name.partition(_SEPARATOR)[0]
-
-
-def _reject(root: Path, claimed: Path, reason: str) -> str:
-    """Move it aside, the reason beside it."""
-    directory = root / REJECTED
-    directory.mkdir(mode=0o700, exist_ok=True)
-    original = claimed.name.partition(_SEPARATOR)[2] or claimed.name
-    stem = original
-    number = 1
-    while os.path.lexists(directory / stem) or os.path.lexists(_reason_file(directory, stem)):
-        number += 1
-        stem = f"{number}-{original}"
-        stem = os.fsdecode(os.fsencode(stem)[: _name_bytes_max - len(".reason.txt")])
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason)
-    _reason_file(directory, stem).write_text(f"{text}\n", encoding="utf-8")
-    claimed.rename(directory / stem)
-    return reason
-
-
-def _reason_file(directory: Path, name: str) -> Path:
-    return directory / f"{name}.reason.txt"
+def _set_aside(opened: OpenFolder, refused: dict[str, str], faults: list[Exception]) -> list[str]:
+    """Why, of those that could be. What cannot be set aside waits, and does not keep the rest."""
+    rejected = []
+    for name, reason in refused.items():
+        try:
+            opened.reject(name, reason)
+        except OperatorError as error:
+            faults.append(error)
+        else:
+            rejected.append(reason)
+    return rejected

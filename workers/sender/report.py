@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from engine.errors import OperatorError
+from engine.index.environment import fault_code
 from engine.outbox.records import Away, Delivery, State
 from engine.outgoing.oddities import Oddity
 from engine.sending.verdict import NO_STATUS, Ending
@@ -47,7 +49,7 @@ class SenderReport:
         self._child = child
         self._unknown: set[str] = set()
         self._away: Mapping[str, Away] = {}
-        self._folder_faults: dict[str, int] = {}
+        self._folder_faults: dict[str, str] = {}
         child.counters.set(Gauge.ASSOCIATIONS_LIMIT, child.spec.associations)
 
     def note(self, booked: Booked) -> None:
@@ -151,7 +153,9 @@ class SenderReport:
     def folder(self, folder: Folder, turn: Turn) -> None:
         """A look at a watched folder."""
         log, counters = self._child.log, self._child.counters
-        if self._folder_faults.pop(folder.destination, 0):
+        if turn.fault is not None:
+            self.folder_fault(folder, turn.fault)
+        elif self._folder_faults.pop(folder.destination, ""):
             log.info("folder_recovered", destination=folder.destination)
         counters.add(Counter.OUTBOX_COLLECTED, turn.collected)
         counters.add(Counter.OUTBOX_REJECTED, len(turn.rejected))
@@ -160,15 +164,14 @@ class SenderReport:
         for reason in turn.rejected:
             log.warning("folder_rejected", destination=folder.destination, text=reason)
 
-    def folder_fault(self, folder: Folder, code: int) -> None:
+    def folder_fault(self, folder: Folder, error: Exception) -> None:
         """It cannot be looked at, or what lies in it cannot be taken; said once."""
-        if self._folder_faults.get(folder.destination) == code:
+        code = fault_code(error)
+        # The error's own words may have the path of a file in it, which may be a patient's name;
+        # those for operators are ours.
+        words = f"{folder.path}, or something in it: {os.strerror(code)}"
+        text = str(error) if isinstance(error, OperatorError) else words
+        if self._folder_faults.get(folder.destination) == text:
             return
-        self._folder_faults[folder.destination] = code
-        # The error's own words may have the path of a file in it, which may be a patient's name.
-        self._child.log.error(
-            "folder_fault",
-            destination=folder.destination,
-            errno=code,
-            text=f"{folder.path}, or something in it: {os.strerror(code)}",
-        )
+        self._folder_faults[folder.destination] = text
+        self._child.log.error("folder_fault", destination=folder.destination, errno=code, text=text)

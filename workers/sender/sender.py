@@ -148,7 +148,7 @@ class SenderRole:
                     try:
                         turn = await self._loop.run_in_executor(thread, watch.look, folder)
                     except INDEX_FAULTS as error:
-                        self._report.folder_fault(folder, fault_code(error))
+                        self._report.folder_fault(folder, error)
                     else:
                         self._report.folder(folder, turn)
                 with suppress(TimeoutError):

@@ -4,6 +4,7 @@ import fcntl
 import os
 import signal
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,11 @@ import msgspec
 
 from engine.config.loading import Config
 from engine.errors import OperatorError
-from engine.files.tree import sync_directory
+from engine.files.tree import STORE_DIRECTORY, sync_directory
+from engine.files.trust import who_else, who_replaces
+from engine.index.environment import INDEX_DIRECTORY
+from engine.outbox.spool import OUTBOX_DIRECTORY
+from engine.settings.tls import TLS_PATHS
 from engine.telemetry.counters import CounterSegment, RunFile, read_run_file
 
 RUN_FILE: Final = "supervisor.json"
@@ -33,6 +38,8 @@ def make_directories(config: Config) -> None:
     paths += [data / kind / name for kind in kinds for name in names]
     if config.hl7.enabled:  # its process may begin before the indexer, and may not make it
         paths.append(data / "index")
+    others = (STORE_DIRECTORY, INDEX_DIRECTORY, f"{INDEX_DIRECTORY}/data.mdb", OUTBOX_DIRECTORY)
+    refuse_other_hands(config, [*paths, *(data / other for other in others)])
     for path in paths:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,6 +60,20 @@ def make_directories(config: Config) -> None:
                 "a power cut: look after the disk, or set another `data_directory`",
                 str(parent),
             ) from error
+
+
+def refuse_other_hands(config: Config, paths: Iterable[Path]) -> None:
+    """OperatorError: somebody else may change what is stored, or what TLS trusts."""
+    for path in paths:
+        if words := who_else(path, (os.geteuid(),)):
+            raise OperatorError(words, str(path))
+        where, words = who_replaces(path)
+        if words:
+            raise OperatorError(words, where)
+    for name in TLS_PATHS:
+        store = getattr(config.tls, name)
+        if store and (words := who_else(store, (0, os.geteuid()))):
+            raise OperatorError(words, f"tls.{name} {store}")
 
 
 def lock_data(run_directory: Path) -> int:

@@ -12,6 +12,7 @@ from engine.outbox.writer import OutboxWriter
 from tests.rigs.sending import ct_files
 from workers.sender import folders
 from workers.sender.folders import TAKEN, Folder, FolderWatch
+from workers.sender.watched import OpenFolder
 
 
 def test_claims_and_copies_are_synced_before_they_are_queued(
@@ -39,7 +40,7 @@ def test_claims_and_copies_are_synced_before_they_are_queued(
 
         monkeypatch.setattr(writer, "commit", committed)
         monkeypatch.setattr(writer, "sync", synced)
-        monkeypatch.setattr(folders, "sync_directory", lambda path: done.append(path.name))
+        monkeypatch.setattr(OpenFolder, "sync_claimed", lambda opened: done.append(TAKEN))
         monkeypatch.setattr(folders, "sync_copies", lambda _: done.append(OUTBOX_DIRECTORY))
         assert FolderWatch(data, lambda: writer).look(Folder("pacs", outgoing, ())).collected == 1
     assert done == [TAKEN, OUTBOX_DIRECTORY, "committed", f"outbox with 1 in {TAKEN}", TAKEN]

@@ -22,6 +22,7 @@ from tests.rigs.gateway import ROOT
 from tests.rigs.sending import ct_files
 from workers.sender import folders as sender_folders
 from workers.sender.folders import REJECTED, TAKEN, Folder, FolderWatch
+from workers.sender.watched import OpenFolder
 
 
 class Watched:
@@ -194,7 +195,7 @@ def test_the_outbox_in_another_file_system(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(sender_folders.os, "link", refuse)
+    monkeypatch.setattr(os, "copy_file_range", refuse)
     assert watched.watch.look(watched.folder).collected == 1
     with watched.writer.view() as outbox:
         (delivery,) = outbox.deliveries()
@@ -212,10 +213,35 @@ def test_a_full_disk_leaves_the_file_for_another_time(
         def refuse(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
-        patched.setattr(sender_folders.os, "link", refuse)
+        patched.setattr(os, "copy_file_range", refuse)
         with pytest.raises(OSError, match="No space"):
             watched.watch.look(watched.folder)
     assert watched.queued() == []
+    assert not list((watched.data / OUTBOX_DIRECTORY).iterdir())
+    assert watched.watch.look(watched.folder).collected == 1
+
+
+def test_a_file_that_grows_while_it_is_copied_waits(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = ct_files(tmp_path / "in", 1)
+    target = watched.put(path, "a.dcm")
+    real = os.copy_file_range
+
+    def grow(*arguments: int) -> int:
+        with next((watched.path / TAKEN).iterdir()).open("ab") as file:
+            file.write(b"more")
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "copy_file_range", grow)
+        turn = watched.watch.look(watched.folder)
+    assert (turn.collected, turn.rejected) == (0, [])
+    assert not list((watched.data / OUTBOX_DIRECTORY).iterdir())
+    assert not target.exists()
+    now = time.monotonic() + limits.folder_quiet_s + 0.1
+    assert watched.watch.look(watched.folder).collected == 0, "it changed a moment ago"
+    monkeypatch.setattr(sender_folders.time, "monotonic", lambda: now)
     assert watched.watch.look(watched.folder).collected == 1
 
 
@@ -245,8 +271,8 @@ def test_notes_are_forgotten_by_a_commit_that_succeeds(
     assert look() == 2
     assert notes() == 2, "the first is forgotten, what came with these is not yet"
     with monkeypatch.context() as patched:
-        calls = iter([sender_folders.sync_directory, refuse])
-        patched.setattr(sender_folders, "sync_directory", lambda path: next(calls)(path))
+        calls = iter([OpenFolder.sync_claimed, refuse])
+        patched.setattr(OpenFolder, "sync_claimed", lambda opened: next(calls)(opened))
         with pytest.raises(OSError, match="Input/output"):
             look()
     assert notes() == 1
@@ -307,10 +333,8 @@ def counted(real):
         return real(*arguments, **keywords)
     return call
 
-for name in ("link", "utime", "fsync"):
+for name in ("copy_file_range", "rename", "replace", "fsync", "unlink"):
     setattr(os, name, counted(getattr(os, name)))
-for name in ("rename", "unlink"):
-    setattr(Path, name, counted(getattr(Path, name)))
 writer = OutboxWriter(data)
 writer.commit = counted(writer.commit)
 writer.sync = counted(writer.sync)
