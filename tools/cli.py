@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, NoReturn
 import click
 
 from engine.errors import OperatorError
+from engine.index.damage import INDEX_CUT, INDEX_FILE
 from tools.face.terminal import Exit, printable
 
 _REFUSALS: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
@@ -63,12 +64,22 @@ class LazyGroup(click.Group):
             return None
         command = importlib.import_module(entry.module).command
         assert isinstance(command, click.Command), entry.module
+        _tell_of_a_cut_index()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, from the table alone."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+def _tell_of_a_cut_index() -> None:
+    """LMDB maps the index: where its file is cut short, or the disk cannot read it, the kernel's
+    answer is a signal, which would end us without a word."""
+    from native import _core
+
+    cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar may have hidden it
+    _core.tell_bus_errors(INDEX_FILE, f"{cursor}scai: {INDEX_CUT}\n", Exit.OPERATOR)
 
 
 def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:

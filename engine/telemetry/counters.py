@@ -199,6 +199,10 @@ class CounterSegment:
             state=ProcessState(words[_slot_state]),
         )
 
+    def any_set(self, gauge: Gauge) -> bool:
+        """Whether a process, or what became of one, has other than 0 there."""
+        return any(self.block(head.index).get(gauge) for head in self.heads())
+
     def heads(self) -> list[BlockHead]:
         """All blocks in use."""
         heads = (self.head(index) for index in range(self.block_count))

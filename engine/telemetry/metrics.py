@@ -234,6 +234,7 @@ class Gauge(IntEnum):
     STORE_FAULT = "store_fault_errno", "Error of the last store, 0 when it succeeded."
     JOURNAL_FAULT = "journal_fault_errno", "Error that keeps the journal from being read, or 0."
     INDEX_FAULT = "index_fault_errno", "Error that keeps the index from going on, or 0."
+    INDEX_CUT = "index_cut", "1: the index's file is shorter than it says, or cannot be read."
     INDEX_MAP_BYTES = "index_map_bytes", "Size of the index's memory map."
     INDEX_USED_BYTES = "index_used_bytes", "Bytes of the map in use."
     INSTANCES = "instances", "Instances in the index."

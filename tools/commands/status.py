@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
+from engine.index.damage import INDEX_CUT
 from engine.telemetry.counters import CounterSegment, journal_lag, open_counters
 from engine.telemetry.metrics import REFUSED_CLASSES, Counter, Gauge
 from tools.commands.status_away import Absence, absences
@@ -89,6 +90,7 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     outbox: dict[str, int]  # empty: no remote AE is configured
     prefetch: dict[str, int]  # jobs by state; empty: no prefetch rule is
     away: list[Absence]
+    index_cut: bool  # its file is shorter than it says, or cannot be read
 
 
 @click.command()
@@ -123,6 +125,7 @@ def _report(status: Status, segment: CounterSegment, data: Path) -> StatusReport
     elapsed = time.monotonic() - start
     index = next(process for process in status.processes if process.role == "indexer")
     block = segment.block(index.counters_block)
+    cut = segment.any_set(Gauge.INDEX_CUT)
     return StatusReport(
         service=status,
         receivers=[
@@ -132,7 +135,9 @@ def _report(status: Status, segment: CounterSegment, data: Path) -> StatusReport
         disk_free_bytes=shutil.disk_usage(data).free,
         outbox=_outbox(status, segment),
         prefetch=_prefetch(status, segment),
-        away=absences(data) if _sender(status) else [],
+        # Reading an index that is cut would end this command before it said so.
+        away=absences(data) if _sender(status) and not cut else [],
+        index_cut=cut,
     )
 
 
@@ -222,6 +227,8 @@ def _print(report: StatusReport) -> None:
         console.print(Text(printable(absence.line), style="bold"))
     if report.prefetch:
         console.print(f"prefetches: {_states(report.prefetch) or 'none'}")
+    if report.index_cut:
+        console.print(Text(INDEX_CUT, style="bold"))
     if index["index_fault"]:
         console.print(f"the index cannot be written: error {index['index_fault']}", style="bold")
     if index["disk_low"]:

@@ -52,7 +52,7 @@ _hl7_family: Final = "hl7_"
 _supervisor_families: Final = ("certificate_", "reload_")
 _association_families: Final = ("associations_active", "associations_limit")
 _peer_families: Final = ("command_oddities_total",)  # of whoever speaks DICOM
-_shared_families: Final = ("process_state", "log_lines_dropped_total")
+_shared_families: Final = ("process_state", "log_lines_dropped_total", "index_cut")
 
 
 def _belongs(row: Row, role: str) -> bool:

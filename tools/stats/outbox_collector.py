@@ -5,8 +5,10 @@ configuration chooses. Labels are names of remote AEs, never anything that a pee
 index cannot be read there are no samples; the sender and the indexer say why.
 """
 
+import errno
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,8 +25,11 @@ from tools.stats.collector import PREFIX
 class OutboxCollector(Collector):
     """Reads the outbox at each scrape."""
 
-    def __init__(self, data_directory: Path) -> None:
+    def __init__(
+        self, data_directory: Path, cannot_be_read: Callable[[], bool] = lambda: False
+    ) -> None:
         self._data_directory = data_directory
+        self._cannot_be_read = cannot_be_read
         self._reader: IndexReader | None = None
 
     def collect(self) -> Iterator[Metric]:
@@ -32,6 +37,8 @@ class OutboxCollector(Collector):
         queued_ns: dict[str, int] = {}
         away: dict[str, Away] = {}
         try:
+            if self._cannot_be_read():
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             if self._reader is None:
                 self._reader = open_index_reader(self._data_directory)
             with self._reader.view() as view:

@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from engine import limits
+from engine.index.damage import INDEX_CUT
 from engine.telemetry.counters import BlockHead, CounterSegment
 from engine.telemetry.metrics import Gauge, ProcessState
 from tools.stats.collector import SegmentCollector
@@ -45,6 +46,8 @@ def health(segment: CounterSegment) -> tuple[bool, list[str], dict[str, str]]:
         if head.state is not ProcessState.ABSENT
     }
     reasons = [text for head in heads for text in _reasons(head, segment)]
+    if segment.any_set(Gauge.INDEX_CUT):
+        reasons.append(INDEX_CUT)
     return not reasons, reasons, states
 
 
@@ -82,7 +85,8 @@ def build_application(
     `is_ending`: nobody writes them any more."""
     registry = CollectorRegistry()
     if data_directory is not None:
-        registry.register(OutboxCollector(data_directory))
+        # A scrape that reads an index that is cut would end us, and `/readyz` with us.
+        registry.register(OutboxCollector(data_directory, lambda: segment.any_set(Gauge.INDEX_CUT)))
     registry.register(SegmentCollector(segment, version))
 
     async def metrics(request: Request) -> Response:

@@ -13,6 +13,7 @@ import time
 from typing import Final
 
 from engine import limits
+from engine.index.damage import INDEX_CUT
 from engine.telemetry.counters import CounterSegment
 from engine.telemetry.logs import Log
 from engine.telemetry.metrics import Gauge, ProcessState
@@ -217,6 +218,9 @@ class Supervised:
             delay_ms = min(
                 limits.restart_backoff_ms_step << min(step - 1, 16), limits.restart_backoff_ms_max
             )
+        if status == -signal.SIGBUS:
+            # Until we are started again, since whoever mends it has to stop us.
+            self._counters.set(Gauge.INDEX_CUT, 1)
         reason = self._killed_for or self._told or _ending(status)
         if status != EXIT_DRAINED:
             self.fault = reason
@@ -277,7 +281,7 @@ def _descriptors(spec: AnySpec) -> list[int]:
 def _ending(status: int) -> str:
     if status == -signal.SIGBUS:
         # What a mapped file gives that is shorter than it says; LMDB maps the index.
-        return "killed by SIGBUS: index/data.mdb is cut short, or the disk cannot read it"
+        return f"killed by SIGBUS: {INDEX_CUT}"
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     return f"exit code {status}"

@@ -1,4 +1,4 @@
-// The Python face of what a process gives up. No logic.
+// The Python face of what a process gives up, and of how it ends. No logic.
 #include "bindings/confinement.hpp"
 
 #include <nanobind/stl/string.h>
@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bus_error.hpp"
 #include "base/confinement.hpp"
 
 namespace nb = nanobind;
@@ -27,6 +28,7 @@ void bind_confinement(nb::module_& module) {
         "deny_calls",
         [](bool outside) { return deny_calls(outside ? Denied::outside : Denied::kernel); },
         "outside"_a);
+    module.def("tell_bus_errors", &tell_bus_errors, "file"_a, "words"_a, "status"_a);
 }
 
 }  // namespace scai
