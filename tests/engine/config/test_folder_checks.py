@@ -48,12 +48,13 @@ def test_a_place_of_its_own_is_good(folder: str) -> None:
     assert parse_config(text_of("/srv/scai", folder))
 
 
-@pytest.mark.parametrize("other", ["/srv/out/pacs", "/srv", "/srv/out/", "/srv/x/../out"])
+@pytest.mark.parametrize("other", ["/srv/out/pacs/in", "/srv/out", "/srv/x/../out/pacs"])
 def test_folders_do_not_overlap(other: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        parse_config(text_of("/data", "/srv/out", other))
-    texts = [problem.text for problem in caught.value.problems]
-    assert any("overlaps with /srv/out, the folder of another" in text for text in texts)
+        parse_config(text_of("/data", "/srv/out/pacs", other))
+    (problem,) = caught.value.problems
+    assert problem.path == "remotes[1].outgoing_directory"
+    assert "overlaps with /srv/out/pacs, the folder of another" in problem.text
     assert parse_config(text_of("/data", "/srv/out", "/srv/outer"))
 
 
