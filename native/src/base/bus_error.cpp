@@ -1,3 +1,4 @@
+// See bus_error.hpp. All of it runs in a signal handler: no allocation, plain system calls only.
 #include "base/bus_error.hpp"
 
 #include <fcntl.h>
