@@ -293,7 +293,7 @@ def test_what_a_predecessor_left_noted_is_forgotten(watched: Watched, tmp_path: 
         watched.watch.look(watched.folder)
     assert len(notes()) == 1, "of the last one, until the next commit"
     (kept,) = (f"{fresh_name()}~kept.dcm",)
-    (watched.path / ".taken" / kept).write_bytes(path.read_bytes())
+    watched.put(path, f".taken/{kept}")
     elsewhere = fresh_name()
 
     def note(outbox: Outbox) -> None:
