@@ -226,6 +226,7 @@ class Indexer:
                 text="acknowledged, but the indexer died or hung of it again and again: it is kept "
                 "there, and not found or sent",
             )
+        self._report_replacements(step)
         for apart in step.apart:
             counters.add(Counter.INDEX_KEPT_APART)
             log.warning(
@@ -240,9 +241,40 @@ class Indexer:
         self._active = time.monotonic()
         counters.add(Counter.INDEX_COMMITS)
         counters.add(Counter.INDEXED_INSTANCES, step.indexed)
-        counters.add(Counter.INDEX_DUPLICATES, step.duplicates)
         counters.observe(Histogram.INDEX_BATCH_DURATION, seconds)
         self._publish_applied()
+
+    def _report_replacements(self, step: Step) -> None:
+        """Whose instance took the place of whose, and whose may not."""
+        log, counters = self.child.log, self.counters
+        for one in step.replaced:
+            is_another = one.before != one.calling_ae_title
+            counters.add(
+                Counter.INDEX_REPLACED_BY_ANOTHER if is_another else Counter.INDEX_REPLACED_BY_SAME
+            )
+            put = log.warning if is_another else log.info
+            put(
+                "instance_replaced",
+                journal=one.journal,
+                sop_instance_uid=one.sop_instance_uid,
+                study_uid=one.study_uid,
+                calling_ae_title=one.calling_ae_title,
+                before=one.before,
+            )
+        for one in step.refused:
+            counters.add(Counter.INDEX_REPLACEMENTS_REFUSED)
+            log.warning(
+                "replacement_refused",
+                journal=one.journal,
+                sequence=one.sequence,
+                sop_instance_uid=one.sop_instance_uid,
+                study_uid=one.study_uid,
+                calling_ae_title=one.calling_ae_title,
+                before=one.before,
+                path=one.path,
+                text="acknowledged, and kept there: `replace` does not let it take the place of "
+                "what is stored",
+            )
 
     def _publish_applied(self) -> None:
         if self._intake is None:
@@ -334,6 +366,7 @@ class Indexer:
                 spec.extra_tags,
                 PrefetchRules(spec.prefetch),
             )
+            intake.replace = {journal.name: journal.replace for journal in spec.journals}
         durable = dict(self._orphans)
         for journal in self.child.spec.journals:
             durable[journal.name] = self._durable_sequence(journal)

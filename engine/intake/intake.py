@@ -21,12 +21,10 @@ Two patients' instances of one SOP Instance UID have a file each (engine/index/r
 them has the plain name is decided before they are placed, by the index and what waits to enter it.
 """
 
-import errno
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
 
 from engine.files.arrival import Arrival, decode_arrival
 from engine.files.tree import FILE_SUFFIX, SET_ASIDE_DIRECTORY, StoreTree, component
@@ -36,96 +34,10 @@ from engine.index.records import Position
 from engine.index.writer import IndexWriter
 from engine.intake.dispatch import Dispatcher
 from engine.intake.in_hand import NobodyCounts, RecordsInHand
-from engine.intake.step import Apart, Missing, SetAside, Step, Unreadable
+from engine.intake.journal import JOURNAL_DIRECTORY, Journal, Record
+from engine.intake.replacing import Standing, replacements
+from engine.intake.step import Apart, Missing, Replacement, SetAside, Step, Unreadable
 from engine.limits import index_batch_max, index_checkpoint_files_max, journal_segment_bytes
-from native import _core
-
-JOURNAL_DIRECTORY: Final = "journal"
-INCOMING_DIRECTORY: Final = "incoming"
-
-
-class _Record(NamedTuple):
-    """As JournalReader.read() gives it."""
-
-    sequence: int
-    prologue: bytes
-    attributes: bytes
-    incoming_name: str
-    file_bytes: int
-    file_crc32c: int
-    inline_offset: int
-
-
-class _Journal:
-    """How far one journal has been read."""
-
-    def __init__(self, name: str, data_directory: Path, position: Position) -> None:
-        self.name = name
-        self.directory = str(data_directory / JOURNAL_DIRECTORY / name)
-        self.incoming = str(data_directory / INCOMING_DIRECTORY / name)
-        self.position = position
-        self.replayed_to = position.applied  # records up to here were applied before
-        self.reached = position.checkpointed  # and up to here they have their files again
-        self.reader: _core.JournalReader | None = None
-        self.pending: list[_Record] = []
-        self.stuck: tuple[int, OSError] | None = None  # what was reached when reading failed
-        self.incoming_names: list[str] = []
-        self.bytes_since_checkpoint = 0
-        # Replayed records without a file, by whose they are, unless a later one explains them.
-        self.doubtful: dict[tuple[str, str], Missing] = {}
-
-    def go_back(self) -> None:
-        """Place again what was placed since the last checkpoint."""
-        self.replayed_to = self.position.applied
-        self.reached = self.position.checkpointed
-        self.reader = None
-        self.pending = []
-        self.incoming_names = []
-        self.bytes_since_checkpoint = 0
-        self.doubtful = {}
-
-    def open(self) -> bool:
-        """Begin to read after the last checkpoint; False when nothing was ever written.
-
-        A journal that lost its end in a power cut (possible without syncs only) gives the same
-        numbers to other records; then all of it counts as new.
-        """
-        if self.reader is not None:
-            return True
-        if not os.path.isdir(self.directory):
-            return False
-        if self.position.applied and not self._is_the_same():
-            self.reader = _core.JournalReader(self.directory, 0)
-            self.replayed_to = self.reader.next_sequence - 1
-            self.position = Position(self.replayed_to, self.replayed_to)
-            self.reached = self.replayed_to
-            return True
-        self.replayed_to = self.position.applied
-        self.reader = _core.JournalReader(self.directory, self.position.checkpointed + 1)
-        return True
-
-    def _is_the_same(self) -> bool:
-        """Whether the record last applied is still the one with that number."""
-        reader = _core.JournalReader(self.directory, self.position.applied)
-        records = reader.read(self.position.applied, 1)
-        return bool(records) and records[0][1] == self.position.identity
-
-    def position_after_pending(self) -> Position:
-        """Where the journal stands once `pending` is applied; replaying does not set it back."""
-        last = self.pending[-1]
-        if last.sequence <= self.position.applied:
-            return self.position
-        return Position(last.sequence, self.position.checkpointed, last.prologue)
-
-    def take(self, durable: int, count: int) -> None:
-        """Fill `pending`, unless a failed step left it filled."""
-        if self.pending or self.reader is None or durable < self.reader.next_sequence:
-            return
-        self.pending = [_Record(*values) for values in self.reader.read(durable, count)]
-        if not self.pending:
-            number = self.reader.next_sequence
-            self.reader = None
-            raise OSError(errno.EIO, f"journal {self.name}: record {number} cannot be read")
 
 
 class Intake:
@@ -140,6 +52,7 @@ class Intake:
     ) -> None:
         # What rules make of an instance; it may be exchanged between two steps.
         self.dispatcher: Dispatcher | None = None
+        self.replace: Mapping[str, str] = {}  # what may replace, by journal; likewise
         self._data_directory = data_directory
         self._writer = writer
         self._reader = writer.reader()
@@ -148,12 +61,13 @@ class Intake:
         self.tree.begin()
         self._aside = StoreTree(data_directory, SET_ASIDE_DIRECTORY)
         self._in_hand = in_hand or NobodyCounts()
-        self._journals: dict[str, _Journal] = {}
+        self._journals: dict[str, Journal] = {}
         with self._reader.view() as view:
             self._removals = view.removals()
         self._removed: list[str] = []
         # {SOP Instance UID: {patient's mark: mark}} of what is placed and not committed.
         self._marks: dict[str, dict[str, str]] = {}
+        self._standing = Standing()  # likewise
         self._remove_replaced()
 
     def reached(self, journal: str) -> int:
@@ -171,10 +85,11 @@ class Intake:
     def _step(self, durable: Mapping[str, int]) -> Step:
         done = Step()
         self._marks = {}
+        self._standing = Standing()
         self._remove_replaced()
         journals = [journal for journal in map(self._journal, durable) if self._open(journal, done)]
         count = max(1, index_batch_max // max(1, len(journals)))
-        work: list[tuple[_Journal, list[Entry]]] = []
+        work: list[tuple[Journal, list[Entry]]] = []
         # What was applied before was durable then, whether its writer has said so again or not.
         ends = {
             journal.name: max(durable[journal.name], journal.replayed_to) for journal in journals
@@ -207,15 +122,15 @@ class Intake:
         self._remove_replaced()
         return done
 
-    def _journal(self, name: str) -> _Journal:
+    def _journal(self, name: str) -> Journal:
         journal = self._journals.get(name)
         if journal is None:
             with self._reader.view() as view:
                 position = view.position(name)
-            journal = self._journals[name] = _Journal(name, self._data_directory, position)
+            journal = self._journals[name] = Journal(name, self._data_directory, position)
         return journal
 
-    def _open(self, journal: _Journal, done: Step) -> bool:
+    def _open(self, journal: Journal, done: Step) -> bool:
         before = journal.position.applied
         try:
             opened = journal.open()
@@ -227,7 +142,7 @@ class Intake:
         return opened
 
     # --- placing ---
-    def _place_all(self, journal: _Journal, done: Step) -> list[Entry]:
+    def _place_all(self, journal: Journal, done: Step) -> list[Entry]:
         """Place the files of the pending records; the entries that the index is to take in."""
         entries: list[Entry] = []
         with self._reader.view() as view:
@@ -254,6 +169,10 @@ class Intake:
                 if known == "replaced":
                     continue
                 if known is None:
+                    before = self._standing.refuser(view, entry, self.replace)
+                    if before is not None:
+                        self._refuse(journal, record, entry, before, done)
+                        continue
                     self._mark(view, entry)
                 if not self._place(journal, record, entry.path):
                     missing = Missing(journal.name, record.sequence, arrival.sop_instance_uid)
@@ -263,12 +182,27 @@ class Intake:
                         journal.doubtful[_whose(entry)] = missing
                     continue
                 if known is None:
+                    self._standing.note(entry)
                     entries.append(entry)
         self._in_hand.put_down()
         return entries
 
+    def _refuse(
+        self, journal: Journal, record: Record, entry: Entry, before: str, done: Step
+    ) -> None:
+        """What may not replace is set aside, durably before the position says that it is done: a
+        replay finds it there (`_is_aside`), whatever the policy is by then."""
+        uid, title = entry.arrival.sop_instance_uid, entry.arrival.calling_ae_title
+        path = _path_aside(journal.name, record.sequence, uid)
+        if not self._keep_aside(journal, record, uid, path, done):
+            return
+        where = f"{SET_ASIDE_DIRECTORY}/{path}"
+        done.refused.append(
+            Replacement(journal.name, record.sequence, uid, entry.study_uid, before, title, where)
+        )
+
     # --- what kills ---
-    def _is_aside(self, journal: _Journal, record: _Record, aside: str) -> bool:
+    def _is_aside(self, journal: Journal, record: Record, aside: str) -> bool:
         """Whether the process died of it too often, in this life of the machine or before."""
         if self._in_hand.is_deadly(journal.name, record.sequence):
             return True
@@ -276,22 +210,30 @@ class Intake:
         return is_replayed and self._aside.size(aside) == record.file_bytes
 
     def _put_aside(
-        self, journal: _Journal, record: _Record, arrival: Arrival, path: str, done: Step
+        self, journal: Journal, record: Record, arrival: Arrival, path: str, done: Step
     ) -> None:
-        """Keep its file, durably, where nothing looks into it."""
+        """Keep its file, and tell it once."""
         uid = arrival.sop_instance_uid
-        self._aside.begin()
-        if not self._place(journal, record, path, self._aside):
-            done.missing.append(Missing(journal.name, record.sequence, uid))
+        if not self._keep_aside(journal, record, uid, path, done):
             return
-        if self._durable:
-            self._aside.sync()
         if record.sequence <= journal.replayed_to:
             return  # it was told then
         where = f"{SET_ASIDE_DIRECTORY}/{path}"
         done.set_aside.append(SetAside(journal.name, record.sequence, uid, where))
 
-    def _known(self, view: View, journal: _Journal, entry: Entry) -> str | None:
+    def _keep_aside(
+        self, journal: Journal, record: Record, uid: str, path: str, done: Step
+    ) -> bool:
+        """Keep its file, durably, where nothing looks into it; False: there are no bytes of it."""
+        self._aside.begin()
+        if not self._place(journal, record, path, self._aside):
+            done.missing.append(Missing(journal.name, record.sequence, uid))
+            return False
+        if self._durable:
+            self._aside.sync()
+        return True
+
+    def _known(self, view: View, journal: Journal, entry: Entry) -> str | None:
         """What the index says of a record that was applied before: "own" row, "replaced", none."""
         uid = entry.arrival.sop_instance_uid
         for _, instance in view.instances_of_uid(uid):
@@ -313,7 +255,7 @@ class Intake:
             entry.mark = mark
 
     def _place(
-        self, journal: _Journal, record: _Record, relative: str, tree: StoreTree | None = None
+        self, journal: Journal, record: Record, relative: str, tree: StoreTree | None = None
     ) -> bool:
         """Whether the file is in its place now."""
         tree = tree or self.tree
@@ -325,7 +267,7 @@ class Intake:
             return self._place_once(journal, record, relative, tree)
 
     @staticmethod
-    def _place_once(journal: _Journal, record: _Record, relative: str, tree: StoreTree) -> bool:
+    def _place_once(journal: Journal, record: Record, relative: str, tree: StoreTree) -> bool:
         if not record.incoming_name:
             assert journal.reader is not None
             path = tree.prepare(relative)
@@ -343,7 +285,7 @@ class Intake:
         return tree.size(relative) == record.file_bytes
 
     # --- indexing ---
-    def _commit(self, work: list[tuple[_Journal, list[Entry]]], done: Step) -> None:
+    def _commit(self, work: list[tuple[Journal, list[Entry]]], done: Step) -> None:
         positions = [journal.position_after_pending() for journal, _ in work]
         entries = [entry for _, of_journal in work for entry in of_journal]
 
@@ -368,7 +310,7 @@ class Intake:
         ):
             puts, elsewhere = self._writer.commit(apply)
             self._removed = []
-            done.duplicates = sum(put.replaced is not None for put in puts)
+            done.replaced = replacements(entries, puts)
             done.apart += [
                 Apart(put.apart, entry.study_uid, entry.arrival.sop_instance_uid)
                 for put, entry in zip(puts, entries, strict=True)

@@ -21,6 +21,18 @@ class SetAside(NamedTuple):
     path: str  # in the data directory
 
 
+class Replacement(NamedTuple):
+    """An instance that came under the SOP Instance UID of one of its patient's that was there."""
+
+    journal: str
+    sequence: int
+    sop_instance_uid: str
+    study_uid: str
+    before: str  # calling AE title of what was there
+    calling_ae_title: str
+    path: str = ""  # in the data directory, of one that was refused
+
+
 class Unreadable(NamedTuple):
     """A journal that cannot be read on: the others are, and this one is tried again."""
 
@@ -42,10 +54,11 @@ class Step:
 
     records: int = 0
     indexed: int = 0
-    duplicates: int = 0
     missing: list[Missing] = field(default_factory=list)
     renumbered: list[str] = field(default_factory=list)
     apart: list[Apart] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
+    replaced: list[Replacement] = field(default_factory=list)
+    refused: list[Replacement] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     behind: bool = False  # a journal has more than was taken

@@ -107,6 +107,15 @@ class StorageAe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "network",
         ),
     ] = ()
+    replace: Annotated[
+        Literal["always", "same-sender", "never"],
+        setting(
+            "Which instances may replace one of the same SOP Instance UID and patient: all, as the "
+            "conformance statement has it; those whose calling AE title is that of what is there; "
+            "or none. What may not is acknowledged all the same, kept in `set_aside/` and named in "
+            "the log; it is neither found nor sent.",
+        ),
+    ] = "always"
     associations: Annotated[
         int,
         setting(

@@ -89,7 +89,16 @@ class Counter(IntEnum):
     INCOMING_REMOVED = "incoming_removed_total", "Unacknowledged files removed at start."
     INCOMING_ADOPTED = "incoming_adopted_total", "Sealed files given their records at start."
     INDEXED_INSTANCES = "indexed_instances_total", "Instances placed and entered in the index."
-    INDEX_DUPLICATES = "index_duplicates_total", "Instances that replaced an older one."
+    INDEX_REPLACED_BY_SAME = (
+        "index_duplicates_total",
+        "Instances that replaced an older one, of the same calling AE title or another.",
+        "sender=same",
+    )
+    INDEX_REPLACED_BY_ANOTHER = "index_duplicates_total", "", "sender=another"
+    INDEX_REPLACEMENTS_REFUSED = (
+        "index_replacements_refused_total",
+        "Instances that might not replace an older one, and were set aside.",
+    )
     INDEX_COMMITS = "index_commits_total", "Commits of the index."
     INDEX_ERRORS = "index_errors_total", "Attempts to place or index that failed."
     INDEX_CHECKPOINTS = "index_checkpoints_total", "Checkpoints of the index."

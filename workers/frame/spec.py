@@ -6,7 +6,7 @@ same number. A reload sends a whole new spec; the fields named in `CHANGEABLE` m
 other difference makes the supervisor replace the process.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -39,6 +39,7 @@ class JournalSpec(msgspec.Struct, frozen=True):
     name: str
     directory: str
     counters_block: int
+    replace: Literal["always", "same-sender", "never"] = "always"  # what came through it
 
 
 class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -161,6 +161,7 @@ def plan(config: Config, resources: Resources) -> dict[str, Planned]:
             name=entity.table,
             directory=str(config.data_path / "journal" / entity.table),
             counters_block=blocks[entity.table],
+            replace=entity.settings.replace,
         )
     planned = {}
     for sits in seat_everybody(config):

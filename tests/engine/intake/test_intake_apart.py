@@ -38,7 +38,7 @@ def test_each_keeps_a_file(
     box.store("1.1", patient="BERTA", size=sizes[1])
     step = box.intake.step(box.durable())
     assert step.apart == [Apart("instance", "1.2", "1.1")]
-    assert step.duplicates == 0
+    assert not step.replaced
     anna = data_set("1.1", patient="ANNA", size=sizes[0])
     assert box.content("1.1") == anna
     assert box.content("1.1", BERTA) == data_set("1.1", patient="BERTA", size=sizes[1])

@@ -25,7 +25,7 @@ def test_what_is_replayed_is_not_entered_again(box: Box) -> None:
     box.index()
     box.crash()
     step = box.intake.step(box.durable())
-    assert (step.records, step.indexed, step.duplicates) == (2, 0, 0)
+    assert (step.records, step.indexed, step.replaced) == (2, 0, [])
 
 
 def test_a_batch_that_failed_is_gone_on_with_before_the_next(

@@ -122,7 +122,7 @@ def test_it_follows_the_doorbell_and_ends_with_a_checkpoint(box: Box) -> None:
 
     child = live(box, story)
     assert child.counters.get(Counter.INDEXED_INSTANCES) == 5
-    assert child.counters.get(Counter.INDEX_DUPLICATES) == 1
+    assert child.counters.get(Counter.INDEX_REPLACED_BY_SAME) == 1
     assert child.counters.get(Counter.INDEX_CHECKPOINTS) >= 1
     assert child.counters.get(Gauge.DISK_FREE_BYTES) > 0
     assert child.counters.get(Gauge.DISK_LOW) == 0
