@@ -360,6 +360,9 @@ probe_looked_at_max: Final = 5000  # deliveries among which one of another kind 
 retry_pause_s_min: Final = 1
 retry_pause_s_default: Final = 30
 retry_pause_s_max: Final = 3600
+# What is due later than any pause could have said was put there by a wall clock that has been set
+# back since, and is due now: a retry by the pause above, a prefetch by how long it may wait.
+retry_due_s_max: Final = retry_pause_s_max
 
 # --- prefetch -----------------------------------------------------------------------------------
 # A study that still arrives is waited for: scanners pause some seconds between series. The bound
@@ -368,6 +371,7 @@ prefetch_quiet_s_default: Final = 10
 prefetch_quiet_s_max: Final = 3600
 prefetch_wait_s_default: Final = 120
 prefetch_wait_s_max: Final = 86_400
+prefetch_due_s_max: Final = max(prefetch_wait_s_max, retry_pause_s_max)
 prefetch_repeat_s_default: Final = 3600
 prefetch_repeat_s_max: Final = 30 * 86_400
 prefetch_studies_default: Final = 5  # a reader compares with the last few

@@ -126,6 +126,7 @@ class Outbox(OutboxView):
             if due_ns > now_ns or len(due) >= count:
                 break
             due.append(number)
+        due += islice(self._far(destination, now_ns), max(0, count - len(due)))
         for number in due:
             self._move(self._load(number), State.WAITING, now_ns)
 

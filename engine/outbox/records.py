@@ -38,6 +38,7 @@ from engine.index.keys import lmdb_key
 from engine.limits import (
     destination_bytes_max,
     index_key_bytes_max,
+    retry_due_s_max,
     retry_pause_s_default,
     retry_pause_s_max,
 )
@@ -201,6 +202,16 @@ def retry_due_ns(
     exponent = min(max(attempt, 1) - 1, 30)
     pause = min(pause_s * 2**exponent, retry_pause_s_max) * (1 - jitter / 4)
     return now_ns + int(pause * _SECOND_NS)
+
+
+def far_ns(now_ns: int) -> int:
+    """Later than any pause that begins now: what is due then was put there by a wrong clock."""
+    return now_ns + retry_due_s_max * _SECOND_NS
+
+
+def is_due(due_ns: int, now_ns: int) -> bool:
+    """Whether to try again: its time has come, or is one that no pause could have set."""
+    return due_ns <= now_ns or due_ns > far_ns(now_ns)
 
 
 def due_after_failure(

@@ -74,12 +74,19 @@ class OutboxView(View):
                     found.append(number)
         return found, others
 
-    def next_due_ns(self, destination: str) -> int | None:
+    def next_due_ns(self, destination: str, now_ns: int) -> int | None:
         """When the first delivery is due that is to be tried again; None: there is none, or the
         destination is paused."""
         if destination in self.paused():
             return None
+        if next(self._far(destination, now_ns), None) is not None:
+            return now_ns
         return next((place for place, _ in self._places(State.RETRYING, destination)), None)
+
+    def _far(self, destination: str, now_ns: int) -> Iterator[int]:
+        """What is to be tried again at a time that a wrong clock has set."""
+        start = NUMBER.pack(records.far_ns(now_ns) + 1)
+        return (number for _, number in self._places(State.RETRYING, destination, start))
 
     def first_in_line(self, destination: str) -> Delivery | None:
         """The waiting delivery that would be leased first: its `queued_ns` tells the lag."""

@@ -9,7 +9,7 @@ in `engine/prefetch/hit_rate.py`.
 from collections.abc import Container, Iterator
 from typing import Final, NamedTuple, cast
 
-from engine.limits import prefetch_interruptions_max
+from engine.limits import prefetch_due_s_max, prefetch_interruptions_max
 from engine.prefetch import records
 from engine.prefetch.hit_rate import HitRate
 from engine.prefetch.records import ENDED, Ask, Job, JobState
@@ -20,6 +20,13 @@ _second_ns: Final = 1_000_000_000
 _deferral_ns_min: Final = _second_ns
 # Jobs that are due and pass by the caller's choice: far more than archives that can be down.
 _looked_at_max: Final = 10_000
+_END_NS: Final = 2**63 - 1
+
+
+def _far_ns(now_ns: int) -> int:
+    """Later than a job can wait that is made now: what is due then was put there by a clock that
+    has been set back since, and is due now."""
+    return now_ns + prefetch_due_s_max * 1_000_000_000 + 1
 
 
 class Trigger(NamedTuple):
@@ -107,26 +114,34 @@ class PrefetchJobs(PrefetchTables):
 
     def begin(self, now_ns: int, without: Container[str] = ()) -> Job | None:
         """Take the job that became due first, of archives not named in `without`."""
+        job = self._first(0, now_ns, without) or self._first(_far_ns(now_ns), _END_NS, without)
+        if job is not None:
+            job.attempts += 1
+            self._change(job, JobState.RUNNING, job.due_ns, now_ns)
+        return job
+
+    def _first(self, from_ns: int, to_ns: int, without: Container[str]) -> Job | None:
+        """The first job that is due within a time and not under way."""
         cursor = self._transaction.cursor(db=self._tables["prefetch_due"])
         passed = 0
-        due = cursor.first()
+        due = cursor.set_range(records.DUE.pack(from_ns, 0))
         while due and passed < _looked_at_max:
             due_ns, number = records.DUE.unpack(cursor.key())
-            if due_ns > now_ns:
+            if due_ns > to_ns:
                 return None
             job = self.job(number)
             assert job is not None, "a job stays as long as its turn"
             if job.state is not JobState.RUNNING and job.ask.archive not in without:
-                job.attempts += 1
-                self._change(job, JobState.RUNNING, job.due_ns, now_ns)
                 return job
             passed += 1
             due = cursor.next()
         return None
 
-    def next_due_ns(self) -> int | None:
+    def next_due_ns(self, now_ns: int) -> int | None:
         """When the first job that is not under way is due."""
         cursor = self._transaction.cursor(db=self._tables["prefetch_due"])
+        if cursor.set_range(records.DUE.pack(_far_ns(now_ns), 0)):
+            return now_ns
         if not cursor.set_range(records.DUE.pack(1, 0)):
             return None
         due_ns: int = records.DUE.unpack(cursor.key())[0]

@@ -155,7 +155,7 @@ class Retriever:
         self._unreachable = {name: end for name, end in self._unreachable.items() if end > now}
         now_ns = time.time_ns()
         with store.view() as jobs:
-            due_ns = jobs.next_due_ns()
+            due_ns = jobs.next_due_ns(now_ns)
         if due_ns is None or due_ns > now_ns:
             return None
         return store.commit(lambda jobs: jobs.begin(now_ns, self._unreachable))

@@ -16,7 +16,7 @@ from engine.index import corrections
 from engine.index.stored_head import whose_file
 from engine.limits import outbox_portion_max
 from engine.outbox.outbox import Outbox
-from engine.outbox.records import Away, Delivery, State, due_after_failure
+from engine.outbox.records import Away, Delivery, State, due_after_failure, is_due
 from engine.outbox.spool import remove_finished, spooled_path, sweep
 from engine.outbox.writer import OutboxWriter
 from engine.sending.verdict import Ending
@@ -26,7 +26,6 @@ from workers.sender.patience import GivenUp, Patience
 from workers.sender.turned_away import TurnedAway
 
 _day_ns: Final = 86_400_000_000_000
-_NEVER: Final = 2**63
 
 
 class Policy(NamedTuple):
@@ -81,7 +80,9 @@ class Ledger:
         """Whether there is anything that was not known before; `counts`, `paused` and `away` are as
         now."""
         change = self._writer.last_change()
-        if change == self._seen and time.time_ns() < min(self._due_ns.values(), default=_NEVER):
+        now_ns = time.time_ns()
+        retries = any(is_due(due_ns, now_ns) for due_ns in self._due_ns.values())
+        if change == self._seen and not retries:
             return False
         with self._writer.view() as outbox:
             self._read(outbox)
@@ -96,7 +97,8 @@ class Ledger:
         self._to_ask |= {name for name, when in asked.items() if self._asked.get(name) != when}
         self._asked = asked
         names = {name for name, state in self.counts if state is State.RETRYING}
-        due = {name: outbox.next_due_ns(name) for name in names}
+        now_ns = time.time_ns()
+        due = {name: outbox.next_due_ns(name, now_ns) for name in names}
         self._due_ns = {name: due_ns for name, due_ns in due.items() if due_ns is not None}
 
     def to_ask(self) -> set[str]:
@@ -122,7 +124,8 @@ class Ledger:
         """Whether leasing for it would give something."""
         if self.counts.get((destination, State.WAITING), 0):
             return True
-        return time.time_ns() >= self._due_ns.get(destination, _NEVER)
+        due_ns = self._due_ns.get(destination)
+        return due_ns is not None and is_due(due_ns, time.time_ns())
 
     # --- one commit ----------------------------------------------------------------------------
     def keep_books(

@@ -94,8 +94,8 @@ def test_what_is_due_again_goes_by_its_age(writer: OutboxWriter) -> None:
     assert lease(writer, 1) == ["a1"]
     writer.commit(lambda outbox: outbox.attempt_failed(first, 20, "time-out", -1, 100))
     with writer.view() as outbox:
-        assert outbox.next_due_ns("PACS") == 100
-        assert outbox.next_due_ns("PACS2") is None
+        assert outbox.next_due_ns("PACS", 50) == 100
+        assert outbox.next_due_ns("PACS2", 50) is None
     ask(writer, new("c1", "C"))
     assert lease(writer, 1, now_ns=99) == ["b1"]
     assert lease(writer, 5, now_ns=100) == ["a1", "c1"]
@@ -220,7 +220,7 @@ def test_a_paused_destination_leases_nothing(writer: OutboxWriter) -> None:
     writer.commit(lambda outbox: outbox.pause("PACS", True))
     with writer.view() as outbox:
         assert outbox.paused() == {"PACS"}
-        assert outbox.next_due_ns("PACS") is None
+        assert outbox.next_due_ns("PACS", 50) is None
     assert lease(writer, 1) == []
     writer.commit(lambda outbox: outbox.pause("PACS", False))
     assert lease(writer, 1) == ["a1"]
@@ -472,3 +472,23 @@ def test_a_retry_count_is_of_further_attempts(writer: OutboxWriter) -> None:
     assert attempts == 3
     assert seen(writer, number).state is State.FAILED
     assert seen(writer, number).attempts == 3
+
+
+def test_a_clock_that_is_set_back_defers_nothing(writer: OutboxWriter) -> None:
+    """What is due later than any pause could have said is due now, all else in its time."""
+    second, day, hour = 10**9, 86_400 * 10**9, 3_600 * 10**9
+    numbers = ask(writer, *(new(name) for name in ("a1", "a2", "a3")))
+    assert len(lease(writer, 3)) == 3
+    for number, due in zip(numbers, (day, day + 30 * second, hour), strict=True):
+        writer.commit(
+            lambda outbox, number=number, due=due: outbox.attempt_failed(
+                number, due - second, "time-out", -1, due
+            )
+        )
+    with writer.view() as outbox:
+        assert outbox.next_due_ns("PACS", 5 * second) == 5 * second
+        assert outbox.next_due_ns("PACS", day - hour) == hour, "its time has come"
+    assert lease(writer, 1, now_ns=0) == ["a1"], "no more than was asked for"
+    assert lease(writer, 5, now_ns=0) == ["a2"]
+    assert lease(writer, 5, now_ns=hour - 1) == []
+    assert lease(writer, 5, now_ns=hour) == ["a3"]

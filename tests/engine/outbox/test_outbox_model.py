@@ -306,7 +306,7 @@ class OutboxMachine(RuleBasedStateMachine):
             if (each.state, each.destination) == (State.RETRYING, destination)
         ]
         expected = None if destination in self.paused else min(retrying, default=None)
-        assert outbox.next_due_ns(destination) == expected
+        assert outbox.next_due_ns(destination, self.now) == expected
         line = self.in_line(destination)
         first = outbox.first_in_line(destination)
         assert (first.number if first else None) == (line[0].number if line else None)

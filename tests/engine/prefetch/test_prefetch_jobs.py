@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from engine.limits import prefetch_interruptions_max
+from engine.limits import prefetch_due_s_max, prefetch_interruptions_max
 from engine.outbox.outbox import Outbox
 from engine.outbox.records import NewDelivery
 from engine.prefetch.hit_rate import HitRate
@@ -130,7 +130,7 @@ def test_a_retry_waits_for_its_time(store: PrefetchStore) -> None:
     job = begun(store, 200)
     assert job is not None
     store.commit(lambda jobs: jobs.retry(job, 300 * SECOND, 201 * SECOND, "refused"))
-    assert looked(store, PrefetchJobs.next_due_ns) == 300 * SECOND
+    assert looked(store, lambda jobs: jobs.next_due_ns(201 * SECOND)) == 300 * SECOND
     assert begun(store, 299) is None
     again = begun(store, 300)
     assert again is not None
@@ -323,3 +323,20 @@ def test_two_patients_with_one_study_uid_have_a_job_each(store: PrefetchStore) -
         numbers.append(made(store, trigger("1.1")._replace(ask=asked), 100))
     assert numbers == [1, 2, None]
     assert [job_of(store, number).ask.patient_id for number in (1, 2)] == ["ANNA", "BERTA"]
+
+
+def test_a_clock_that_is_set_back_defers_nothing(store: PrefetchStore) -> None:
+    """What is due later than any job could wait is due now; what is due within that waits."""
+    year = 365 * 86_400
+    made(store, trigger("1.1"), year)
+    job = begun(store, year + 200)
+    assert job is not None
+    store.commit(lambda jobs: jobs.retry(job, (year + 300) * SECOND, year * SECOND, "refused"))
+    made(store, trigger("1.2"), year)
+    assert looked(store, lambda jobs: jobs.next_due_ns(1000 * SECOND)) == 1000 * SECOND
+    assert begun(store, year - prefetch_due_s_max) is None, "it may have been meant so"
+    first, second = begun(store, 1000), begun(store, 1000)
+    assert first is not None
+    assert second is not None
+    assert {first.ask.trigger_study_uid, second.ask.trigger_study_uid} == {"1.1", "1.2"}
+    assert begun(store, 1000) is None
