@@ -18,12 +18,8 @@ from engine import limits
 from engine.index.environment import INDEX_FAULTS, IndexReader, fault_code
 from engine.index.writer import IndexWriter, WriterBusyError
 from engine.intake.dispatch import Dispatcher
-from engine.intake.intake import (
-    INCOMING_DIRECTORY,
-    JOURNAL_DIRECTORY,
-    Intake,
-    journals_on_disk,
-)
+from engine.intake.intake import Intake, journals_on_disk
+from engine.intake.journal import INCOMING_DIRECTORY, JOURNAL_DIRECTORY
 from engine.intake.step import Step
 from engine.prefetch.rules import PrefetchRules
 from engine.rules.routing import Rules
