@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from engine.config.loading import parse_config
 from engine.errors import OperatorError
+from engine.files.trust import who_else, who_replaces
 
 _days: Final = 90
 _rsa_bits: Final = 3072
@@ -116,11 +117,16 @@ def _make_directory(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         occupied = any(directory.iterdir())
-        directory.chmod(0o700)
+        # Whose directory it is may open what will lie in it; whoever may change those above may
+        # put another in its place.
+        others = who_else(directory, (os.geteuid(),)) or who_replaces(directory)[1]
     except OSError as error:
         raise OperatorError(f"cannot be made: {error.strerror}", str(directory)) from error
     if occupied:
         raise OperatorError("is not empty; name a new directory", str(directory))
+    if others:
+        raise OperatorError(f"is not for private keys: {others}", str(directory))
+    directory.chmod(0o700)
 
 
 def _write(path: Path, content: bytes) -> None:

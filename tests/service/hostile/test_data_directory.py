@@ -72,3 +72,26 @@ def test_the_service_does_not_start(tmp_path: Path) -> None:
         f"scai: {data}: can be changed by every user (mode 0777). Mend it: chmod go-w {data}\n"
     )
     assert not list(data.iterdir())
+
+
+@pytest.mark.parametrize("what", ["theirs", "writable", "above"])
+@needs_root
+def test_keys_are_not_written_where_others_reach_them(tmp_path: Path, what: str) -> None:
+    """`scai tls make-demo DIR`."""
+    directory = tmp_path / "above" / "demo"
+    directory.mkdir(parents=True)
+    if what == "theirs":
+        os.chown(directory, *other_ids())
+    else:
+        (directory if what == "writable" else directory.parent).chmod(0o777)
+    done = subprocess.run(
+        [*COMMAND, "tls", "make-demo", str(directory)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "is not for private keys" in done.stderr
+    assert not list(directory.iterdir())
