@@ -487,7 +487,7 @@ def test_a_clock_that_is_set_back_defers_nothing(writer: OutboxWriter) -> None:
         )
     with writer.view() as outbox:
         assert outbox.next_due_ns("PACS", 5 * second) == 5 * second
-        assert outbox.next_due_ns("PACS", day - hour) == hour, "its time has come"
+        assert outbox.next_due_ns("PACS", day - hour + 30 * second) == hour, "none is far"
     assert lease(writer, 1, now_ns=0) == ["a1"], "no more than was asked for"
     assert lease(writer, 5, now_ns=0) == ["a2"]
     assert lease(writer, 5, now_ns=hour - 1) == []

@@ -15,6 +15,7 @@ import pytest
 from tests.material.waiting import eventually
 from tests.peers.peer_scripts import Scp
 from tests.peers.scripted_peer import ScriptedPeer
+from tests.rigs.dcmtk_store import store
 from tests.rigs.gateway import Gateway
 from tests.rigs.local_users import as_user, needs_root, open_to_all, other_ids
 from tests.rigs.sending import ct_files
@@ -70,9 +71,8 @@ def served() -> Iterator[Gateway]:
         try:
             files = ct_files(directory / "in", 2)
             assert gateway.command("send", "--to", "pacs", "--no-wait", *map(str, files))
-            store = gateway.data / "store" / "ab" / "1.2" / "1.3"
-            store.mkdir(parents=True)
-            (store / "1.4.dcm").write_bytes(files[0].read_bytes())
+            store(gateway, *files)
+            eventually(lambda: any(gateway.data.glob("store/*/*/*/*.dcm")), 20, "it is stored")
             eventually(lambda: any((gateway.data / "outbox").iterdir()), 10, "something waits")
             yield gateway
         finally:

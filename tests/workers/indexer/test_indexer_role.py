@@ -128,7 +128,7 @@ def test_it_follows_the_doorbell_and_ends_with_a_checkpoint(box: Box) -> None:
     assert child.counters.get(Gauge.DISK_LOW) == 0
     assert instances(box) == 4
     assert box.spools["scp"].instances_under_way() == []
-    assert child.log.events == []
+    assert child.log.events == ["instance_replaced"]
 
 
 def test_a_fault_is_published_told_once_and_survived(
