@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from native import _core
 from tests.material import certificates
+from tests.material.waiting import free_ports
 from tests.rigs.secured import SecuredGateway
 
 pytestmark = pytest.mark.process
@@ -65,14 +66,16 @@ def private_numbers() -> list[bytes]:
 
 def test_no_process_keeps_a_copy_of_the_key(tmp_path: Path) -> None:
     remote = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 11112, "tls": True}
-    gateway = SecuredGateway(tmp_path / "secured", {"remotes": [remote]})
+    (port,) = free_ports(1)
+    messages = {"enabled": True, "address": "127.0.0.1", "port": port, "tls": True}
+    gateway = SecuredGateway(tmp_path / "secured", {"remotes": [remote], "hl7": messages})
     pieces = private_numbers()
     try:
         gateway.start()
         assert gateway.command("reload").returncode == 0
         assert gateway.process is not None
         processes = {**gateway.processes(), "supervisor": gateway.process.pid}
-        assert {"supervisor", "secured_scp", "sender"} <= set(processes)
+        assert {"supervisor", "secured_scp", "sender", "hl7"} <= set(processes)
         searched = 0
         for name, pid in processes.items():
             try:
