@@ -195,7 +195,10 @@ def copy_from(
         if os.geteuid() == 0:  # the service's own user has to read it
             owner = os.stat(target.parent)
             os.fchown(written, owner.st_uid, owner.st_gid)
-        _copy(descriptor, written, os.fstat(descriptor).st_size, through_memory)
+        length, room = os.fstat(descriptor).st_size, os.fstatvfs(written)
+        if length > room.f_bavail * room.f_frsize:  # a sparse file can say any length
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _copy(descriptor, written, length, through_memory)
         os.fsync(written)
     except BaseException:
         target.unlink()

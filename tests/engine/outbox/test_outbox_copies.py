@@ -57,3 +57,14 @@ def test_a_copy_goes_only_when_its_deliverys_end_is_durable(
     assert sweep(writer, tmp_path, late_ns) == ["one.dcm"]
     assert there == [True, True]
     assert not copy.exists()
+
+
+def test_a_sparse_file_that_is_longer_than_the_disk_is_not_begun(tmp_path: Path) -> None:
+    """Copied as far as there is room, it would keep everybody else from storing meanwhile."""
+    source = tmp_path / "sparse"
+    with source.open("wb") as file:
+        file.truncate(1 << 42)
+    make_outbox(tmp_path)
+    with pytest.raises(OSError, match="No space"):
+        copy_in(source, tmp_path, "one.dcm")
+    assert not list((tmp_path / "outbox").iterdir())
