@@ -8,7 +8,7 @@ deliveries are queued. From then on the application may do with its file what it
 import errno
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import uuid4
@@ -38,6 +38,7 @@ from engine.outbox.spool import OUTBOX_DIRECTORY, spooled_path
 from engine.outgoing.outgoing import (
     CannotSend,
     Outgoing,
+    Taken,
     open_outgoing,
     outgoing_of,
     proposals,
@@ -88,25 +89,25 @@ class Examined(NamedTuple):
         )
 
 
-def examine(path: str | Path, wider: Iterable[Sequence[str]]) -> Examined:
-    """Look whether a file can be sent to all of some remote AEs; `wider`: the transfer syntaxes
-    that each of them takes beyond the conformance statement's.
+def examine(path: str | Path, remotes: Iterable[Taken]) -> Examined:
+    """Look whether a file can be sent to all of some remote AEs; `remotes`: what each of them
+    takes beyond the conformance statement's table.
 
     CannotSend: it cannot. LocalError: it is no DICOM file, or cannot be read.
     """
     with open_outgoing(path) as outgoing:
-        return _examined(outgoing, wider)
+        return _examined(outgoing, remotes)
 
 
-def examine_open(descriptor: int, wider: Iterable[Sequence[str]]) -> Examined:
+def examine_open(descriptor: int, remotes: Iterable[Taken]) -> Examined:
     """Likewise, of a file that its caller has open."""
     with outgoing_of(os.dup(descriptor)) as outgoing:
-        return _examined(outgoing, wider)
+        return _examined(outgoing, remotes)
 
 
-def _examined(outgoing: Outgoing, wider: Iterable[Sequence[str]]) -> Examined:
-    for syntaxes in wider:
-        proposals(outgoing.sop_class_uid, outgoing.transfer_syntax_uid, syntaxes)
+def _examined(outgoing: Outgoing, remotes: Iterable[Taken]) -> Examined:
+    for taken in remotes:
+        proposals(outgoing.sop_class_uid, outgoing.transfer_syntax_uid, taken)
     try:
         head = os.pread(outgoing.descriptor, sent_head_bytes_max, outgoing.data_set_offset)
     except OSError as error:

@@ -21,7 +21,7 @@ from engine.dictionary.uids import (
 from engine.errors import LocalError
 from engine.files.part10 import Part10Head, read_part10_head
 from engine.limits import KIB, MIB
-from engine.outgoing.contexts import CannotSend, choose, proposals
+from engine.outgoing.contexts import CannotSend, Taken, choose, proposals, taken_by
 from engine.outgoing.edits import correct, edits_for
 from engine.outgoing.oddities import Oddities
 from engine.outgoing.pieces import FileRange, Piece
@@ -36,12 +36,14 @@ __all__ = [
     "Frames",
     "Outgoing",
     "Piece",
+    "Taken",
     "choose",
     "open_outgoing",
     "outgoing_of",
     "parts",
     "pieces",
     "proposals",
+    "taken_by",
 ]
 
 _head_bytes: Final = 16 * KIB  # the file meta information is far shorter, but for private ones

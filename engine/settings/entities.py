@@ -233,6 +233,17 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "6",
         ),
     ] = ()
+    abstract_syntaxes: Annotated[
+        tuple[str, ...],
+        setting(
+            "SOP classes that it is sent besides those of the conformance statement: by UID, by "
+            'the standard\'s name (`"Enhanced CT Image Storage"`), by modality (`"US"`), or many '
+            'at once (`"all-images"`, `"all-storage"`), Enhanced CT among them. They go out as '
+            "Implicit or Explicit VR Little Endian, and in its `transfer_syntaxes`.",
+            "sop_classes",
+            "4.2-33",
+        ),
+    ] = ()
     associations: Annotated[
         Literal["each", "reuse"],
         setting(
@@ -266,6 +277,11 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "path_or_nothing",
         ),
     ] = ""
+
+    def sop_classes(self) -> tuple[str, ...]:
+        """UIDs of the SOP classes that it is sent besides the statement's."""
+        named = (uid for name in self.abstract_syntaxes for uid in sop_classes_named(name))
+        return tuple(dict.fromkeys(named))
 
     def timeouts(self, general: Timeouts) -> Timeouts:
         """Of the steps of our associations with it; `general`: those for all."""

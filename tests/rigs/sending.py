@@ -11,6 +11,7 @@ import pydicom
 
 from engine.outbox.files import copy_in, examine, fresh_name, make_outbox
 from engine.outbox.records import Delivery, State
+from engine.outgoing.outgoing import Taken
 from engine.pixels.transcode import OtherDecoder, no_other
 from engine.settings.timeouts import Timeouts
 from tests.material import samples
@@ -45,11 +46,11 @@ def destination(
     reuses: bool = False,
     timeout_s: float = 1.0,
     syntaxes: tuple[str, ...] = (),
+    sop_classes: tuple[str, ...] = (),
 ) -> Destination:
     """On this machine."""
-    return Destination(
-        Peer(name, "PACS", "127.0.0.1", port), "SCP_AE", Timeouts.each(timeout_s), syntaxes, reuses
-    )
+    peer, taken = Peer(name, "PACS", "127.0.0.1", port), Taken(syntaxes, sop_classes)
+    return Destination(peer, "SCP_AE", Timeouts.each(timeout_s), taken, reuses)
 
 
 class Office:

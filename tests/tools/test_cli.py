@@ -57,6 +57,7 @@ def good(tmp_path: Path) -> Path:
         'ae_title = "PACS"\n'
         'host = "pacs.example.org"\n'
         "port = 104\n"
+        'abstract_syntaxes = ["Enhanced CT"]\n'
     )
     return file
 
@@ -154,6 +155,15 @@ def test_check_names_rules_and_folders_that_are_missing(good: Path) -> None:
     )
     (good.parent / "none").mkdir()
     assert scai_process("config", "check", str(good)).stderr == ""
+
+
+def test_check_names_what_is_received_and_never_sent(good: Path) -> None:
+    good.write_text(good.read_text().replace("abstract_syntaxes", "#"))
+    done = scai_process("config", "check", str(good))
+    assert done.returncode == Exit.OK, done.stderr
+    assert done.stderr.startswith(
+        "warning: received (storage_scp, prefetch_scp), but never sent: Enhanced CT Image Storage; "
+    )
 
 
 def test_check_tells_all_problems_without_a_traceback(bad: Path) -> None:

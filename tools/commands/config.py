@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from engine.config.loading import Config, ConfigurationError, LoadedConfig, Problem, StorageEntity
+from engine.config.reach import never_sent
 from engine.errors import OperatorError
 from tools.face.options import config_option, load
 from tools.face.terminal import printable
@@ -39,7 +40,7 @@ def check(file: Path | None, config_path: Path | None) -> None:
     except ConfigurationError as error:
         raise _with_stores(error) from error
     secured = _secured_text(config)
-    for warning in _missing_here(config):
+    for warning in (*_missing_here(config), *never_sent(config)):
         click.echo(printable(f"warning: {warning}"), err=True)
     text = f"{path}: ok\n{summary(config)}"
     click.echo(printable(f"{text}\n  TLS: {secured}" if secured else text))

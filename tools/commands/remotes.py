@@ -78,6 +78,7 @@ def _row(remote: Remote, outbox: OutboxView | None) -> dict[str, Any]:
         "tls": remote.tls,
         "associations": remote.associations,
         "transfer_syntaxes": list(remote.transfer_syntaxes),
+        "abstract_syntaxes": list(remote.abstract_syntaxes),
         "character_sets": list(remote.character_sets),
         "outgoing_directory": remote.outgoing_directory,
         "state": _state(remote.paused, is_paused),

@@ -15,7 +15,7 @@ import click
 from engine.config.loading import Config, Remote, Rule
 from engine.dictionary.contexts import syntax_name
 from engine.errors import OperatorError
-from engine.outgoing.contexts import CannotSend, proposals
+from engine.outgoing.contexts import CannotSend, proposals, taken_by
 from engine.prefetch.rules import Explanation as Prefetching
 from engine.prefetch.rules import PrefetchRules
 from engine.rules.conditions import RECEIVING_TABLES, Judgement, wanted_text
@@ -151,9 +151,7 @@ def _sending(remote: Remote, trial: Trial) -> dict[str, Any]:
     syntaxes: list[str] = []
     refused = ""
     try:
-        offered = proposals(
-            trial.head.sop_class, trial.head.transfer_syntax, remote.transfer_syntaxes
-        )
+        offered = proposals(trial.head.sop_class, trial.head.transfer_syntax, taken_by(remote))
         syntaxes = [syntax for context in offered for syntax in context]
     except CannotSend as error:
         refused = error.reason

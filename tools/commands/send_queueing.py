@@ -23,7 +23,7 @@ from engine.outbox.files import (
 from engine.outbox.records import NewDelivery
 from engine.outbox.spool import remove_finished, spooled_path
 from engine.outbox.writer import OutboxWriter
-from engine.outgoing.outgoing import CannotSend, proposals
+from engine.outgoing.outgoing import CannotSend, proposals, taken_by
 from engine.settings.send import USER
 
 _DIRECTORY_FILE: Final = "DICOMDIR"
@@ -109,7 +109,7 @@ class Queueing:
     def _look(self, wanted: Wanted, path: Path, named: Path) -> Examined | None:
         """None: it cannot be sent, which is a problem of the file that was named."""
         try:
-            return examine(path, [remote.transfer_syntaxes for remote in wanted.remotes])
+            return examine(path, [taken_by(remote) for remote in wanted.remotes])
         except CannotSend as error:
             self.problems.append(Problem(str(named), error.reason))
         except LocalError as error:
@@ -127,7 +127,7 @@ class Queueing:
                     proposals(
                         instance.sop_class_uid,
                         instance.transfer_syntax_uid,
-                        remote.transfer_syntaxes,
+                        taken_by(remote),
                     )
                 except CannotSend as error:
                     what = f"{instance.sop_instance_uid} to {remote.name}"

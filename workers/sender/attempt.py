@@ -19,6 +19,7 @@ from engine.outgoing.oddities import Oddities
 from engine.outgoing.outgoing import (
     CannotSend,
     Outgoing,
+    Taken,
     choose,
     open_outgoing,
     parts,
@@ -40,7 +41,7 @@ class Destination(NamedTuple):
     peer: Peer
     calling_ae_title: str
     timeouts: Timeouts
-    transfer_syntaxes: tuple[str, ...]  # beyond the conformance statement's
+    taken: Taken  # beyond the conformance statement's table
     reuses: bool
     character_sets: tuple[str, ...] = ()  # beyond the conformance statement's, likewise
 
@@ -137,9 +138,7 @@ class Sender:
                 association.release()
 
     def _send(self, destination: Destination, errand: Errand, outgoing: Outgoing) -> Verdict:
-        offered = proposals(
-            outgoing.sop_class_uid, outgoing.transfer_syntax_uid, destination.transfer_syntaxes
-        )
+        offered = proposals(outgoing.sop_class_uid, outgoing.transfer_syntax_uid, destination.taken)
         if self._destination is not None:
             if self._destination != destination:
                 self.release()
@@ -176,7 +175,7 @@ class Sender:
         self._order.check()
         wanted = [(sop_class_uid, syntaxes) for syntaxes in offered]
         if destination.reuses:
-            wanted = _with_the_table(wanted, destination.transfer_syntaxes)
+            wanted = _with_the_table(wanted, destination.taken)
         contexts = [
             ProposedContext(2 * index + 1, abstract, syntaxes)
             for index, (abstract, syntaxes) in enumerate(wanted)
@@ -271,13 +270,13 @@ _first_contexts: Final = limits.presentation_contexts_max
 
 
 def _with_the_table(
-    wanted: list[tuple[str, tuple[str, ...]]], wider: tuple[str, ...]
+    wanted: list[tuple[str, tuple[str, ...]]], taken: Taken
 ) -> list[tuple[str, tuple[str, ...]]]:
     """What an association is opened for, and all that it may be used for later (Table 4.2-33), in
     an order that does not depend on the first instance."""
     table = [
         (abstract, (syntax,))
-        for abstract, syntaxes in SENT.items()
-        for syntax in dict.fromkeys((*syntaxes, *wider))
+        for abstract in dict.fromkeys((*SENT, *taken.sop_classes))
+        for syntax in taken.syntaxes(abstract)
     ]
     return [*dict.fromkeys((*wanted, *table))][:_first_contexts]

@@ -34,7 +34,7 @@ from engine.outbox.files import (
 from engine.outbox.outbox import Outbox
 from engine.outbox.spool import spooled_path
 from engine.outbox.writer import OutboxWriter
-from engine.outgoing.outgoing import CannotSend
+from engine.outgoing.outgoing import CannotSend, Taken
 from engine.settings.send import FOLDER
 from workers.sender.watched import REJECTED, TAKEN, Entry, OpenFolder, Stamp, copy_name
 
@@ -46,7 +46,7 @@ class Folder(NamedTuple):
 
     destination: str
     path: Path
-    transfer_syntaxes: tuple[str, ...]  # that the remote AE takes beyond the statement's
+    taken: Taken  # by the remote AE, beyond the statement's
 
 
 class Turn(NamedTuple):
@@ -210,7 +210,7 @@ class FolderWatch:
         try:
             before = Stamp.of(os.fstat(descriptor))
             # So that what is no image at all is not copied first, however long it is.
-            examine_open(descriptor, [folder.transfer_syntaxes])
+            examine_open(descriptor, [folder.taken])
             fresh = fresh_name()
             target = spooled_path(self._data_directory, copy_name(name))
             # One from before a crash, or whose sync failed: the disk may lack what the kernel takes
@@ -222,7 +222,7 @@ class FolderWatch:
                 if Stamp.of(os.fstat(descriptor)) != before:
                     copy.unlink()
                     return None
-                examined = examine(copy, [folder.transfer_syntaxes])
+                examined = examine(copy, [folder.taken])
                 copy.replace(target)
             except BaseException:
                 with suppress(FileNotFoundError):

@@ -19,6 +19,7 @@ from engine import limits
 from engine.errors import OperatorError
 from engine.index.environment import INDEX_FAULTS, fault_code
 from engine.outbox.writer import OutboxWriter
+from engine.outgoing.contexts import taken_by
 from engine.settings.entities import Remote
 from engine.telemetry.metrics import Gauge
 from workers.decoding.decoders import Decoders
@@ -182,7 +183,7 @@ class SenderRole:
             if not remote.paused
         }
         self._folders = [
-            Folder(remote.name, Path(remote.outgoing_directory), remote.transfer_syntaxes)
+            Folder(remote.name, Path(remote.outgoing_directory), taken_by(remote))
             for remote in spec.remotes
             if remote.outgoing_directory
         ]
@@ -195,7 +196,7 @@ class SenderRole:
             Peer(remote.name, remote.ae_title, remote.host, remote.port, context),
             spec.calling_ae_title,
             remote.timeouts(spec.timeouts),
-            remote.transfer_syntaxes,
+            taken_by(remote),
             remote.associations == "reuse",
             remote.character_sets,
         )

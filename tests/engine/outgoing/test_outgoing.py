@@ -2,11 +2,22 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.errors import LocalError
 from engine.files.part10 import part10_head
-from engine.outgoing.outgoing import CannotSend, FileRange, choose, open_outgoing, pieces, proposals
+from engine.outgoing.outgoing import (
+    CannotSend,
+    FileRange,
+    Taken,
+    choose,
+    open_outgoing,
+    pieces,
+    proposals,
+    taken_by,
+)
+from engine.settings.entities import Remote
 from tests.material import samples, wire
 from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, sent
 
@@ -40,7 +51,7 @@ def test_the_original_is_proposed_first(
     sop_class: str, stored: str, wider: tuple[str, ...], proposed: list[str]
 ) -> None:
     """Table 4.2-33, one presentation context for each transfer syntax."""
-    assert proposals(sop_class, stored, wider) == [(syntax,) for syntax in proposed]
+    assert proposals(sop_class, stored, Taken(wider)) == [(syntax,) for syntax in proposed]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +68,47 @@ def test_what_cannot_be_sent_says_why(
     sop_class: str, stored: str, wider: tuple[str, ...], words: str
 ) -> None:
     with pytest.raises(CannotSend, match=words):
-        proposals(sop_class, stored, wider)
+        proposals(sop_class, stored, Taken(wider))
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "stored", "taken", "proposed"),
+    [
+        (wire.ENHANCED_CT, EXPLICIT, Taken((), (wire.ENHANCED_CT,)), [EXPLICIT, IMPLICIT]),
+        (wire.ENHANCED_CT, JPEG_LOSSLESS, Taken((), (wire.ENHANCED_CT,)), [EXPLICIT, IMPLICIT]),
+        (
+            wire.ENHANCED_CT,
+            JPEG_LOSSLESS,
+            Taken((JPEG_LOSSLESS,), (wire.ENHANCED_CT,)),
+            [JPEG_LOSSLESS, EXPLICIT, IMPLICIT],
+        ),
+        (ULTRASOUND, IMPLICIT, Taken((), (ULTRASOUND,)), [IMPLICIT, EXPLICIT]),
+        (ULTRASOUND, JPEG_2000, Taken((JPEG_2000,), (ULTRASOUND,)), [JPEG_2000]),
+        # What the table has stays as the table has it.
+        (BASIC_TEXT_SR, EXPLICIT, Taken((), (BASIC_TEXT_SR,)), [IMPLICIT]),
+        (wire.CT_IMAGE, EXPLICIT, Taken((), (ULTRASOUND,)), [EXPLICIT, IMPLICIT]),
+    ],
+)
+def test_more_classes_than_the_tables_by_choice(
+    sop_class: str, stored: str, taken: Taken, proposed: list[str]
+) -> None:
+    assert proposals(sop_class, stored, taken) == [(syntax,) for syntax in proposed]
+
+
+def test_a_remote_ae_names_classes_as_people_do() -> None:
+    remote = Remote(
+        name="pacs",
+        ae_title="PACS",
+        host="pacs",
+        port=104,
+        abstract_syntaxes=("Enhanced CT", "US", ULTRASOUND),
+        transfer_syntaxes=(JPEG_2000,),
+    )
+    multi_frame = "1.2.840.10008.5.1.4.1.1.3.1"
+    expected = Taken((JPEG_2000,), (wire.ENHANCED_CT, ULTRASOUND, multi_frame))
+    assert taken_by(remote) == expected
+    everything = taken_by(msgspec.structs.replace(remote, abstract_syntaxes=("all-images",)))
+    assert proposals(wire.ENHANCED_CT, EXPLICIT, everything) == [(EXPLICIT,), (IMPLICIT,)]
 
 
 def test_the_cheapest_of_what_was_accepted() -> None:

@@ -29,6 +29,7 @@ from engine import limits
 from engine.errors import OperatorError
 from engine.outbox.files import make_outbox
 from engine.outbox.writer import OutboxWriter
+from engine.outgoing.outgoing import Taken
 from tests.rigs.local_users import open_to_all, other_ids
 from tests.rigs.sending import ct_files
 from workers.sender.folders import Folder, FolderWatch
@@ -165,7 +166,7 @@ def _looks(
     scene: _Scene, writer: OutboxWriter, attacker: subprocess.Popen[bytes], end: float
 ) -> Outcome:
     watch = FolderWatch(scene.data, lambda: writer)
-    folder = Folder("pacs", scene.folder, ())
+    folder = Folder("pacs", scene.folder, Taken())
     looks = collected = rejected = 0
     faults: Counter[str] = Counter()
     descriptors = 0
@@ -233,7 +234,7 @@ def _bring_honest(scene: _Scene, writer: OutboxWriter) -> None:
     end = time.monotonic() + 30
     while any(place.iterdir()):
         assert time.monotonic() < end, "the folder does not recover"
-        watch.look(Folder("pacs", scene.folder, ()))
+        watch.look(Folder("pacs", scene.folder, Taken()))
         time.sleep(limits.folder_quiet_s / 4)
 
 

@@ -13,6 +13,7 @@ from engine.errors import OperatorError
 from engine.outbox.records import State
 from engine.outbox.spool import OUTBOX_DIRECTORY
 from engine.outbox.writer import OutboxWriter
+from engine.outgoing.outgoing import Taken
 from tests.rigs.local_users import as_other, needs_root, open_to_all, other_ids
 from tests.rigs.sending import ct_files
 from workers.sender.folders import REJECTED, TAKEN, Folder, FolderWatch, Turn
@@ -36,7 +37,7 @@ class Attacked:
         self.path.mkdir()
         self.path.chmod(0o777)
         self.writer = OutboxWriter(self.data)
-        self.folder = Folder("pacs", self.path, ())
+        self.folder = Folder("pacs", self.path, Taken())
         self.watch = FolderWatch(self.data, lambda: self.writer)
 
     def put(self, name: str, source: Path | None = None) -> Path:
@@ -283,7 +284,7 @@ def test_a_folder_that_overlaps_with_the_data_is_not_looked_at(
         link.symlink_to(path)
         path = link
     with pytest.raises(OperatorError, match="Give `outgoing_directory` a place of its own"):
-        attacked.watch.look(Folder("pacs", path, ()))
+        attacked.watch.look(Folder("pacs", path, Taken()))
     attacked.untouched()
     assert not (path / TAKEN).exists()
 

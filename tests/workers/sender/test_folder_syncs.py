@@ -9,6 +9,7 @@ import pytest
 
 from engine.outbox.spool import OUTBOX_DIRECTORY
 from engine.outbox.writer import OutboxWriter
+from engine.outgoing.outgoing import Taken
 from tests.rigs.sending import ct_files
 from workers.sender import folders
 from workers.sender.folders import TAKEN, Folder, FolderWatch
@@ -42,5 +43,7 @@ def test_claims_and_copies_are_synced_before_they_are_queued(
         monkeypatch.setattr(writer, "sync", synced)
         monkeypatch.setattr(OpenFolder, "sync_claimed", lambda opened: done.append(TAKEN))
         monkeypatch.setattr(folders, "sync_copies", lambda _: done.append(OUTBOX_DIRECTORY))
-        assert FolderWatch(data, lambda: writer).look(Folder("pacs", outgoing, ())).collected == 1
+        assert (
+            FolderWatch(data, lambda: writer).look(Folder("pacs", outgoing, Taken())).collected == 1
+        )
     assert done == [TAKEN, OUTBOX_DIRECTORY, "committed", f"outbox with 1 in {TAKEN}", TAKEN]

@@ -386,3 +386,18 @@ def test_responses_that_real_peers_send_are_read_and_told_once_an_association(
         assert sending.states() == {("pacs", State.DELIVERED): 4}
     told = [sorted(booked.report.odd_answers) for booked in sending.booked]
     assert sum(kind in kinds for kinds in told) == peer.associations == (1 if reuses else 4)
+
+
+@pytest.mark.parametrize("reuses", [False, True])
+def test_enhanced_ct_is_sent_to_whom_it_may_go(tmp_path: Path, reuses: bool) -> None:
+    (path,) = ct_files(tmp_path / "in", 1)
+    dataset = pydicom.dcmread(path)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = wire.ENHANCED_CT
+    dataset.save_as(path)
+    with ScriptedPeer(Scp()) as peer, office(tmp_path / "data", lanes=1) as sending:
+        sending.queue([path], "may", "may not")
+        may = destination(peer.port, "may", reuses, sop_classes=(wire.ENHANCED_CT,))
+        sending.run([may, destination(peer.port, "may not", reuses)])
+        assert sending.states() == {("may", State.DELIVERED): 1, ("may not", State.FAILED): 1}
+    (stored,) = peer.stored.values()
+    assert (stored.sop_class, stored.data) == (wire.ENHANCED_CT, body(path))

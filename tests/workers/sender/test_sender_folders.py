@@ -17,6 +17,7 @@ from engine.outbox.records import TAKEN as TAKEN_NOTE
 from engine.outbox.records import State
 from engine.outbox.spool import OUTBOX_DIRECTORY
 from engine.outbox.writer import OutboxWriter
+from engine.outgoing.outgoing import Taken
 from tests.material import samples
 from tests.rigs.gateway import ROOT
 from tests.rigs.sending import ct_files
@@ -34,7 +35,7 @@ class Watched:
         self.path = directory / "outgoing"
         self.path.mkdir()
         self.writer = OutboxWriter(self.data)
-        self.folder = Folder("pacs", self.path, ())
+        self.folder = Folder("pacs", self.path, Taken())
         self.watch = FolderWatch(self.data, lambda: self.writer)
 
     def put(self, source: Path, name: str, age_s: float = 10.0) -> Path:
@@ -318,6 +319,7 @@ _CHILD = """
 import os, sys
 from pathlib import Path
 from engine.outbox.writer import OutboxWriter
+from engine.outgoing.outgoing import Taken
 from workers.sender import folders as sender_folders
 from workers.sender.folders import Folder, FolderWatch
 
@@ -338,7 +340,7 @@ for name in ("copy_file_range", "rename", "replace", "fsync", "unlink"):
 writer = OutboxWriter(data)
 writer.commit = counted(writer.commit)
 writer.sync = counted(writer.sync)
-FolderWatch(data, lambda: writer).look(Folder("pacs", folder, ()))
+FolderWatch(data, lambda: writer).look(Folder("pacs", folder, Taken()))
 """
 
 
