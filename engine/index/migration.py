@@ -2,8 +2,9 @@
 
 Format 1 knew a study by its UID alone, so that two patients with one UID stood in one study, as the
 patient who came last. Here look-ups and corrections get the name of their patient; nothing is taken
-out. What stands wrongly together cannot be told from the index: `meta` "unparted" says up to which
-study it may be so, and `scai verify` looks into those files (engine/verify/parting.py).
+out. Of several modalities in one value each becomes a word. What stands wrongly together cannot be
+told from the index: `meta` "unparted" says up to which study it may be so, and `scai verify` looks
+into those files (engine/verify/parting.py).
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ def migrate(transaction: lmdb.Transaction, tables: Tables) -> None:
         name = records.study_uid_key(study.uid, study.alone, number)
         packed = records.PAIR.pack(number, study.patient)
         transaction.put(name, packed, db=tables["study_uids"])
+        for word in records.modality_words(number, study):
+            transaction.put(word, b"", db=tables["words"])
         before = corrections.key_of(Target("study", study.uid))
         after = corrections.key_of(corrections.study_of(study))
         replaced |= _copied(transaction, tables, before, after)

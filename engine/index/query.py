@@ -71,7 +71,7 @@ class Match:
         """Keyword -> text of all attributes known on this level and above."""
         found = _named(self.study.values())
         found["StudyInstanceUID"] = self.study.uid
-        found["ModalitiesInStudy"] = "\\".join(sorted(self.study.modalities))
+        found["ModalitiesInStudy"] = "\\".join(records.modalities_of(self.study))
         if self.series is not None:
             found |= _named(self.series.values())
             found["SeriesInstanceUID"] = self.series.uid
@@ -272,7 +272,7 @@ def _study_value(keyword: str, tag: int) -> Callable[[Study], str]:
     if keyword == "StudyInstanceUID":
         return lambda study: study.uid
     if keyword == "ModalitiesInStudy":
-        return lambda study: "\\".join(study.modalities)
+        return lambda study: "\\".join(records.modalities_of(study))
     return lambda study: study.value(tag)
 
 

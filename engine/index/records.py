@@ -295,7 +295,18 @@ def study_words(number: int, study: Study) -> Iterator[bytes]:
     if accession:
         yield word_key(ACCESSION_WORD, accession, number)
     yield word_key(DATE_WORD, date_word(study), number)
-    for modality in study.modalities:
+    yield from modality_words(number, study)
+
+
+def modalities_of(study: Study) -> list[str]:
+    """Each once: a series may say several, parted by backslashes, though it should say one."""
+    said = (part.strip() for modality in study.modalities for part in modality.split("\\"))
+    return sorted({part for part in said if part})
+
+
+def modality_words(number: int, study: Study) -> Iterator[bytes]:
+    """The keys in `words` of its modalities."""
+    for modality in modalities_of(study):
         yield word_key(MODALITY_WORD, modality, number)
 
 

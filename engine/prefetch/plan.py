@@ -19,7 +19,9 @@ Match = Mapping[int, str]  # an answer's attributes
 Promised = dict[str, list[str]]  # SeriesInstanceUID -> SOPInstanceUIDs
 
 LEVELS: Final = {"study": QueryLevel.STUDY, "series": QueryLevel.SERIES, "image": QueryLevel.IMAGE}
-_UID: Final = re.compile(r"[0-9][0-9.]{0,63}")
+# Letters are none of a UID's, and come all the same; what has a meaning in a key, or could not be
+# in one, cannot be asked for.
+_UID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 
 
 class AskFailure(Exception):  # noqa: N818 - an outcome, more than an error
@@ -79,7 +81,7 @@ def study_keys(ask: Ask, of_any_modality: bool = False) -> dict[int, str]:
 
 def why_unrelated(ask: Ask, match: Match) -> str:
     """Why a study that an archive answered with was not asked for; "": it was."""
-    if not is_uid(match.get(attributes.STUDY_INSTANCE_UID, "")):
+    if not match.get(attributes.STUDY_INSTANCE_UID, ""):
         return "no Study Instance UID"
     patient_id = matching.pid(match.get(attributes.PATIENT_ID, ""))
     if patient_id != matching.pid(ask.patient_id):
@@ -126,7 +128,8 @@ def plan_moves(
     """The retrievals that bring what is promised and not here, and little else.
 
     `whole`: the study has nothing else at the archive than what is promised. A study is moved as
-    one only if nothing of it is here; a series likewise if it lacks anything.
+    one only if nothing of it is here. Of a series that is here in part what lacks is asked for by
+    image, unless that is so much that moving the series is less work.
     """
     of_study = {attributes.STUDY_INSTANCE_UID: study_uid}
     if level is QueryLevel.STUDY and whole and not here:
@@ -135,9 +138,12 @@ def plan_moves(
     for series_uid, uids in promised.items():
         lacking = [uid for uid in uids if uid not in here]
         of_series = of_study | {attributes.SERIES_INSTANCE_UID: series_uid}
-        if lacking and level is QueryLevel.IMAGE:
+        in_part = len(lacking) < len(uids) and len(lacking) <= image_moves_max
+        if lacking and (level is QueryLevel.IMAGE or in_part):
             moves += (
-                Move(QueryLevel.IMAGE, of_series | {SOP_INSTANCE_UID: uid}) for uid in lacking
+                Move(QueryLevel.IMAGE, of_series | {SOP_INSTANCE_UID: uid})
+                for uid in lacking
+                if is_uid(uid)
             )
         elif lacking:
             moves.append(Move(QueryLevel.SERIES, of_series))
@@ -161,7 +167,7 @@ def is_uid(text: str) -> bool:
 
 def is_of(series: Match, modalities: Collection[str]) -> bool:
     """Whether a series has one of these modalities."""
-    return series.get(attributes.MODALITY, "").strip() in modalities
+    return _meet(series.get(attributes.MODALITY, ""), modalities)
 
 
 def by_day(match: Match) -> tuple[str, str]:

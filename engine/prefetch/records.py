@@ -84,6 +84,8 @@ class Progress(msgspec.Struct, array_like=True):
     warnings: int = 0
     unasked: list[str] = []  # SOP Instance UIDs that arrived and were not promised; as `missing`
     unasked_count: int = 0
+    unaskable: list[str] = []  # studies and series that have a UID no key can say; as `missing`
+    unaskable_count: int = 0
 
     def total(self, field: str) -> int:
         """The sum of one of StudyProgress's numbers."""

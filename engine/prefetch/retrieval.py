@@ -14,7 +14,7 @@ well.
 
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from engine.dictionary import attributes, matching
 from engine.dictionary.query_level import QueryLevel
@@ -42,6 +42,8 @@ from engine.prefetch.plan import (
     why_unrelated,
 )
 from engine.prefetch.records import Ask, Progress, StudyProgress
+
+_classes_named_max: Final = 4
 
 
 class Moved(NamedTuple):
@@ -76,6 +78,9 @@ class Archive(Protocol):
     def arrived(self, uids: Collection[str]) -> set[str]:
         """As here(), once all came or nothing comes any more."""
 
+    def refused(self) -> Mapping[str, int]:
+        """SOP classes that PrefetchAP has refused, and how often, since it runs."""
+
     def record(self) -> None:
         """The progress has changed, so that it matters after a crash."""
 
@@ -91,12 +96,14 @@ class Retrieval:
         self._progress = progress
         self._archive = archive
         self._promised: set[str] = set()
+        self._modalities: dict[str, str] = {}  # of series
 
     def run(self) -> None:
         """AskFailure when anything failed; what could be fetched nevertheless has been."""
         progress = self._progress
         progress.ignored = progress.completed = progress.failed = progress.warnings = 0
         progress.missing, progress.notes = [], []
+        progress.unaskable, progress.unaskable_count = [], 0
         try:
             self._go()
         except AskFailure:
@@ -144,7 +151,7 @@ class Retrieval:
         for uid, match in answers.items():
             if why := why_unrelated(ask, match):
                 self._ignore(f"a study was answered that was not asked for: {why}")
-            elif uid != ask.trigger_study_uid:
+            elif uid != ask.trigger_study_uid and self._can_be_asked("study", uid):
                 related.append(match)
         return sorted(related, key=by_day, reverse=True)
 
@@ -201,6 +208,7 @@ class Retrieval:
     ) -> None:
         """Have moved what lacks, and once more what lacks then; name what lacks nevertheless."""
         uids = _instances_of(promised)
+        refused = self._archive.refused()
         self._step(f"moving study {position}")
         level = LEVELS[self._ask.level]
         here = self._move(study, uids, plan_moves(level, study.study_uid, promised, here, whole))
@@ -210,6 +218,7 @@ class Retrieval:
             here = self._move(study, uids, again)
         if study.missing:
             self._name_missing(uid for uid in uids if uid not in here)
+            self._name_refused(refused, promised, here)
 
     def _ask_study(self, study_uid: str, is_of_modality: bool) -> tuple[Promised, bool] | None:
         """What the archive has of a study: (images by series, whether that is all of it). None when
@@ -227,6 +236,9 @@ class Retrieval:
         }
         promised: Promised = {}
         for uid in wanted:
+            if not self._can_be_asked("series", uid):
+                continue
+            self._modalities[uid] = series[uid].get(attributes.MODALITY, "")
             of_series = of_study | {attributes.SERIES_INSTANCE_UID: uid}
             images = self._answers(QueryLevel.IMAGE, of_series, SOP_INSTANCE_UID)
             promised[uid] = list(images)
@@ -235,7 +247,7 @@ class Retrieval:
                 raise AskFailure(
                     f"more than {prefetch_instances_max} instances are promised", permanent=True
                 )
-        if not any(promised.values()):
+        if not any(promised.values()) and (promised or not series):
             self._note("a study has no images by the archive's answer")
         return promised, len(wanted) == len(series)
 
@@ -247,7 +259,7 @@ class Retrieval:
         for match in self._archive.find(level, find_keys(level, above)):
             uid = match.get(unique_key, "")
             strays = any(match.get(tag, value) != value for tag, value in above.items())
-            if strays or not is_uid(uid):
+            if strays or not uid:
                 self._ignore(f"a {level.name.lower()} was answered that was not asked for")
             else:
                 found.setdefault(uid, match)
@@ -259,7 +271,15 @@ class Retrieval:
         before = study.moved
         try:
             for move in moves:
-                moved = self._archive.move(move.level, move.keys)
+                refused = self._archive.refused()
+                try:
+                    moved = self._archive.move(move.level, move.keys)
+                except AskFailure as error:
+                    # An archive may call a retrieval failed of which PrefetchAP takes a part only.
+                    if error.ends or error.permanent or self._archive.refused() == refused:
+                        raise
+                    self._note(f"{error}, while PrefetchAP refused what it does not accept")
+                    continue
                 self._progress.completed += moved.completed
                 self._progress.failed += moved.failed
                 self._progress.warnings += moved.warnings
@@ -295,6 +315,37 @@ class Retrieval:
     def _name_missing(self, uids: Iterable[str]) -> None:
         missing = self._progress.missing
         missing += islice(uids, max(0, prefetch_missing_named_max - len(missing)))
+
+    def _can_be_asked(self, what: str, uid: str) -> bool:
+        """Whether it can, by its UID; if not, it is named as lacking."""
+        if is_uid(uid):
+            return True
+        progress = self._progress
+        progress.unaskable_count += 1
+        if len(progress.unaskable) < prefetch_missing_named_max:
+            progress.unaskable.append(f"{what} {uid!a}")
+        return False
+
+    def _name_refused(
+        self, before: Mapping[str, int], promised: Promised, here: Collection[str]
+    ) -> None:
+        """What lacks may be of SOP classes that PrefetchAP does not accept: an archive tells by
+        proposing them."""
+        classes = [name for name, n in self._archive.refused().items() if n > before.get(name, 0)]
+        if not classes:
+            return
+        modalities = {
+            self._modalities[series].strip() or "none"
+            for series, uids in promised.items()
+            if any(uid not in here for uid in uids)
+        }
+        # An archive that proposes all it knows, for each retrieval, tells nothing by its classes.
+        many = f"{len(classes)} SOP classes"
+        named = ", ".join(classes) if len(classes) <= _classes_named_max else many
+        self._note(
+            f"PrefetchAP does not accept {named}; what is missing is of modality "
+            f"{', '.join(sorted(modalities))}"
+        )
 
     def _name_unasked(self) -> None:
         progress = self._progress

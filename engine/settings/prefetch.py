@@ -70,7 +70,11 @@ class Prefetch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
     level: Annotated[
         Literal["study", "series", "image"],
-        setting("What is retrieved in one go. Only what lacks here is, on whichever level."),
+        setting(
+            "What is retrieved in one go: a study of which nothing is here, a series, or an image. "
+            "What is here is not moved again, but with its series where more than 32 images of "
+            "that lack."
+        ),
     ] = "study"
     modalities: Annotated[
         tuple[str, ...],

@@ -93,6 +93,7 @@ class Link:
         self.socket = connection
         self.request: wire.Pdu | None = None  # the A-ASSOCIATE-RQ
         self.contexts: dict[int, tuple[str, str]] = {}  # accepted: abstract, transfer syntax
+        self.last = 0  # the kind of the PDU that came last
         self.received = bytearray()  # all bytes that came, in order
         self.under_way: Request | None = None  # a command whose data set is still coming
         self.encode = wire.joined  # a response's elements to its command set
@@ -116,6 +117,7 @@ class Link:
     def receive(self) -> wire.Pdu:
         """The next PDU; Gone at the end of the connection."""
         kind, _, length = struct.unpack(">BBI", self.read(6))
+        self.last = kind
         return wire.Pdu(kind, self.read(length))
 
     def send(self, data: bytes, step: int = 0, pause: float = 0.0) -> None:

@@ -4,7 +4,9 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.uid import generate_uid
 
 from engine.prefetch.records import JobState
 from tests.rigs.archives import AVAILABLE, MadeStudy, Orthanc, Qrscp, make_study, prefetching, send
@@ -15,6 +17,7 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.skipif(not AVAILABLE, reason="Orthanc or DCMTK is not installed"),
 ]
+BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 Archive = Orthanc | Qrscp
 RULE = 'modalities = ["CT", "MR"]\nwithin = "5 years"\nquiet_s = 0\n'
 
@@ -147,3 +150,30 @@ def test_neither_side_disturbs_the_other(
     assert set(gateway.find()) >= priors.uids | {uid for it in others for uid in it.uids}
     failures = [row for row in gateway.log() if row["level"] == "error"]
     assert not failures
+
+
+def test_what_prefetch_ap_does_not_accept_is_named_and_the_rest_comes(
+    tmp_path: Path, gateway: Gateway, archive: Archive
+) -> None:
+    """A prior whose report is a structured one, of a class that is on no list of ours."""
+    studies = studies_of(tmp_path, "4711")
+    for study in studies.values():
+        send(study, archive.port, archive.ae_title)
+    report = pydicom.dcmread(next(studies["near"].directory.glob("*.dcm")))
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = BASIC_TEXT_SR
+    report.SOPInstanceUID = report.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    report.SeriesInstanceUID, report.Modality = generate_uid(), "SR"
+    report_directory = tmp_path / "report"
+    report_directory.mkdir()
+    report.save_as(report_directory / "1.dcm")
+    made = MadeStudy(report_directory, studies["near"].uid, "4711", "20230510")
+    send(made, archive.port, archive.ae_title)
+    prefetching(gateway, archive.port, archive.ae_title, RULE).start()
+    send(studies["trigger"], gateway.port)
+    job = ended_job(gateway)
+    assert (job.state, job.attempts) == (JobState.INCOMPLETE, 1), job.reason
+    assert job.progress.missing == [str(report.SOPInstanceUID)]
+    assert job.progress.total("moved") == 9
+    notes = "; ".join(job.progress.notes)
+    assert "PrefetchAP does not accept" in notes
+    assert "what is missing is of modality SR" in notes

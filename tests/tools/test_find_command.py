@@ -19,6 +19,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries = [
         make_entry("1.4.1", StudyDate="20240105", StudyDescription="HEAD\x07\x1b[31m", Rows="\0\2"),
         make_entry("1.4.2", "1.3.2", Modality="MR", SeriesDescription="T1"),
+        make_entry("1.4.3", "1.3.3", Modality="PT\\CT"),
         make_entry(
             "1.5.1", "1.6", "1.7", PatientID="P2", PatientName="M\xfcller^\x9b", Modality="CT"
         ),
@@ -43,8 +44,8 @@ def test_studies_as_json(data: Path) -> None:
     assert result.return_value == Exit.OK
     first, second = lines(result)
     assert first["study_instance_uid"] == "1.2"
-    assert first["modalities_in_study"] == "CT\\MR"
-    assert (first["series"], first["instances"], first["file_bytes"]) == (2, 2, 200)
+    assert first["modalities_in_study"] == "CT\\MR\\PT"
+    assert (first["series"], first["instances"], first["file_bytes"]) == (3, 3, 300)
     assert second["patient_id"] == "P2"
     assert result.stdout.isascii()
     assert "\x1b" not in result.stdout
@@ -78,6 +79,8 @@ def test_a_table_cannot_steer_the_terminal(data: Path) -> None:
         (["--modality", "MR"], 1),
         (["--modality", "MR", "--level", "series"], 1),
         (["--modality", "CT"], 2),
+        (["--modality", "PT"], 1),
+        (["--modality", "PT", "--level", "series"], 1),
         (["--description", "T?", "--level", "series"], 1),
         (["--key", "StudyDescription=HEAD*"], 1),
         (["--study-uid", "1.7", "--level", "image"], 1),

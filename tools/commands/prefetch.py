@@ -190,6 +190,7 @@ def fields_of(job: Job) -> dict[str, Any]:
         ],
         "missing_sop_instance_uids": progress.missing,
         "unasked_sop_instance_uids": progress.unasked,
+        "not_askable": progress.unaskable,
         "answers_ignored": progress.ignored,
         "notes": progress.notes,
         "suboperations": {

@@ -96,7 +96,7 @@ class RemoteArchive:
                 for response in conversation.responses():
                     if response.outcome is StatusClass.PENDING:
                         if len(matches) >= limits.find_matches_max:
-                            conversation.cancel()
+                            conversation.cancel_and_release()
                             raise AskFailure(
                                 f"C-FIND on {level.name.lower()} level has more than "
                                 f"{limits.find_matches_max} answers",
@@ -109,6 +109,7 @@ class RemoteArchive:
                             query_identifiers.decode_identifier(data, conversation.explicit_vr)
                         )
                     elif response.outcome is not StatusClass.SUCCESS:
+                        conversation.release()
                         raise self._failure("C-FIND", level, response)
             except ScuFailure as failure:
                 raise _in_words(f"C-FIND on {level.name.lower()} level", failure) from failure
@@ -140,6 +141,7 @@ class RemoteArchive:
                         )
                         self.show()
                     elif response.outcome not in (StatusClass.SUCCESS, StatusClass.WARNING):
+                        conversation.release()
                         raise self._failure("C-MOVE", level, response)
                     elif response.status:
                         self._note(f"a C-MOVE ended with {status_words(response.status)}")
@@ -239,6 +241,10 @@ class RemoteArchive:
     def _arrivals(self) -> int:
         """Grows with every byte that arrives at PrefetchAP."""
         return self._receiving.get(Counter.RECEIVED_BYTES)
+
+    def refused(self) -> dict[str, int]:
+        """What PrefetchAP has refused, by SOP class."""
+        return self._receiving.refused()
 
     # --- what arrives and where it goes ----------------------------------------------------------
     def expect(self, study: StudyProgress) -> None:

@@ -105,6 +105,16 @@ class Conversation:
         self._cancelled = True
         self.association.send_message(_CONTEXT, encode_cancel_request(self.message_id), None)
 
+    def cancel_and_release(self) -> None:
+        """Leave off in the middle of the answers: what still comes is passed over, but not long."""
+        self.cancel()
+        deadline = time.monotonic() + limits.cancel_timeout_s
+        for response in self.responses():
+            if response.outcome is not StatusClass.PENDING:
+                self.release()
+            elif time.monotonic() > deadline:
+                return  # whoever holds the association aborts it
+
     def release(self) -> None:
         """The final response came: how the archive takes its leave makes no difference to it."""
         with suppress(ScuFailure), self._stop.waking(self.association.interrupt):

@@ -230,11 +230,18 @@ class Retriever:
     # --- how it ended ----------------------------------------------------------------------------
     def _finish(self, store: PrefetchStore, job: Job) -> None:
         missing = job.progress.total("missing")
-        state = JobState.INCOMPLETE if missing else JobState.DONE
-        reason = f"{missing} promised instances did not arrive" if missing else ""
+        unaskable = job.progress.unaskable_count
+        state = JobState.INCOMPLETE if missing or unaskable else JobState.DONE
+        reasons = [
+            f"{missing} promised instances did not arrive" if missing else "",
+            f"{unaskable} studies or series have a UID that cannot be asked for"
+            if unaskable
+            else "",
+        ]
+        reason = "; ".join(filter(None, reasons))
         store.commit(lambda jobs: jobs.end(job, state, time.time_ns(), reason))
         self.counters.add(_ENDED[state])
-        self._log(job, "warning" if missing else "info", "prefetch_done", reason)
+        self._log(job, "warning" if reason else "info", "prefetch_done", reason)
 
     def _fail(self, store: PrefetchStore, job: Job, failure: AskFailure) -> None:
         spec = self.child.spec

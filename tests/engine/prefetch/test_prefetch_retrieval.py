@@ -52,6 +52,7 @@ class Shelf:
     records: int = 0
     passed_on: list[tuple[str, set[str]]] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
+    refusals: dict[str, int] = field(default_factory=dict)
     before: set[str] = field(default_factory=set)  # in the index when the job began
 
     def __post_init__(self) -> None:
@@ -113,6 +114,9 @@ class Shelf:
 
     def unasked(self, promised: Container[str]) -> Iterator[str]:
         return (uid for uid in sorted(self.index - self.before) if uid not in promised)
+
+    def refused(self) -> dict[str, int]:
+        return dict(self.refusals)
 
     def record(self) -> None:
         self.records += 1
@@ -188,8 +192,7 @@ def test_what_was_answered_beyond_the_question_is_dropped_and_counted() -> None:
         {STUDY: "9.9", attributes.PATIENT_ID: "4712", attributes.STUDY_DATE: "20230101"},
         {STUDY: "9.9", attributes.STUDY_DATE: "20230101"},
         {STUDY: "9.9", attributes.PATIENT_ID: "4711"},
-        {STUDY: "../9", attributes.PATIENT_ID: "4711", attributes.STUDY_DATE: "20230101"},
-        {STUDY: "1" * 65, attributes.PATIENT_ID: "4711", attributes.STUDY_DATE: "20230101"},
+        {STUDY: "../9", attributes.PATIENT_ID: "4712", attributes.STUDY_DATE: "20230101"},
         {},
     ],
 )
@@ -205,7 +208,6 @@ def test_never_another_patients_studies_nor_any_that_was_not_asked(stray: dict[i
     [
         {STUDY: "9.9", SERIES: "2.1.0", IMAGE: "3.9.9.9", attributes.MODALITY: "CT"},
         {STUDY: "1.1", SERIES: "2.9.9", IMAGE: "3.9.9.9", attributes.MODALITY: "CT"},
-        {STUDY: "1.1", SERIES: "2.1.0", IMAGE: "../3.9", attributes.MODALITY: "CT"},
     ],
 )
 def test_never_images_of_a_study_or_series_that_was_not_asked(stray: dict[int, str]) -> None:
@@ -253,6 +255,88 @@ def test_what_is_here_goes_on_although_the_rest_does_not_come() -> None:
     with pytest.raises(AskFailure):
         fetched(archive, ask())
     assert [uid for uid, _ in archive.passed_on] == ["1.1", "1.2"]
+
+
+@pytest.mark.parametrize("uid", ["../9", "1" * 65, "1.2*", "1.2?3", "1 2", "1.é", "1\\2"])
+def test_a_study_that_cannot_be_asked_for_is_named(uid: str) -> None:
+    answer = {STUDY: uid, attributes.PATIENT_ID: "4711", attributes.STUDY_DATE: "20230101"}
+    archive = Shelf({}, strays=[answer])
+    progress = fetched(archive, ask())
+    assert not archive.moves
+    assert (progress.unaskable, progress.unaskable_count) == ([f"study {uid!a}"], 1)
+
+
+@pytest.mark.parametrize("level", ["study", "series", "image"])
+def test_uids_with_letters_are_asked_for(level: str) -> None:
+    series = {"2.B-1": Series("CT", ["3.A", "3.B_2"])}
+    archive = Shelf({"A1.2": Study("4711", "20230101", series)})
+    progress = fetched(archive, ask(level=level))
+    assert (progress.total("promised"), progress.total("moved")) == (2, 2)
+    assert (progress.missing, progress.unaskable) == ([], [])
+
+
+def test_what_of_a_study_cannot_be_asked_for_is_named() -> None:
+    """A series is not asked for its images; an image may come with its series, or is missing."""
+    series = {
+        "2.1": Series("CT", ["3.1", "3*1"]),
+        "2*2": Series("CT", ["3.2"]),
+    }
+    archive = Shelf({"1.2": Study("4711", "20230101", series)})
+    progress = fetched(archive, ask(level="image"))
+    assert [uid for _, uid in archive.moves] == ["3.1"]
+    assert progress.missing == ["3*1"]
+    assert progress.unaskable == ["series '2*2'"]
+    again = Shelf(archive.studies)
+    progress = fetched(again, ask(level="series"))
+    assert [uid for _, uid in again.moves] == ["2.1"]
+    assert not progress.missing, "it came with its series"
+
+
+def test_a_study_of_only_other_series_than_wanted_is_no_study_without_images() -> None:
+    archive = shelf()
+    progress = fetched(archive, ask(series_modalities=("PT",)))
+    assert not archive.moves
+    assert not any("no images" in note for note in progress.notes)
+    archive.studies = {"1.1": Study("4711", "20230101", {"2.1": Series("CT", [])})}
+    assert any("no images" in note for note in fetched(archive, ask()).notes)
+
+
+def test_a_series_of_two_modalities_is_of_each() -> None:
+    archive = shelf()
+    archive.studies = {"1.1": study("4711", "20230101", 1, "PT\\CT", "MR")}
+    progress = fetched(archive, ask(modalities=("PT",), series_modalities=("CT",)))
+    assert archive.moves == [(QueryLevel.SERIES, "2.1.0")]
+    assert progress.total("moved") == 3
+
+
+@pytest.mark.parametrize("status", [0xA702, 0xC000, 0x0000])
+@pytest.mark.parametrize("refused", [True, False])
+def test_what_prefetch_ap_does_not_accept_is_named_and_fails_nothing(
+    status: int, refused: bool
+) -> None:
+    archive = shelf()
+    archive.lost = {"3.1.1.0", "3.1.1.1", "3.1.1.2"}
+
+    def answers(level: QueryLevel, uid: str) -> None:
+        if uid in ("1.1", "2.1.1", *archive.lost):
+            if refused:
+                count = archive.refusals.get("Basic Text SR Storage", 0)
+                archive.refusals["Basic Text SR Storage"] = count + 1
+            if status:
+                archive.index |= {"3.1.0.0", "3.1.0.1", "3.1.0.2"}
+                raise status_failure("C-MOVE", level, status, "")
+
+    archive.on_move = answers
+    progress = Progress()
+    if status and not refused:
+        with pytest.raises(AskFailure):
+            fetched(archive, ask(), progress)
+        return
+    fetched(archive, ask(), progress)
+    assert progress.missing == ["3.1.1.0", "3.1.1.1", "3.1.1.2"]
+    assert [it.moved for it in progress.studies] == [3, 3]
+    named = "does not accept Basic Text SR Storage; what is missing is of modality SR"
+    assert any(named in note for note in progress.notes) == refused
 
 
 def test_an_answer_that_cannot_hold_the_patient_id_is_no_proof_and_is_told() -> None:
@@ -307,6 +391,7 @@ def test_only_series_of_the_wanted_modalities_are_moved() -> None:
     archive = shelf()
     progress = fetched(archive, ask(series_modalities=("CT",)))
     assert archive.moves == [(QueryLevel.SERIES, "2.1.0"), (QueryLevel.STUDY, "1.2")]
+    assert not any("no images" in note for note in progress.notes)
     assert progress.total("promised") == 6
 
 
@@ -324,7 +409,11 @@ def test_of_a_study_that_is_partly_here_the_lacking_series_are_moved() -> None:
     archive = shelf()
     archive.index = {"3.1.0.0", "3.1.0.1", "3.1.0.2", "3.2.0.0"}
     progress = fetched(archive, ask())
-    assert archive.moves == [(QueryLevel.SERIES, "2.1.1"), (QueryLevel.SERIES, "2.2.0")]
+    assert archive.moves == [
+        (QueryLevel.SERIES, "2.1.1"),
+        (QueryLevel.IMAGE, "3.2.0.1"),
+        (QueryLevel.IMAGE, "3.2.0.2"),
+    ]
     assert (progress.total("here"), progress.total("moved")) == (4, 5)
 
 

@@ -127,6 +127,53 @@ def test_a_retrieval_that_is_refused(
     assert job.progress.total("moved") == 0
 
 
+@pytest.mark.parametrize("operation", ["find", "move"])
+@pytest.mark.parametrize("status", [0xA700, 0xA900, 0xC001, 0xFE00])
+def test_after_a_failure_status_the_association_is_released(
+    gateway: Gateway, shelf: Shelf, trigger: MadeStudy, operation: str, status: int
+) -> None:
+    """Table 4.2-43: it is aborted on time-outs only."""
+    links: list[Link] = []
+
+    def watched(link: Link) -> None:
+        links.append(link)
+        shelf.scp()(link)
+
+    setattr(shelf, f"{operation}_status", status)
+    with ScriptedPeer(watched) as peer:
+        job = run(gateway, trigger, peer.port)
+        assert job.state is JobState.FAILED
+        assert links
+        assert [link.last for link in links] == [wire.RELEASE_RQ] * len(links)
+
+
+def test_more_answers_than_we_take_are_cancelled_and_the_association_released(
+    gateway: Gateway, shelf: Shelf, trigger: MadeStudy
+) -> None:
+    links: list[Link] = []
+
+    def endless(link: Link) -> None:
+        links.append(link)
+        link.associate()
+        request = link.message()
+        assert request is not None
+        answer = identifier(StudyInstanceUID="1.2.3")
+        for _ in range(20_001):
+            link.respond(request, PENDING, answer)
+        cancel = link.message()
+        assert cancel is not None
+        assert cancel.field == wire.C_CANCEL_RQ
+        link.respond(request, 0xFE00)
+        assert link.receive().kind == wire.RELEASE_RQ
+        link.release()
+
+    with ScriptedPeer(endless) as peer:
+        job = run(gateway, trigger, peer.port)
+    assert (job.state, job.attempts) == (JobState.FAILED, 1)
+    assert "more than 20000 answers" in job.reason
+    assert links[0].last == wire.RELEASE_RQ
+
+
 def test_what_an_archive_says_is_shown_and_not_logged(
     gateway: Gateway, shelf: Shelf, trigger: MadeStudy
 ) -> None:
@@ -255,8 +302,12 @@ def test_an_association_that_fails(
         job = run(gateway, trigger, peer.port)
     assert job.state is JobState.FAILED
     assert words in job.reason
-    reasons = [row["reason"] for row in gateway.log() if row["event"] == "prefetch_failed"]
-    assert any(words in reason for reason in reasons), "the reason is logged"
+
+    def is_logged() -> bool:
+        lines = [row for row in gateway.log() if row["event"] == "prefetch_failed"]
+        return any(words in line["reason"] for line in lines)
+
+    eventually(is_logged, 10, "the reason is logged")
 
 
 def test_less_than_promised_is_asked_for_once_more_and_then_named(
