@@ -256,7 +256,7 @@ def test_enhanced_ct_is_never_sent(forwarded: Forwarded, receiver: str) -> None:
     one = forwarded.samples["enhanced-ct"]
     delivery = forwarded.deliveries[receiver, one.sop_instance]
     assert (delivery.state, delivery.attempts, delivery.status) == (State.FAILED, 1, -1)
-    assert delivery.reason == "Enhanced CT Image Storage is received only and never sent"
+    assert delivery.reason.startswith("Enhanced CT Image Storage is received only and never sent")
     assert one.sop_instance not in forwarded.kept[receiver]
 
 
