@@ -266,7 +266,11 @@ def test_corrections_are_carried(forwarded: Forwarded, name: str, tmp_path: Path
     gateway = forwarded.gateway
     one = samples.clone(samples.sample(name), tmp_path / name)
     study = str(pydicom.dcmread(one.path).StudyInstanceUID)
-    wanted = {"PatientName": "Œdipe^Jürgen", "StudyDescription": "Schädel", "PatientSex": "F"}
+    wanted = {
+        "PatientName": "Jürgen^Ödön=山田^太郎",
+        "StudyDescription": "Schädel",
+        "PatientSex": "F",
+    }
     assignments = [f"{keyword}={text}" for keyword, text in wanted.items()]
     edited = gateway.command("edit", "--study", study, "--yes", "--who", "tester", *assignments)
     assert edited.returncode == 0, edited.stdout + edited.stderr

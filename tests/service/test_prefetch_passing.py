@@ -12,6 +12,7 @@ import pytest
 
 from engine.outbox.records import State as Queued
 from engine.prefetch.records import JobState
+from engine.settings.timeouts import Timeouts
 from tests.material.waiting import eventually, within
 from tests.peers.peer_scripts import silent
 from tests.peers.receivers import Storescp
@@ -163,10 +164,10 @@ def test_opening_an_association_is_left_at_once() -> None:
             timer.start()
             began = time.monotonic()
             with pytest.raises(Interrupted):
-                open_association(other, "PrefetchAP", _FIND, 30, stop)
+                open_association(other, "PrefetchAP", _FIND, Timeouts.each(30), stop)
             assert time.monotonic() - began < within(1)
             timer.join()
             with pytest.raises(Interrupted):
-                open_association(other, "PrefetchAP", _FIND, 30, stop)
+                open_association(other, "PrefetchAP", _FIND, Timeouts.each(30), stop)
     finally:
         stop.close()
