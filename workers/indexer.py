@@ -206,19 +206,14 @@ class Indexer:
             counters.add(Counter.INDEX_MISSING)
             log.error(
                 "instance_missing",
-                journal=missing.journal,
-                sequence=missing.sequence,
-                sop_instance_uid=missing.sop_instance_uid,
+                **missing._asdict(),
                 text="acknowledged, but its bytes are neither in incoming/ nor in the tree",
             )
         for aside in step.set_aside:
             counters.add(Counter.INDEX_SET_ASIDE)
             log.error(
                 "instance_set_aside",
-                journal=aside.journal,
-                sequence=aside.sequence,
-                sop_instance_uid=aside.sop_instance_uid,
-                path=aside.path,
+                **aside._asdict(),
                 text="acknowledged, but the indexer died or hung of it again and again: it is kept "
                 "there, and not found or sent",
             )
@@ -227,9 +222,7 @@ class Indexer:
             counters.add(Counter.INDEX_KEPT_APART)
             log.warning(
                 "kept_apart",
-                what=apart.what,
-                study_uid=apart.study_uid,
-                sop_instance_uid=apart.sop_instance_uid,
+                **apart._asdict(),
                 text=f"another patient has the UID of this {apart.what}: they are kept apart",
             )
         if not step.records:
@@ -261,13 +254,7 @@ class Indexer:
             counters.add(Counter.INDEX_REPLACEMENTS_REFUSED)
             log.warning(
                 "replacement_refused",
-                journal=one.journal,
-                sequence=one.sequence,
-                sop_instance_uid=one.sop_instance_uid,
-                study_uid=one.study_uid,
-                calling_ae_title=one.calling_ae_title,
-                before=one.before,
-                path=one.path,
+                **one._asdict(),
                 text="acknowledged, and kept there: `replace` does not let it take the place of "
                 "what is stored",
             )

@@ -11,10 +11,10 @@ Used by one thread.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -32,6 +32,8 @@ from engine.index.corrections import EDIT_KEY
 from engine.index.environment import INDEX_DIRECTORY, Environment, View
 from engine.index.expected import Expectation, decode_expectation
 from engine.index.keys import lmdb_key
+
+T = TypeVar("T")
 
 _DIGEST_BYTES: Final = 16
 
@@ -96,20 +98,19 @@ class MessageStore:
 
     def take(self, content: bytes, message: Message, terms: Terms, now_ns: int) -> Taken:
         """Do what a message wants, durably. RefusedError: nothing was done."""
-        environment = self._environment
-        taken = environment.change(
-            lambda changed: _take(
-                Batch(changed, environment.tables, RecordCache()), content, message, terms, now_ns
-            )
-        )
-        environment.sync()
+        taken = self._change(lambda batch: _take(batch, content, message, terms, now_ns))
+        self._environment.sync()
         return taken
 
     def prune(self, before_ns: int) -> int:
         """Forget what was kept before then, a portion of it; how many rows went."""
+        return self._change(lambda batch: _prune(batch, before_ns))
+
+    def _change(self, work: Callable[[Batch], T]) -> T:
+        """Run `work` in a transaction and commit it; it may be run twice."""
         environment = self._environment
         return environment.change(
-            lambda changed: _prune(Batch(changed, environment.tables, RecordCache()), before_ns)
+            lambda changed: work(Batch(changed, environment.tables, RecordCache()))
         )
 
     @contextmanager

@@ -41,7 +41,6 @@ __all__ = [
     "open_outgoing",
     "outgoing_of",
     "parts",
-    "pieces",
     "proposals",
     "taken_by",
 ]
@@ -141,26 +140,6 @@ def _head(descriptor: int, file_bytes: int) -> tuple[bytes, Part10Head]:
         if file_bytes <= _head_bytes:
             raise
         return first, read_part10_head(os.pread(descriptor, _head_bytes_max, 0))
-
-
-def pieces(
-    outgoing: Outgoing,
-    target_syntax: str,
-    corrections: Mapping[int, str],
-    threads: int = 1,
-    other: OtherDecoder = no_other,
-    character_sets: Iterable[str] = (),
-) -> Iterator[Piece]:
-    """What parts() gives, with frames decoded."""
-    return _flat(parts(outgoing, target_syntax, corrections, threads, other, character_sets))
-
-
-def _flat(given: Iterator[Piece | Frames]) -> Iterator[Piece]:
-    for part in given:
-        if isinstance(part, Frames):
-            yield from part.decoded()
-        else:
-            yield part
 
 
 def parts(

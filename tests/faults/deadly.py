@@ -10,48 +10,27 @@ or has a fault of ours.
 import os
 import re
 import signal
-import sys
-import textwrap
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-_ROOT: Final = Path(__file__).resolve().parents[2]
-_METHOD, _TEXT, _END = "SCAI_TEST_DEADLY_METHOD", "SCAI_TEST_DEADLY_TEXT", "SCAI_TEST_DEADLY_END"
+from tests.faults.wrapping import Method, wrap, wrapped_by
+
+_TEXT, _END = "SCAI_TEST_DEADLY_TEXT", "SCAI_TEST_DEADLY_END"
 ENDS: Final = ("is killed", "hangs", "has a fault")
 
 
 def deadly(directory: Path, method: str, text: str, end: str) -> dict[str, str]:
     """The environment of a service where `module:Class.method` is deadly for what has this text."""
     assert end in ENDS
-    (directory / "sitecustomize.py").write_text(
-        textwrap.dedent(
-            """
-            from tests.faults.deadly import plant
-            plant()
-            """
-        )
-    )
-    return {
-        "PYTHONPATH": f"{directory}:{_ROOT}",
-        _METHOD: method,
-        _TEXT: text,
-        _END: end,
-    }
+    return wrapped_by(__name__, directory, method) | {_TEXT: text, _END: end}
 
 
 def plant() -> None:
     """In a process of the service, before anything else runs in it."""
-    if not {"-m", "-c"} & set(sys.orig_argv):
-        return
-    module, _, path = os.environ[_METHOD].partition(":")
-    owner, _, name = path.partition(".")
-    kind = getattr(import_module(module), owner)
-    setattr(kind, name, _deadly(getattr(kind, name)))
+    wrap(_deadly)
 
 
-def _deadly(method: Callable[..., Any]) -> Callable[..., Any]:
+def _deadly(method: Method) -> Method:
     text = os.environ[_TEXT]
 
     def call(self: Any, *arguments: Any, **named: Any) -> Any:

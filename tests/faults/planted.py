@@ -6,33 +6,19 @@ every process of the service. The method raises once, in the first process that 
 """
 
 import os
-import sys
-import textwrap
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.faults.wrapping import Method, wrap, wrapped_by
+
 PATIENT = "HIDDEN^PATIENT"
-_METHOD, _MARK = "SCAI_TEST_FAULTY_METHOD", "SCAI_TEST_FAULT"
+_MARK = "SCAI_TEST_FAULT"
 
 
 def planted(directory: Path, module: str, method: str) -> dict[str, str]:
     """The environment of a service with a fault in `module`'s `Class.method`."""
-    (directory / "sitecustomize.py").write_text(
-        textwrap.dedent(
-            """
-            from tests.faults.planted import plant
-            plant()
-            """
-        )
-    )
-    return {
-        "PYTHONPATH": f"{directory}:{ROOT}",
-        _METHOD: f"{module}:{method}",
-        _MARK: str(directory / "strike"),
-    }
+    mark = str(directory / "strike")
+    return wrapped_by(__name__, directory, f"{module}:{method}") | {_MARK: mark}
 
 
 def strike(directory: Path, process: str = "") -> None:
@@ -48,15 +34,10 @@ def struck(directory: Path) -> bool:
 
 def plant() -> None:
     """In a process of the service, before anything else runs in it."""
-    if not {"-m", "-c"} & set(sys.orig_argv):
-        return
-    module, _, path = os.environ[_METHOD].partition(":")
-    owner, _, name = path.partition(".")
-    kind = getattr(import_module(module), owner)
-    setattr(kind, name, _faulty(getattr(kind, name), Path(os.environ[_MARK])))
+    wrap(lambda method: _faulty(method, Path(os.environ[_MARK])))
 
 
-def _faulty(method: Callable[..., Any], mark: Path) -> Callable[..., Any]:
+def _faulty(method: Method, mark: Path) -> Method:
     def call(self: Any, *arguments: Any) -> Any:
         try:
             process = mark.read_text()

@@ -3,19 +3,35 @@
 import io
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from engine.files.part10 import part10_head
-from engine.outgoing.outgoing import FileRange, open_outgoing, pieces
+from engine.outgoing.outgoing import FileRange, Frames, Outgoing, Piece, open_outgoing, parts
 from engine.pixels.libjpeg import decode_by_libjpeg
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+def pieces(
+    outgoing: Outgoing, target_syntax: str, corrections: Mapping[int, str], **choices: Any
+) -> Iterator[Piece]:
+    """What parts() gives, with frames decoded. What parts() raises at once comes at once."""
+    return _flat(parts(outgoing, target_syntax, corrections, **choices))
+
+
+def _flat(given: Iterator[Piece | Frames]) -> Iterator[Piece]:
+    for part in given:
+        if isinstance(part, Frames):
+            yield from part.decoded()
+        else:
+            yield part
 
 
 def sent(

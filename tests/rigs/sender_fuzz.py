@@ -22,12 +22,13 @@ from pydicom.encaps import encapsulate
 from engine import limits
 from engine.errors import LocalError
 from engine.files.part10 import part10_head, read_part10_head
-from engine.outgoing.outgoing import CannotSend, FileRange, open_outgoing, parts, pieces
+from engine.outgoing.outgoing import CannotSend, FileRange, open_outgoing, parts
 from engine.settings.timeouts import Timeouts
 from tests.material import samples, wire
 from tests.material.jpeg_encoder import Form, encode, picture
 from tests.rigs.encapsulated_files import file_of, stream
 from tests.rigs.listeners import Listener, fragments, loopback
+from tests.rigs.outgoing_files import pieces
 from workers.scu.association import ScuAssociation
 from workers.sender.writer import DataSetWriter
 

@@ -12,9 +12,9 @@ import pytest
 from engine import limits
 from engine.files.part10 import read_part10_head
 from engine.outgoing.oddities import Oddity
-from engine.outgoing.outgoing import open_outgoing, pieces
+from engine.outgoing.outgoing import open_outgoing
 from engine.outgoing.reader import ITEM, ITEM_END, SEQUENCE_END
-from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, read_back, sent
+from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, pieces, read_back, sent
 from tests.rigs.stored_elements import UNDEFINED, element, plain, stored
 
 MODALITY = element(0x00080060, b"CS", b"CT")

@@ -13,13 +13,12 @@ from engine.outgoing.outgoing import (
     Taken,
     choose,
     open_outgoing,
-    pieces,
     proposals,
     taken_by,
 )
 from engine.settings.entities import Remote
 from tests.material import samples, wire
-from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, sent
+from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, pieces, sent
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"

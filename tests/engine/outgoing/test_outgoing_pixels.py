@@ -12,11 +12,19 @@ from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 from engine.errors import LocalError
 from engine.outgoing import pixels as outgoing_pixels
 from engine.outgoing.oddities import Oddity
-from engine.outgoing.outgoing import FileRange, open_outgoing, pieces
+from engine.outgoing.outgoing import FileRange, open_outgoing
 from engine.pixels.check import Checked, check_image
 from tests.material import samples, wire
 from tests.material.jpeg_encoder import Form, encode, picture
-from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, differences, dumped, read_back, sent
+from tests.rigs.outgoing_files import (
+    EXPLICIT,
+    IMPLICIT,
+    differences,
+    dumped,
+    pieces,
+    read_back,
+    sent,
+)
 from tests.rigs.outgoing_images import JPEG_LOSSLESS, image
 
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"

@@ -17,9 +17,17 @@ from engine import limits
 from engine.errors import LocalError
 from engine.files.part10 import read_part10_head
 from engine.outgoing.contexts import SENT
-from engine.outgoing.outgoing import open_outgoing, pieces
+from engine.outgoing.outgoing import open_outgoing
 from tests.material import samples
-from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, differences, dumped, read_back, sent
+from tests.rigs.outgoing_files import (
+    EXPLICIT,
+    IMPLICIT,
+    differences,
+    dumped,
+    pieces,
+    read_back,
+    sent,
+)
 from tests.rigs.stored_elements import UNDEFINED, element, plain, stored
 
 REAL = (

@@ -9,10 +9,18 @@ import pytest
 
 from engine.errors import LocalError
 from engine.files.part10 import part10_head, read_part10_head
-from engine.outgoing.outgoing import FileRange, open_outgoing, pieces
+from engine.outgoing.outgoing import FileRange, open_outgoing
 from engine.outgoing.text import encode_corrections
 from tests.material import samples, wire
-from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, differences, dumped, read_back, sent
+from tests.rigs.outgoing_files import (
+    EXPLICIT,
+    IMPLICIT,
+    differences,
+    dumped,
+    pieces,
+    read_back,
+    sent,
+)
 from tests.rigs.stored_elements import UNDEFINED, element, plain, stored
 
 CHARACTER_SET = 0x00080005

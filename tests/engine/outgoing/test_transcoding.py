@@ -7,9 +7,9 @@ import pytest
 
 from engine import limits
 from engine.errors import LocalError
-from engine.outgoing.outgoing import open_outgoing, pieces
+from engine.outgoing.outgoing import open_outgoing
 from tests.material import samples
-from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, differences, read_back, sent
+from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, differences, pieces, read_back, sent
 from tests.rigs.stored_elements import UNDEFINED, element, plain, stored
 
 UNICODE = ("ISO_IR 192",)

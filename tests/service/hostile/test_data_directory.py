@@ -53,22 +53,22 @@ def test_a_key_store_that_others_may_change(tmp_path: Path) -> None:
     make_directories(config)
 
 
+def refused(*words: str) -> str:
+    """What a command says that ends because of the operator's fault."""
+    done = subprocess.run(
+        [*COMMAND, *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    return done.stderr
+
+
 def test_the_service_does_not_start(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     data.chmod(0o777)
     file = tmp_path / "scai.toml"
     file.write_text(f'data_directory = "{data}"\n')
-    done = subprocess.run(
-        [*COMMAND, "run", "-c", str(file)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr == (
+    assert refused("run", "-c", str(file)) == (
         f"scai: {data}: can be changed by every user (mode 0777). Mend it: chmod go-w {data}\n"
     )
     assert not list(data.iterdir())
@@ -84,14 +84,5 @@ def test_keys_are_not_written_where_others_reach_them(tmp_path: Path, what: str)
         os.chown(directory, *other_ids())
     else:
         (directory if what == "writable" else directory.parent).chmod(0o777)
-    done = subprocess.run(
-        [*COMMAND, "tls", "make-demo", str(directory)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "is not for private keys" in done.stderr
+    assert "is not for private keys" in refused("tls", "make-demo", str(directory))
     assert not list(directory.iterdir())
