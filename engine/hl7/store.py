@@ -176,10 +176,7 @@ def _remember(
             batch.drop_row("hl7_messages", oldest)
             batch.drop_row("hl7_message_ages", age)
             break
-    number = 0
-    while not batch.lacks("hl7_message_ages", EDIT_KEY.pack(now_ns, number)):
-        number += 1
-    age = EDIT_KEY.pack(now_ns, number)
+    age = batch.free_moment("hl7_message_ages", now_ns)
     batch.put_row("hl7_message_ages", age, key)
     batch.put_row("hl7_messages", key, encode(Remembered(digest, age)))
 

@@ -33,11 +33,14 @@ class Correcting(Changes):
     def put_edits(self, edits: Iterable[Edit]) -> None:
         """Keep the history of what was corrected."""
         for edit in edits:
-            # As many in one nanosecond as there are attributes.
-            number = 0
-            while not self.lacks("edits", EDIT_KEY.pack(edit.when_ns, number)):
-                number += 1
-            self._put("edits", EDIT_KEY.pack(edit.when_ns, number), records.encode(edit))
+            self._put("edits", self.free_moment("edits", edit.when_ns), records.encode(edit))
+
+    def free_moment(self, table: str, when_ns: int) -> bytes:
+        """The key of one more row of a time: there may be many of one nanosecond."""
+        number = 0
+        while not self.lacks(table, EDIT_KEY.pack(when_ns, number)):
+            number += 1
+        return EDIT_KEY.pack(when_ns, number)
 
     def correct_study(self, number: int) -> None:
         """Let a study's record show the corrections that stand now."""
@@ -72,10 +75,7 @@ class Correcting(Changes):
     def put_expected(self, expectation: Expectation) -> None:
         """Keep it, in place of what was expected there; as old as its last message."""
         self.drop_expected(expectation.key)
-        number = 0
-        while not self.lacks("expected_ages", EDIT_KEY.pack(expectation.received_ns, number)):
-            number += 1
-        expectation.age = EDIT_KEY.pack(expectation.received_ns, number)
+        expectation.age = self.free_moment("expected_ages", expectation.received_ns)
         self._put("expected_ages", expectation.age, expectation.key)
         self._put("expected", expectation.key, expected.encode(expectation))
         self._has_expected = True
