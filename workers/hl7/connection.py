@@ -87,8 +87,6 @@ class Connection(asyncio.Protocol):
                 self._blocks.append(block)
         if blocks or not self._framer.is_open:
             self._stop_clock()
-        if self._framer.is_open and self._deadline is None:
-            self._start_clock(limits.hl7_message_s, "a message was begun and not ended in time")
         self._go_on()
 
     def _go_on(self) -> None:
