@@ -17,9 +17,11 @@ _GROUP_WRITE: Final = stat.S_IWGRP
 _OTHERS_WRITE: Final = stat.S_IWOTH
 
 
-def who_else(path: str | Path, owners: tuple[int, ...]) -> str:
+def who_else(path: str | Path, owners: tuple[int, ...], user: int | None = None) -> str:
     """Who besides its owner may change what lies there, in words; "" for nobody. `owners` are those
-    it may belong to. What is not there, or cannot be looked at, is nobody's to change."""
+    it may belong to, `user` is the service's (we). What is not there, or cannot be looked at, is
+    nobody's to change."""
+    ours = os.geteuid() if user is None else user
     try:
         found = os.stat(path)
     except OSError:
@@ -28,7 +30,7 @@ def who_else(path: str | Path, owners: tuple[int, ...]) -> str:
     if owners and found.st_uid not in owners:
         return (
             f"belongs to {user_name(found.st_uid)}, and the service runs as "
-            f"{user_name(os.geteuid())}. Mend it: chown -R {user_name(os.geteuid())} {quoted}, or "
+            f"{user_name(ours)}. Mend it: chown -R {user_name(ours)} {quoted}, or "
             "run the service as the other"
         )
     if found.st_mode & _OTHERS_WRITE:
@@ -39,23 +41,24 @@ def who_else(path: str | Path, owners: tuple[int, ...]) -> str:
     return ""
 
 
-def who_replaces(path: str | Path) -> tuple[str, str]:
-    """(directory, words) of the first directory above, from the root on, in which somebody else may
-    put another in the place of this; ("", "") where nobody may."""
+def who_replaces(path: str | Path, user: int | None = None) -> tuple[str, str]:
+    """(directory, words) of the first directory above, from the root on, in which somebody else
+    than root and `user` (we) may put another in the place of this; ("", "") where nobody may."""
+    ours = os.geteuid() if user is None else user
+    groups = (0, os.getegid() if user is None else _group_of(user))
     for above in _above(path):
         try:
             found = os.stat(above)
         except OSError:
             continue  # not there yet, or closed to us: then we could not be led astray through it
         quoted = shlex.quote(above)
-        if found.st_uid not in (0, os.geteuid()) and not _is_unknown(found.st_uid):
+        if found.st_uid not in (0, ours) and not _is_unknown(found.st_uid):
             words = (
                 f"belongs to {user_name(found.st_uid)}, who could put another directory in the "
                 f"place of {path}. Mend it: chown root {quoted}, or take another place"
             )
             return above, words
-        own_group = found.st_gid in (0, os.getegid())
-        open_to_group = found.st_mode & _GROUP_WRITE and not own_group
+        open_to_group = found.st_mode & _GROUP_WRITE and found.st_gid not in groups
         if (found.st_mode & _OTHERS_WRITE or open_to_group) and not found.st_mode & stat.S_ISVTX:
             words = (
                 f"can be changed by others ({_mode(found)}), who could put another directory in "
@@ -92,6 +95,16 @@ def user_name(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return str(number)
+
+
+def _group_of(user: int) -> int:
+    """The group that a user's processes begin with."""
+    if user == os.geteuid():
+        return os.getegid()
+    try:
+        return pwd.getpwuid(user).pw_gid
+    except KeyError:
+        return user
 
 
 def _group_name(number: int) -> str:

@@ -17,6 +17,7 @@ from tools.face.options import config_option, load
 from tools.face.terminal import printable
 from tools.face.toml_text import settings_of, toml_text
 from workers.frame.placement import as_ranges
+from workers.supervision.other_hands import other_hands, presumed_user
 
 # The settings that say what is secured, and with what.
 _SECURING: Final = re.compile(r"tls|\$SCAI_TLS|secured_scp\.enabled|remotes\[\d+\]\.tls")
@@ -39,6 +40,9 @@ def check(file: Path | None, config_path: Path | None) -> None:
         config = load(path).config
     except ConfigurationError as error:
         raise _with_stores(error) from error
+    hands = list(other_hands(config, path, presumed_user(config)))
+    if hands:
+        raise _with_stores(ConfigurationError(hands, str(path), config))
     secured = _secured_text(config)
     for warning in (*_missing_here(config), *never_sent(config)):
         click.echo(printable(f"warning: {warning}"), err=True)

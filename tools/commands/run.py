@@ -15,6 +15,7 @@ from engine.config.loading import Config, LoadedConfig
 from tools.face.options import config_option, load
 from tools.face.terminal import Exit, printable
 from workers.frame.placement import Assignment, as_ranges
+from workers.supervision.other_hands import presumed_user, refuse_other_hands
 from workers.supervision.plan import seat_everybody, wanted_places
 from workers.supervision.sockets import Listeners
 from workers.supervision.supervisor import Supervisor
@@ -37,7 +38,9 @@ def command(config_path: Path | None, check: bool) -> int:
         return load(config_path)
 
     if check:
-        _check(read().config)
+        loaded = read()
+        refuse_other_hands(loaded.config, loaded.path, presumed_user(loaded.config))
+        _check(loaded.config)
         return Exit.OK
     supervisor = Supervisor(
         read, os.environ, version(), ready=lambda line: click.echo(printable(f"scai {line}"))

@@ -4,7 +4,6 @@ import fcntl
 import os
 import signal
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -12,34 +11,23 @@ import msgspec
 
 from engine.config.loading import Config
 from engine.errors import OperatorError
-from engine.files.tree import STORE_DIRECTORY, sync_directory
-from engine.files.trust import who_else, who_replaces
-from engine.index.environment import INDEX_DIRECTORY
-from engine.outbox.spool import OUTBOX_DIRECTORY
-from engine.settings.tls import TLS_PATHS
+from engine.files.tree import sync_directory
 from engine.telemetry.counters import CounterSegment, RunFile, read_run_file
+from workers.supervision.other_hands import directories, refuse_other_hands
 
 RUN_FILE: Final = "supervisor.json"
 # struct flock of fcntl(2): kind, whence, start, length, pid.
 _flock_format: Final = "hhqqi0q"
 
 
-def make_directories(config: Config) -> None:
+def make_directories(config: Config, file: Path | None = None) -> None:
     """The directories processes need, for us alone: what lies in them is patient data.
 
     Their names are made durable here, at every start: what is acknowledged within the first
-    seconds must not vanish with the directory it lies in.
+    seconds must not vanish with the directory it lies in. `file`: the configuration's own.
     """
-    data = config.data_path
-    names = [entity.table for entity in config.storage_aes()]
-    kinds = ("journal", "incoming")
-    paths = [data, data / "run"]
-    paths += [data / kind for kind in kinds]
-    paths += [data / kind / name for kind in kinds for name in names]
-    if config.hl7.enabled:  # its process may begin before the indexer, and may not make it
-        paths.append(data / "index")
-    others = (STORE_DIRECTORY, INDEX_DIRECTORY, f"{INDEX_DIRECTORY}/data.mdb", OUTBOX_DIRECTORY)
-    refuse_other_hands(config, [*paths, *(data / other for other in others)])
+    paths = directories(config)
+    refuse_other_hands(config, file, os.geteuid())
     for path in paths:
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,20 +48,6 @@ def make_directories(config: Config) -> None:
                 "a power cut: look after the disk, or set another `data_directory`",
                 str(parent),
             ) from error
-
-
-def refuse_other_hands(config: Config, paths: Iterable[Path]) -> None:
-    """OperatorError: somebody else may change what is stored, or what TLS trusts."""
-    for path in paths:
-        if words := who_else(path, (os.geteuid(),)):
-            raise OperatorError(words, str(path))
-        where, words = who_replaces(path)
-        if words:
-            raise OperatorError(words, where)
-    for name in TLS_PATHS:
-        store = getattr(config.tls, name)
-        if store and (words := who_else(store, (0, os.geteuid()))):
-            raise OperatorError(words, f"tls.{name} {store}")
 
 
 def lock_data(run_directory: Path) -> int:

@@ -105,7 +105,7 @@ class Supervisor:
         # A core dump would hold private keys. Ours stays readable to our own user otherwise: that
         # is how commands find the shared counters.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        make_directories(self._config)
+        make_directories(self._config, self._loaded.path)
         run_directory = self._run_directory
         lock = lock_data(run_directory)
         predecessor_was_killed = (run_directory / RUN_FILE).exists()
@@ -259,7 +259,7 @@ class Supervisor:
                     f"data_directory cannot change while the service runs (it is "
                     f"{self._config.data_directory}): restart it"
                 )
-            make_directories(config)
+            make_directories(config, loaded.path)
             places = wanted_places(config)
             fresh = self._resources.listeners.open(places)
             try:
