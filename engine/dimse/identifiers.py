@@ -3,11 +3,12 @@
 Keys and kinds of matching are those of tables 4.2-45 and 4.2-48: single value, universal, range and
 list, never a wildcard. Identifiers are flat and small, so they are written here; what came from an
 archive is read by the native tag scanner, which is made for hostile bytes. Text is encoded in the
-character set that it came in if that can hold it, else in the least one of those the product knows.
+character set that it came in if that can hold it, else in the least one of those that the statement
+names, else in one that the archive's settings allow. If there is none, nothing is asked.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from engine.dictionary import attributes
@@ -15,6 +16,8 @@ from engine.dictionary.attributes import BY_TAG, Attribute, Level
 from engine.dictionary.character_sets import encode
 from engine.dictionary.code_sets import declared_by
 from engine.dictionary.query_level import QueryLevel
+from engine.dictionary.saying import said
+from engine.errors import OperatorError
 from engine.limits import attribute_bytes_max, attributes_bytes_max, sequence_depth_max
 from native import _core
 
@@ -71,7 +74,10 @@ _EXPLICIT: Final = struct.Struct("<2sH")
 _IMPLICIT: Final = struct.Struct("<I")
 # Values of a VR with the character set in it; the rest is ASCII by definition.
 _text_vrs: Final = frozenset({"LO", "SH", "PN"})
-_kanji: Final = "\\ISO 2022 IR 87"
+UNSAYABLE: Final = (
+    "the Patient ID cannot be said in a character set that the archive may be asked in: "
+    "ISO_IR 100, ISO 2022 IR 87, or one of its `character_sets`"
+)
 
 
 def find_keys(level: QueryLevel, given: Mapping[int, str]) -> dict[int, str]:
@@ -94,15 +100,19 @@ def kind_of_matching(tag: int, value: str) -> str:
     return "list" if "\\" in value else "single value"
 
 
-def character_set_for(text: str, preferred: str = "") -> str:
-    """The (0008,0005) under which `text` can be sent; "" while the default repertoire does.
+def character_set_for(text: str, preferred: str = "", allowed: Iterable[str] = ()) -> str | None:
+    """The (0008,0005) under which `text` can be sent; "" while the default repertoire does, None if
+    there is none.
 
-    `preferred` is the one the text came in: some archives compare bytes, not characters.
+    `preferred` is the one the text came in: some archives compare bytes, not characters. `allowed`:
+    what the archive takes beyond the statement's.
     """
     if text.isascii():
         return ""
-    choices = (preferred, "ISO_IR 100", _kanji)
-    return next((it for it in choices if _encoded(text, it) is not None), "ISO_IR 192")
+    if preferred and _encoded(text, preferred) is not None:
+        return preferred
+    found = said({attributes.PATIENT_ID: ("LO", text)}, b"", allowed)
+    return None if found is None else found[0].decode("latin-1")
 
 
 def _encoded(text: str, character_set: str, vr: str = "LO") -> bytes | None:
@@ -115,14 +125,21 @@ def _encoded(text: str, character_set: str, vr: str = "LO") -> bytes | None:
 
 
 def encode_identifier(
-    level: QueryLevel, keys: Mapping[int, str], explicit_vr: bool, preferred: str = ""
+    level: QueryLevel,
+    keys: Mapping[int, str],
+    explicit_vr: bool,
+    preferred: str = "",
+    allowed: Iterable[str] = (),
 ) -> bytes:
     """The data set of a request: level, keys, and the character set where a value needs one.
 
-    `preferred`: the character set that values came in. Every tag must be one of `KNOWN`.
+    `preferred`: the character set that values came in; `allowed`: see character_set_for(). Every
+    tag must be one of `KNOWN`. OperatorError when no character set may be declared that has them.
     """
     text = "".join(value for tag, value in keys.items() if KNOWN[tag].vr in _text_vrs)
-    character_set = character_set_for(text, preferred)
+    character_set = character_set_for(text, preferred, allowed)
+    if character_set is None:
+        raise OperatorError(UNSAYABLE)
     elements = dict(keys) | {QUERY_RETRIEVE_LEVEL: level.name}
     if character_set:
         elements[attributes.SPECIFIC_CHARACTER_SET] = character_set

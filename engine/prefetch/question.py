@@ -4,7 +4,7 @@ Pure. The same functions make these keys as make those that are sent (engine/dim
 engine/prefetch/plan.py); UIDs that only the archive's answers will tell stand here in words.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from engine.dictionary import attributes
@@ -37,11 +37,13 @@ class Find(NamedTuple):
     keys: list[Key]
 
 
-def finds_of(ask: Ask) -> list[Find]:
-    """The queries of a prefetch: one for studies, one for each study, one for each series."""
+def finds_of(ask: Ask, allowed: Iterable[str] = ()) -> list[Find]:
+    """The queries of a prefetch: one for studies, one for each study, one for each series.
+    `allowed`: the character sets that the archive takes beyond the statement's; one has to do."""
     of_study = {attributes.STUDY_INSTANCE_UID: "(the study)"}
     of_series = of_study | {attributes.SERIES_INSTANCE_UID: "(the series)"}
-    needed = character_set_for(ask.patient_id, ask.character_set)
+    needed = character_set_for(ask.patient_id, ask.character_set, allowed)
+    assert needed is not None, "it can be asked"
     return [
         _find(QueryLevel.STUDY, study_keys(ask), needed),
         _find(QueryLevel.SERIES, find_keys(QueryLevel.SERIES, of_study)),

@@ -6,11 +6,13 @@ more than one patient, or for a pattern, is never asked.
 """
 
 import calendar
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from engine.dictionary import attributes, matching
+from engine.dimse.identifiers import UNSAYABLE, character_set_for
 from engine.prefetch.jobs import Trigger
 from engine.prefetch.records import Ask
 from engine.rules.conditions import Conditions, Judgement, Subject, compile_conditions
@@ -30,13 +32,14 @@ class _Rule(NamedTuple):
 
 class Explanation(NamedTuple):
     """What one rule says of a subject. `refusal`: it matches, and nothing can be asked; `ask`: what
-    would be."""
+    would be; `spoken`: the character sets that the archive takes beyond the statement's."""
 
     rule: Prefetch
     matches: bool
     verdicts: list[Judgement]
     refusal: str
     ask: Ask | None
+    spoken: tuple[str, ...] = ()
 
 
 class PrefetchRules:
@@ -77,8 +80,14 @@ class PrefetchRules:
                     refusal_of(subject),
                 )
 
-    def explain(self, subject: Subject, character_set: str = "") -> list[Explanation]:
-        """Every rule with every condition, and what those that match would ask."""
+    def explain(
+        self,
+        subject: Subject,
+        character_set: str = "",
+        spoken: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> list[Explanation]:
+        """Every rule with every condition, and what those that match would ask. `spoken`: by
+        archive, the character sets it takes beyond the statement's."""
         explanations = []
         for settings, conditions in self._rules:
             verdicts = conditions.explain(subject)
@@ -88,7 +97,10 @@ class PrefetchRules:
             refusal = refusal_of(subject) if matches else ""
             asks = matches and not refusal
             ask = ask_for(settings, subject, character_set) if asks else None
-            explanations.append(Explanation(settings, matches, verdicts, refusal, ask))
+            allowed = spoken.get(settings.archive, ())
+            if ask and not can_be_asked(ask, allowed):
+                refusal, ask = UNSAYABLE, None
+            explanations.append(Explanation(settings, matches, verdicts, refusal, ask, allowed))
         return explanations
 
 
@@ -114,9 +126,17 @@ def refusal_of(subject: Subject) -> str:
     patient_id = matching.pid(subject.values.get(attributes.PATIENT_ID, ""))
     if not patient_id:
         return "the instance has no Patient ID: nobody's studies can be asked for"
+    if "\ufffd" in patient_id:
+        return "the Patient ID cannot be read in its character set: it would be another patient's"
     if any(character in patient_id for character in _PATTERNS):
         return "the Patient ID holds *, ? or a backslash: an archive would take it for a pattern"
     return ""
+
+
+def can_be_asked(ask: Ask, allowed: Iterable[str]) -> bool:
+    """Whether there is a character set that has its Patient ID; `allowed`: what the archive takes
+    beyond the statement's."""
+    return character_set_for(ask.patient_id, ask.character_set, allowed) is not None
 
 
 def period_before(period: str, day: date) -> date:

@@ -226,9 +226,10 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     character_sets: Annotated[
         tuple[str, ...],
         setting(
-            "Character sets that corrected values may be sent to it in, beyond those of the "
-            'conformance statement: `"ISO_IR 192"` (UTF-8), `"GB18030"`, or a code extension such '
-            'as `"ISO 2022 IR 149"`. A correction that not every remote AE can be told is refused.',
+            "Character sets that corrected values may be sent to it in, and Patient IDs asked for, "
+            'beyond those of the conformance statement: `"ISO_IR 192"` (UTF-8), `"GB18030"`, or a '
+            'code extension such as `"ISO 2022 IR 149"`. A correction that not every remote AE can '
+            "be told is refused.",
             "character_set",
             "6",
         ),

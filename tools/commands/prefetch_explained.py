@@ -20,7 +20,7 @@ def question_lines(explanation: Explanation, destination: str) -> Iterator[str]:
     if ask is None:
         return
     yield f"  {ask.archive} would be asked, each question in an association of its own:"
-    first, *lower = finds_of(ask)
+    first, *lower = finds_of(ask, explanation.spoken)
     yield from _find_lines(first)
     yield f"  then, for at most {ask.at_most} studies, the latest first:"
     for find in lower:
@@ -58,11 +58,11 @@ def fields_of(explanation: Explanation, destination: str) -> dict[str, Any]:
         "matches": explanation.matches,
         "conditions": [verdict._asdict() for verdict in explanation.verdicts],
         "refused": explanation.refusal,
-        "would_ask": None if ask is None else _fields_of_ask(ask, destination),
+        "would_ask": ask and _fields_of_ask(ask, destination, explanation.spoken),
     }
 
 
-def _fields_of_ask(ask: Ask, destination: str) -> dict[str, Any]:
+def _fields_of_ask(ask: Ask, destination: str, allowed: tuple[str, ...]) -> dict[str, Any]:
     return {
         "archive": ask.archive,
         "find": [
@@ -70,7 +70,7 @@ def _fields_of_ask(ask: Ask, destination: str) -> dict[str, Any]:
                 "level": find.level,
                 "keys": [{**key._asdict(), "tag": _tag_text(key.tag)} for key in find.keys],
             }
-            for find in finds_of(ask)
+            for find in finds_of(ask, allowed)
         ],
         "studies_at_most": ask.at_most,
         "series_modalities": list(ask.series_modalities),

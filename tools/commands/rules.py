@@ -98,7 +98,8 @@ def test(
     trial = subject_in_file(file, {**rules.elements, **prefetches.elements}, arriving)
     explanations = rules.explain(trial.subject)
     sendings = list(_sendings(config, rules, trial))
-    fetching = prefetches.explain(trial.subject, trial.character_set)
+    spoken = {remote.name: remote.character_sets for remote in config.remotes}
+    fetching = prefetches.explain(trial.subject, trial.character_set, spoken)
     destination = config.prefetch_scp.ae_title
     if as_json:
         told = _as_object(file, trial, explanations, sendings)

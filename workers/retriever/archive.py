@@ -60,6 +60,7 @@ class Terms(NamedTuple):
     query_timeout_s: float  # for the next response of a C-FIND
     retrieve_timeout_s: float
     to: tuple[str, ...]  # names of remote AEs
+    character_sets: tuple[str, ...] = ()  # that it is asked in, beyond the statement's
 
 
 class RemoteArchive:
@@ -186,7 +187,11 @@ class RemoteArchive:
         keys: Mapping[int, str],
     ) -> None:
         identifier = query_identifiers.encode_identifier(
-            level, keys, conversation.explicit_vr, self._job.ask.character_set
+            level,
+            keys,
+            conversation.explicit_vr,
+            self._job.ask.character_set,
+            self._terms.character_sets,
         )
         conversation.ask(field, command, identifier)
 

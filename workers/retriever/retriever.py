@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Final
 
 from engine import limits
+from engine.dimse.identifiers import UNSAYABLE
 from engine.index.environment import INDEX_FAULTS, fault_code
 from engine.outbox.records import retry_due_ns
 from engine.prefetch.hit_rate import HitRate
 from engine.prefetch.plan import AskFailure
 from engine.prefetch.records import Job, JobState
 from engine.prefetch.retrieval import Retrieval
+from engine.prefetch.rules import can_be_asked
 from engine.prefetch.store import PrefetchStore
 from engine.settings.entities import Remote
 from engine.telemetry.metrics import Counter, Gauge, Histogram
@@ -201,6 +203,8 @@ class Retriever:
                 f"the remote AE {job.ask.archive!a} is not in the configuration any more",
                 permanent=True,
             )
+        if not can_be_asked(job.ask, remote.character_sets):
+            raise AskFailure(UNSAYABLE, permanent=True)
         known = {it.name for it in spec.remotes}
         terms = Terms(
             spec.calling_ae_title,
@@ -209,6 +213,7 @@ class Retriever:
             remote.response_timeout_s or spec.query_timeout_s,
             spec.retrieve_timeout_s,
             tuple(name for name in job.ask.to if name in known),
+            remote.character_sets,
         )
         receiving = self.child.segment.block(spec.receiving_block)
         tell_odd = partial(tell_odd_commands, self.child, destination=remote.name)

@@ -12,6 +12,7 @@ from pydicom.filewriter import write_dataset
 from engine.dictionary import attributes
 from engine.dictionary.query_level import QueryLevel
 from engine.dimse import identifiers
+from engine.errors import OperatorError
 
 
 def foreign(data: bytes, explicit_vr: bool) -> Dataset:
@@ -60,19 +61,46 @@ def test_a_foreign_reader_finds_every_key_of_the_study_level(explicit_vr: bool) 
     [("ABC", ""), ("MÜLLER", "ISO_IR 100"), ("山田12", "\\ISO 2022 IR 87"), ("Ж€", "ISO_IR 192")],
 )
 def test_the_character_set_is_the_least_that_holds_the_value(text: str, character_set: str) -> None:
-    data = identifiers.encode_identifier(QueryLevel.STUDY, {attributes.PATIENT_ID: text}, True)
+    keys = {attributes.PATIENT_ID: text}
+    data = identifiers.encode_identifier(QueryLevel.STUDY, keys, True, "", ("ISO_IR 192",))
     found = foreign(data, True)
     found.decode()
     assert found.PatientID == text
     assert ("SpecificCharacterSet" in found) == bool(character_set)
     assert identifiers.decode_identifier(data, True)[attributes.PATIENT_ID] == text
-    assert identifiers.character_set_for(text) == character_set
+    assert identifiers.character_set_for(text, "", ("ISO_IR 192",)) == character_set
 
 
 def test_the_character_set_a_value_came_in_is_kept_if_it_can_be() -> None:
     assert identifiers.character_set_for("MÜLLER", "ISO_IR 192") == "ISO_IR 192"
     assert identifiers.character_set_for("山田", "ISO_IR 100") == "\\ISO 2022 IR 87"
-    assert identifiers.character_set_for("山田", "ISO 2022 IR 6\\ISO 2022 IR 87").startswith("ISO")
+    assert identifiers.character_set_for("山田", "ISO 2022 IR 6\\ISO 2022 IR 87") == (
+        "ISO 2022 IR 6\\ISO 2022 IR 87"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed", "character_set"),
+    [
+        ("Ж€", (), None),
+        ("김", ("GB18030",), "GB18030"),
+        ("김", ("ISO_IR 192", "ISO 2022 IR 149"), "\\ISO 2022 IR 149"),
+        ("MÜLLER", ("ISO_IR 192",), "ISO_IR 100"),
+        ("Ж山", ("ISO 2022 IR 144",), "\\ISO 2022 IR 87"),  # JIS X 0208 has Cyrillic letters
+        ("Жü", ("ISO 2022 IR 144",), "\\ISO 2022 IR 100\\ISO 2022 IR 87\\ISO 2022 IR 144"),
+    ],
+)
+def test_only_what_the_archive_allows_is_declared_beyond_the_statement(
+    text: str, allowed: tuple[str, ...], character_set: str | None
+) -> None:
+    assert identifiers.character_set_for(text, "", allowed) == character_set
+    keys = {attributes.PATIENT_ID: text}
+    if character_set is None:
+        with pytest.raises(OperatorError, match="character_sets"):
+            identifiers.encode_identifier(QueryLevel.STUDY, keys, True, "", allowed)
+    else:
+        data = identifiers.encode_identifier(QueryLevel.STUDY, keys, True, "", allowed)
+        assert identifiers.decode_identifier(data, True)[attributes.PATIENT_ID] == text
 
 
 @pytest.mark.parametrize("explicit_vr", [True, False])
@@ -103,7 +131,7 @@ def test_hostile_answers_give_text_or_nothing(data: bytes, explicit_vr: bool) ->
 def test_any_patient_id_comes_back_as_it_was_asked(text: str, explicit_vr: bool) -> None:
     wanted = "".join(c for c in text if c.isprintable()).strip()
     data = identifiers.encode_identifier(
-        QueryLevel.STUDY, {attributes.PATIENT_ID: wanted}, explicit_vr
+        QueryLevel.STUDY, {attributes.PATIENT_ID: wanted}, explicit_vr, "", ("ISO_IR 192",)
     )
     assert identifiers.decode_identifier(data, explicit_vr).get(attributes.PATIENT_ID, "") == wanted
 

@@ -56,7 +56,7 @@ def test_what_does_not_match_or_came_by_a_prefetch_triggers_nothing() -> None:
     assert list(rules().triggered(subject("secured_scp"), "3.1", ""))
 
 
-@pytest.mark.parametrize("patient_id", ["", "  ", "47*", "4?11", "47\\12"])
+@pytest.mark.parametrize("patient_id", ["", "  ", "47*", "4?11", "47\\12", "47\ufffd"])
 def test_a_patient_id_that_an_archive_would_misread_is_refused(patient_id: str) -> None:
     (trigger,) = rules().triggered(subject(patient_id=patient_id), "3.1", "")
     assert "Patient ID" in trigger.refusal
@@ -64,6 +64,19 @@ def test_a_patient_id_that_an_archive_would_misread_is_refused(patient_id: str) 
     assert (explanation.matches, explanation.ask) == (True, None)
     (line,) = question_lines(explanation, "PrefetchAP")
     assert "nothing is asked: the" in line
+
+
+def test_a_patient_id_goes_in_a_character_set_that_the_archive_takes() -> None:
+    asked = subject(patient_id="김")
+    (explanation,) = rules().explain(asked)
+    assert (explanation.matches, explanation.ask) == (True, None)
+    (line,) = question_lines(explanation, "PrefetchAP")
+    assert "nothing is asked: the Patient ID cannot be said in" in line
+    (explanation,) = rules().explain(asked, "", {"pacs": ("ISO_IR 192",), "other": ()})
+    assert "    (0008,0005) SpecificCharacterSet = 'ISO_IR 192'" in question_lines(
+        explanation, "PrefetchAP"
+    )
+    (explanation,) = rules().explain(asked, "ISO_IR 192")  # what it came in
 
 
 def test_a_study_without_a_date_counts_as_todays() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.prefetch.records import Job, JobState
+from engine.prefetch.jobs import Trigger
+from engine.prefetch.records import Ask, Job, JobState
+from engine.prefetch.store import PrefetchStore
 from tests.material import certificates, wire
 from tests.material.waiting import eventually, free_ports
 from tests.peers.peer_scripts import aborting, rejecting, silent
@@ -86,6 +88,30 @@ def test_an_archive_that_is_down_is_tried_again_and_then_failed(
     lines = [row for row in gateway.log() if row["event"] == "prefetch_failed"]
     assert len(lines) == 1
     assert "4711" not in str(lines), "no patient data in the log"
+
+
+@pytest.mark.parametrize(("character_sets", "asks"), [("", False), ("ISO_IR 192", True)])
+def test_a_patient_id_that_no_character_set_of_the_archive_has_is_not_asked(
+    gateway: Gateway, shelf: Shelf, character_sets: str, asks: bool
+) -> None:
+    """It was queued while the archive's settings still allowed more."""
+    ask = Ask("archive", "study", "\u260e-4711", "", "", (), (), 9, "1.2.3")
+    store = PrefetchStore(gateway.data)
+    store.commit(lambda jobs: jobs.trigger(Trigger("priors", ask, "1.2.3.4", "CT", 0, 0, 0), 1))
+    store.close()
+    with ScriptedPeer(shelf.scp()) as peer:
+        prefetching(gateway, peer.port, "ARCHIVE", RULE, SOON)
+        text = gateway.config_file.read_text()
+        told = f'name = "archive"\ncharacter_sets = ["{character_sets}"]' if character_sets else ""
+        gateway.config_file.write_text(text.replace('name = "archive"', told or 'name = "archive"'))
+        gateway.start()
+        job = ended_job(gateway)
+        if asks:
+            assert asked(peer.commands[0]).SpecificCharacterSet == "ISO_IR 192"
+            return
+        assert (job.state, job.attempts) == (JobState.FAILED, 1)
+        assert "the Patient ID cannot be said in a character set" in job.reason
+        assert peer.associations == 0
 
 
 @pytest.mark.parametrize(
