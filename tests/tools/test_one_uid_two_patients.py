@@ -16,6 +16,7 @@ from engine.outbox.writer import OutboxWriter
 from tests.rigs.index_entries import make_entry
 from tools.commands import edit as edit_command
 from tools.commands import find as find_command
+from tools.commands.selection import Selection
 from tools.commands.send_queueing import Queueing, Wanted
 from tools.face.terminal import Exit
 
@@ -74,9 +75,7 @@ def test_edit_asks_whose(data: Path) -> None:
 def queued(data: Path, **wanted: object) -> list[tuple[str, str]]:
     """(SOP Instance UID, whose) of what `scai send` queues."""
     remote = Remote(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
-    asked = Wanted(
-        **({"studies": (), "series": (), "instances": ()} | wanted), remotes=[remote], paths=()
-    )  # type: ignore[arg-type]
+    asked = Wanted([remote], (), Selection(**wanted))  # type: ignore[arg-type]
     with closing(OutboxWriter(data)) as writer:
         queueing = Queueing(writer, data, lambda done, total: None)
         queueing.run(asked)

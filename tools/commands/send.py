@@ -20,6 +20,7 @@ from engine.index.freshness import catch_up
 from engine.outbox.outbox import Outbox
 from engine.outbox.records import Delivery, State
 from engine.outbox.writer import OutboxWriter
+from tools.commands.selection import Selection
 from tools.commands.send_queueing import Problem, Queueing, Wanted
 from tools.face.options import config_option, load
 from tools.face.terminal import Exit, printable
@@ -60,7 +61,8 @@ def command(
     if not (paths or studies or series or instances):
         raise click.UsageError("name files or directories, or --study, --series, --instance")
     remotes = _remotes(config, names)
-    wanted = Wanted(remotes, paths, studies, series, instances, patient, issuer)
+    selection = Selection(studies, series, instances, patient, issuer)
+    wanted = Wanted(remotes, paths, selection)
     if not config.data_path.is_dir():
         raise OperatorError(
             "there is no data directory yet: start the service once", str(config.data_path)

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from engine.config.loading import Remote
-from engine.dictionary.patient_mark import patient_mark
-from engine.errors import LocalError, OperatorError
+from engine.errors import LocalError
 from engine.index.environment import View
-from engine.index.records import Instance
 from engine.limits import outbox_portion_max
 from engine.outbox.files import (
     Examined,
@@ -25,6 +23,7 @@ from engine.outbox.spool import remove_finished, spooled_path
 from engine.outbox.writer import OutboxWriter
 from engine.outgoing.outgoing import CannotSend, proposals, taken_by
 from engine.settings.send import USER
+from tools.commands.selection import Selection, stored
 
 _DIRECTORY_FILE: Final = "DICOMDIR"
 
@@ -41,11 +40,7 @@ class Wanted(NamedTuple):
 
     remotes: Sequence[Remote]
     paths: Sequence[Path]
-    studies: Sequence[str]
-    series: Sequence[str]
-    instances: Sequence[str]
-    patient: str | None = None
-    issuer: str = ""
+    stored: Selection
 
 
 class Queueing:
@@ -64,9 +59,9 @@ class Queueing:
     def run(self, wanted: Wanted) -> None:
         """All of it. OSError: a copy could not be made; what came before is queued."""
         self._queue_files(wanted)
-        stored = [*self._stored(wanted)]
-        for start in range(0, len(stored), outbox_portion_max):
-            self._commit(stored[start : start + outbox_portion_max])
+        deliveries = [*self._stored(wanted)]
+        for start in range(0, len(deliveries), outbox_portion_max):
+            self._commit(deliveries[start : start + outbox_portion_max])
 
     # --- files -----------------------------------------------------------------------------------
     def _queue_files(self, wanted: Wanted) -> None:
@@ -120,7 +115,7 @@ class Queueing:
     def _stored(self, wanted: Wanted) -> Iterator[NewDelivery]:
         """OperatorError: a UID that nothing is stored under."""
         with self._writer.view() as view:
-            found = [(_named(view, series), one) for series, one in _instances(view, wanted)]
+            found = [(_named(view, series), one) for series, one in stored(view, wanted.stored)]
         for (study_uid, series_uid, patient), instance in found:
             for remote in wanted.remotes:
                 try:
@@ -180,42 +175,3 @@ def _named(view: View, series_number: int) -> tuple[str, str, str]:
     assert series is not None, "what has instances is in the index"
     patient = "" if view.may_be_joined(series.study) else view.whose(series_number)
     return view.study_of_series(series_number).uid, series.uid, patient
-
-
-def _instances(view: View, wanted: Wanted) -> Iterator[tuple[int, Instance]]:
-    """(number of its series, instance) of all that is asked for by UID."""
-    for uid in wanted.studies:
-        numbers = [number for number, _ in view.studies_of_uid(uid)]
-        of_study = [number for study in numbers for number, _ in view.series_of(study)]
-        for series in _of_one_patient(view, wanted, "study", uid, of_study):
-            yield from ((series, instance) for instance in view.instances_of(series))
-    for uid in wanted.series:
-        numbers = view.series_numbers_by_uid(uid)
-        for series in _of_one_patient(view, wanted, "series", uid, numbers):
-            yield from ((series, instance) for instance in view.instances_of(series))
-    for uid in wanted.instances:
-        found = dict(view.instances_of_uid(uid))
-        for series in _of_one_patient(view, wanted, "instance", uid, list(found)):
-            yield series, found[series]
-
-
-def _of_one_patient(
-    view: View, wanted: Wanted, what: str, uid: str, series: Sequence[int]
-) -> Sequence[int]:
-    """The series found by a UID, all of one patient: of the one that is named, where more have it.
-    OperatorError: there is none, or nobody is named."""
-    if not series:
-        raise OperatorError(f"no {what} of this UID is stored here", uid)
-    if wanted.patient is not None:
-        named = patient_mark(wanted.patient, wanted.issuer)
-        series = [number for number in series if view.whose(number) == named]
-        if not series:
-            raise OperatorError(f"no {what} of this UID is that patient's", uid)
-    patients = {view.whose(number) for number in series}
-    if len(patients) > 1:
-        raise OperatorError(
-            f"{len(patients)} patients have a {what} of this UID: say whose with --patient, and "
-            "--issuer where the identifiers have one",
-            uid,
-        )
-    return series
