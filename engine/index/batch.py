@@ -168,6 +168,11 @@ class Batch(Correcting):
     def set_position(self, journal: str, position: Position) -> None:
         self._put("meta", records.journal_key(journal), records.encode(position))
 
+    def keep_policies(self, policies: Mapping[str, str]) -> None:
+        """What may replace what, by journal."""
+        for journal, policy in policies.items():
+            self._put("meta", records.policy_key(journal), policy.encode("ascii"))
+
     def forget_removals(self, paths: Iterable[str]) -> None:
         """These files are gone from the tree."""
         for path in paths:

@@ -416,6 +416,11 @@ class View:
         value = self._get("meta", records.journal_key(journal))
         return Position() if value is None else records.decode_position(value)
 
+    def policies(self) -> dict[str, str]:
+        """{journal: what may replace what, as it was last configured}."""
+        found = self.keys_with_prefix("meta", records.POLICY)
+        return {key[len(records.POLICY) :].decode(): value.decode() for key, value in found}
+
     def removals(self) -> list[str]:
         return [key.decode("utf-8") for key, _ in self.keys_from("removals", b"")]
 

@@ -2,6 +2,7 @@
 
     table       key                                      value
     meta        "format", "numbers", "journal\\0" name    text, Numbers, Position
+                "replace\\0" name                        text: what may replace (engine/intake)
     patients    u32                                      Patient
     patient_ids patient id, NUL, issuer                  u32 of the patient
     studies     u32                                      Study
@@ -94,6 +95,7 @@ INSTANCE_KEY: Final = Packing(">IQ")
 _suffix_bytes: Final = 1 + NUMBER.size
 MARKED: Final = b"v"
 UNPARTED: Final = b"unparted"
+POLICY: Final = b"replace\0"
 
 PATIENT_ID_WORD: Final = b"P"
 NAME_WORD: Final = b"N"
@@ -268,6 +270,10 @@ def patient_key(patient_id: str, issuer: str) -> bytes:
 
 def journal_key(journal: str) -> bytes:
     return lmdb_key(b"journal\0", journal)
+
+
+def policy_key(journal: str) -> bytes:
+    return lmdb_key(POLICY, journal)
 
 
 def word_key(kind: bytes, text: str, study: int) -> bytes:

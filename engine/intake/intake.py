@@ -35,6 +35,7 @@ from engine.index.writer import IndexWriter
 from engine.intake.dispatch import Dispatcher
 from engine.intake.in_hand import NobodyCounts, RecordsInHand
 from engine.intake.journal import JOURNAL_DIRECTORY, Journal, Record
+from engine.intake.policies import Policies
 from engine.intake.replacing import Standing, replacements
 from engine.intake.step import Apart, Missing, Replacement, SetAside, Step, Unreadable
 from engine.limits import index_batch_max, index_checkpoint_files_max, journal_segment_bytes
@@ -52,7 +53,9 @@ class Intake:
     ) -> None:
         # What rules make of an instance; it may be exchanged between two steps.
         self.dispatcher: Dispatcher | None = None
-        self.replace: Mapping[str, str] = {}  # what may replace, by journal; likewise
+        # What may replace, by journal, as configured; likewise. None: whatever comes.
+        self.replace: Mapping[str, str] | None = None
+        self._policies = Policies(writer)
         self._data_directory = data_directory
         self._writer = writer
         self._reader = writer.reader()
@@ -87,6 +90,7 @@ class Intake:
         self._marks = {}
         self._standing = Standing()
         self._remove_replaced()
+        self._policies.configure(self.replace)
         journals = [journal for journal in map(self._journal, durable) if self._open(journal, done)]
         count = max(1, index_batch_max // max(1, len(journals)))
         work: list[tuple[Journal, list[Entry]]] = []
@@ -169,7 +173,8 @@ class Intake:
                 if known == "replaced":
                     continue
                 if known is None:
-                    before = self._standing.refuser(view, entry, self.replace)
+                    policy = self._policies.of(journal.name)
+                    before = self._standing.refuser(view, entry, policy)
                     if before is not None:
                         self._refuse(journal, record, entry, before, done)
                         continue

@@ -5,7 +5,7 @@ title is no proof of who calls, but it keeps apart what two honest applications 
 replace is kept beside the archive, so that nothing that was acknowledged is lost.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from engine.index.batch import Entry, Put
@@ -14,6 +14,7 @@ from engine.intake.step import Replacement
 
 ALWAYS: Final = "always"
 SAME_SENDER: Final = "same-sender"
+NEVER: Final = "never"
 
 
 def may_replace(policy: str, before: str, calling_ae_title: str) -> bool:
@@ -30,9 +31,8 @@ class Standing:
     def __init__(self) -> None:
         self._placed: dict[tuple[str, str], str] = {}
 
-    def refuser(self, view: View, entry: Entry, policies: Mapping[str, str]) -> str | None:
+    def refuser(self, view: View, entry: Entry, policy: str) -> str | None:
         """The title of what an instance may not replace; None: nothing is there, or it may."""
-        policy = policies.get(entry.journal, ALWAYS)
         if policy == ALWAYS:
             return None
         uid, patient = entry.arrival.sop_instance_uid, entry.patient_mark

@@ -113,7 +113,8 @@ class StorageAe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Which instances may replace one of the same SOP Instance UID and patient: all, as the "
             "conformance statement has it; those whose calling AE title is that of what is there; "
             "or none. What may not is acknowledged all the same, kept in `set_aside/` and named in "
-            "the log; it is neither found nor sent.",
+            "the log; it is neither found nor sent. What an AE acknowledged before it was taken "
+            "out of the configuration is read by the last choice that was made for it.",
         ),
     ] = "always"
     associations: Annotated[

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from engine.config.loading import Config
 from engine.errors import OperatorError
 from engine.files.tree import STORE_DIRECTORY, StoreTree
 from engine.index.environment import IndexReader, NoIndexError, open_index_reader
 from engine.index.freshness import catch_up
 from engine.index.writer import IndexWriter, WriterBusyError
-from engine.intake.intake import Intake, journals_on_disk
+from engine.intake.intake import journals_on_disk
 from engine.verify.findings import REMEDIES, Finding, FindingKind, VerifyReport
 from engine.verify.repair import Action, RepairResult, apply_actions, await_result, leave_request
 from engine.verify.verify import Verifier
 from native import _core
 from tools.face.options import config_option, load
 from tools.face.terminal import Exit, one_line, printable
+from workers.supervision.taking_in import configured_intake
 
 if TYPE_CHECKING:
     from engine.pixels.check import Checked
@@ -47,8 +49,9 @@ def command(
 
     Exit code 0: they agree; 1: there were differences, repaired or not, or there is no index.
     """
-    data_directory = load(config_path).config.data_path
-    with _Writer(data_directory, repair) as writer:
+    config = load(config_path).config
+    data_directory = config.data_path
+    with _Writer(config, repair) as writer:
         try:
             reader = writer.reader()
         except NoIndexError:
@@ -118,8 +121,9 @@ def _image_checks(wanted: bool) -> Iterator[Mapping[str, Callable[[int], "Checke
 class _Writer:
     """Who carries repairs out: this process, if no service holds the index, or the indexer."""
 
-    def __init__(self, data_directory: Path, wanted: bool) -> None:
-        self._data_directory = data_directory
+    def __init__(self, config: Config, wanted: bool) -> None:
+        self._config = config
+        self._data_directory = data_directory = config.data_path
         self._wanted = wanted
         self._own: IndexWriter | None = None
         self._tree = StoreTree(data_directory)
@@ -144,7 +148,7 @@ class _Writer:
 
     def _take_in_journals(self, writer: IndexWriter) -> None:
         """What a killed service left in its journals comes first: those are no differences."""
-        intake = Intake(self._data_directory, writer)
+        intake = configured_intake(self._config, writer)
         directory = self._data_directory / "journal"
         ends = {
             name: _core.journal_last_sequence(str(directory / name))
@@ -159,6 +163,9 @@ class _Writer:
             for missing in step.missing:
                 uid = printable(missing.sop_instance_uid)
                 click.echo(f"acknowledged, but its bytes are nowhere: {uid}", err=True)
+            for refused in step.refused:
+                where = printable(refused.path)
+                click.echo(f"may not replace what is there, kept as {where}", err=True)
         intake.checkpoint()
         intake.close()
 

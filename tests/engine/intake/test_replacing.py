@@ -176,3 +176,42 @@ def test_it_is_durable_before_the_journal_lets_it_go(
             steps(box)
     restarted(box, "never")
     assert len(steps(box).refused) == 1
+
+
+@pytest.mark.parametrize("policy", ["always", "same-sender", "never"])
+def test_an_ae_that_is_configured_no_more_keeps_its_policy(box: Box, policy: str) -> None:
+    """What it acknowledged is still in its journal, and is read after the next start."""
+    box.intake.replace = {"scp": policy}
+    store(box, "CT", b"a")
+    steps(box)
+    store(box, "OTHER", b"b")
+    box.crash()
+    box.intake.replace = {"prefetch_scp": "always"}
+    told = steps(box)
+    may = policy == "always"
+    assert (len(told.replaced), len(told.refused)) == ((1, 0) if may else (0, 1))
+    assert box.content("1.7").endswith((b"b" if may else b"a") * 50)
+    assert len(aside(box)) == (0 if may else 1)
+
+
+def test_a_policy_that_nobody_knows_lets_nothing_replace(box: Box) -> None:
+    """Of an AE that was taken out before policies were kept, or whose index was lost."""
+    store(box, "CT", b"a")
+    store(box, "CT", b"b")
+    box.intake.replace = {"prefetch_scp": "always"}
+    told = steps(box)
+    assert (told.replaced, len(told.refused)) == ([], 1)
+    assert box.content("1.7").endswith(b"a" * 50)
+
+
+def test_the_last_policy_is_the_one_that_is_kept(box: Box) -> None:
+    for policy in ("always", "never", "same-sender"):
+        box.intake.replace = {"scp": policy}
+        steps(box)
+    box.crash()
+    box.intake.replace = {}
+    store(box, "CT", b"a")
+    store(box, "CT", b"b")
+    store(box, "OTHER", b"c")
+    told = steps(box)
+    assert (len(told.replaced), len(told.refused)) == (1, 1)
