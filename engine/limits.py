@@ -142,6 +142,8 @@ sequence_depth_max: Final = 1024
 # Text of one data set that is written anew in another character set, kept until it is sent. The
 # reports of real studies stay far below; what is longer stays unsent with that reason.
 transcoded_bytes_max: Final = MIB
+# Items of its sequences that are given the former character set, likewise: their places are kept.
+marked_items_max: Final = 64 * KIB
 
 # --- journal ------------------------------------------------------------------------------------
 journal_segment_bytes: Final = 32 * MIB  # made once in about 50 ms, then recycled

@@ -21,6 +21,7 @@ PIXEL_DATA: Final = 0x7FE00010
 # Retired, and a lie as soon as anything has another length (PS3.5 7.2, PS3.6).
 LENGTH_TO_END: Final = 0x00080001
 _character_set_bytes_max: Final = 1024
+_DEFAULT_SET: Final = b"ISO_IR 6"  # said aloud only where another one is around it
 _PLAIN: Final = Struct("<HHI").pack
 _SHORT: Final = Struct("<HH2sH").pack
 _LONG: Final = Struct("<HH2sHI").pack
@@ -41,11 +42,24 @@ def header(tag: int, vr: bytes, length: int, explicit: bool) -> bytes:
 class Edits:
     """What has to be put in, in the order of tags."""
 
-    def __init__(self, elements: Mapping[int, Element], explicit: bool) -> None:
+    def __init__(
+        self,
+        elements: Mapping[int, Element],
+        explicit: bool,
+        marks: frozenset[int] = frozenset(),
+        sequences: frozenset[int] = frozenset(),
+        mark: bytes = b"",
+    ) -> None:
+        """`marks`: where the values of items begin, in the sequences of these tags, that are given
+        the element `mark`."""
         self._waiting = sorted(elements.items(), reverse=True)
         self._explicit = explicit
         self.tags = frozenset(elements)
         self.groups = frozenset(tag >> 16 for tag in elements)
+        self.marks = marks
+        self.mark = mark
+        # Of the data set's own elements: those that are not just passed on.
+        self.stops = self.tags | sequences
         self.next_tag = self._waiting[-1][0] if self._waiting else UNDEFINED
 
     def due(self, tag: int) -> bytes:
@@ -86,8 +100,11 @@ def edits_for(
         declared = declared_by(encoded[SPECIFIC_CHARACTER_SET][1])
         if declared.alone:
             begin = reader.start if start is None else start
-            others = in_other_set(reader, explicit, begin, declared_by(own), declared)
-            encoded = others | encoded
+            other = in_other_set(reader, explicit, begin, declared_by(own), declared)
+            former = character_set or _DEFAULT_SET
+            mark = header(SPECIFIC_CHARACTER_SET, b"CS", len(former), explicit_out) + former
+            edits = other.texts | encoded
+            return Edits(edits, explicit_out, other.marks, other.sequences, mark)
     return Edits(encoded, explicit_out)
 
 

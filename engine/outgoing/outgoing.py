@@ -187,7 +187,12 @@ def _made(
     explicit_out = explicit if target == stored else is_explicit_vr(target)
     edits = edits_for(reader, corrections, explicit, explicit_out, start, character_sets)
     if target == stored:
-        yield from correct(reader, explicit, edits, start)
+        if edits.marks:
+            yield from Reencoder(
+                reader, explicit, explicit_out, edits, None, start, stays=True
+            ).pieces()
+        else:
+            yield from correct(reader, explicit, edits, start)
         return
     compressed = stored not in (implicit_vr_little_endian, explicit_vr_little_endian)
     given = decoder if compressed else None

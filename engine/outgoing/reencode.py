@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from engine import limits
+from engine.dictionary.attributes import SPECIFIC_CHARACTER_SET
 from engine.dictionary.vr import UNKNOWN, VALUE_BYTES, private_vr, standard_vr
 from engine.errors import LocalError
 from engine.outgoing.edits import LENGTH_TO_END, PIXEL_DATA, Edits, header
@@ -76,9 +77,10 @@ def _runs_of(explicit_out: bool, decodes: bool, stops: frozenset[int]) -> _core.
 class _Level:
     """A data set, a sequence, or an item that is being gone through."""
 
-    __slots__ = ("creators", "end", "items", "kept")
+    __slots__ = ("creators", "end", "items", "kept", "mark")
 
     def __init__(self, end: int, items: bool) -> None:
+        self.mark = b""  # an element that it is given, in its place
         self.end = end
         self.items = items  # a sequence: items are next, not elements
         self.kept: dict[int, bytes] = {}
@@ -96,9 +98,11 @@ class Reencoder:
         edits: Edits,
         decoder: PixelDecoder | None,
         start: int | None = None,
+        stays: bool = False,
     ) -> None:
-        """`decoder` None: the source is not compressed. `start`: where the data set's own elements
-        begin, if elements of group 0002 are ahead of them."""
+        """`decoder` None: nothing is decoded. `start`: where the data set's own elements begin, if
+        elements of group 0002 are ahead of them. `stays`: in its transfer syntax."""
+        self._stays = stays
         self._reader = reader
         self._explicit = explicit
         self._explicit_out = explicit_out
@@ -110,7 +114,7 @@ class Reencoder:
         self._surveyed = False
         self._runs: _core.ElementRun | None = None
         if explicit:
-            self._runs = _runs_of(explicit_out, decoder is not None, edits.tags)
+            self._runs = _runs_of(explicit_out, decoder is not None, edits.stops)
 
     def pieces(self) -> Iterator[Piece | Frames]:
         """The whole data set. LocalError where it is broken, after what came before."""
@@ -138,6 +142,7 @@ class Reencoder:
         self._leave(level)
 
     def _leave(self, level: _Level) -> None:
+        self._writer.put(level.mark)
         self._levels.pop()
         if self._levels:
             self._writer.put(header(SEQUENCE_END if level.items else ITEM_END, b"", 0, False))
@@ -164,6 +169,8 @@ class Reencoder:
         else:
             self._writer.put(header(ITEM, b"", UNDEFINED, False))
             self._enter(start, length, items=False)
+            if start in self._edits.marks:
+                self._levels[-1].mark = self._edits.mark
 
     def _delimited(self, level: _Level, tag: int, length: int, at: int) -> None:
         """A delimiter ends what it stands in, as it does for DCMTK and pydicom, even where that has
@@ -177,7 +184,7 @@ class Reencoder:
     def _element(self, level: _Level) -> Frames | None:
         """Pass on the elements that are next: some, or one. Frames to be decoded are given back."""
         at = self._at
-        if self._runs is not None and len(self._levels) <= _RUN_DEPTH_MAX:
+        if self._runs is not None and len(self._levels) <= _RUN_DEPTH_MAX and not level.mark:
             self._at, written, kept = self._reader.run(
                 at, level.end, self._runs, len(self._levels), self._edits.next_tag
             )
@@ -204,6 +211,12 @@ class Reencoder:
             self._writer.put(self._edits.due(tag))
         if tag & 0xFFFF == 0 or self._goes(tag):
             self._at = self._reader.skip(start, vr, length, self._explicit)
+            return None
+        if level.mark and tag > SPECIFIC_CHARACTER_SET:
+            self._writer.put(level.mark)
+            level.mark = b""
+        if self._stays and tag == PIXEL_DATA and length == UNDEFINED:
+            self._as_it_is(at, start, vr)
             return None
         if self._decoder is not None and tag == PIXEL_DATA:
             return self._pixel_data(level, start, length)
@@ -263,6 +276,11 @@ class Reencoder:
         self._at = self._reader.skip(start, vr, UNDEFINED, self._explicit)
         self._writer.put(header(tag, vr, UNDEFINED, self._explicit_out))
         self._writer.pass_on(FileRange(start, self._at - start))
+
+    def _as_it_is(self, at: int, start: int, vr: bytes) -> None:
+        """Fragments, in a data set that stays in its transfer syntax."""
+        self._at = self._reader.skip(start, vr, UNDEFINED, self._explicit)
+        self._writer.pass_on(FileRange(at, self._at - at))
 
     def _pixel_data(self, level: _Level, start: int, length: int) -> Frames | None:
         assert self._decoder is not None

@@ -2,11 +2,11 @@
 
 A correction may need one that is no superset of the data set's own, such as ISO_IR 192 in place of
 ISO_IR 100. Then every text of the data set itself is written anew. A text inside a sequence stays
-where it is, so it has to be ASCII, or in an item that declares a character set of its own;
-otherwise nothing is sent.
+as it is: an item of that sequence that has other than ASCII, and no character set of its own, is
+given the one that the data set had (PS3.3 C.12.1.1.2: it is for the item and what is inside).
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine import limits
 from engine.dictionary.attributes import SPECIFIC_CHARACTER_SET
@@ -26,14 +26,27 @@ from engine.outgoing.reader import (
 from engine.outgoing.text import CHARACTER_SET_VRS, Element
 
 _PIXEL_GROUP: Final = 0x7FE0
+_piece_bytes: Final = 16 * limits.KIB
+
+
+class OtherSet(NamedTuple):
+    """What has to change for it."""
+
+    texts: dict[int, Element]  # of the data set itself, by tag
+    marks: frozenset[int]  # where the values of items begin that are told the former set
+    sequences: frozenset[int]  # the tags of the data set that those are in
 
 
 class _Level:
     """A data set, a sequence or an item that is being gone through."""
 
-    __slots__ = ("declares", "end", "explicit", "items")
+    __slots__ = ("declares", "end", "explicit", "items", "start", "tag")
 
-    def __init__(self, end: int, explicit: bool, items: bool, declares: bool) -> None:
+    def __init__(
+        self, tag: int, start: int, end: int, explicit: bool, items: bool, declares: bool
+    ) -> None:
+        self.tag = tag
+        self.start = start
         self.end = end
         self.explicit = explicit
         self.items = items
@@ -42,13 +55,15 @@ class _Level:
 
 def in_other_set(
     reader: DataSetReader, explicit: bool, start: int, own: Declared, other: Declared
-) -> dict[int, Element]:
-    """{tag: (VR, value)} of each text of the data set that has other bytes in the other set.
+) -> OtherSet:
+    """Each text of the data set that has other bytes in the other set, and the items that have one.
 
     LocalError names the element that cannot be written in it.
     """
     found: dict[int, Element] = {}
-    levels = [_Level(reader.end, explicit, False, False)]
+    marks: set[int] = set()
+    sequences: set[int] = set()
+    levels = [_Level(0, start, reader.end, explicit, False, False)]
     at, left = start, limits.transcoded_bytes_max
     while levels:
         level = levels[-1]
@@ -63,38 +78,50 @@ def in_other_set(
         elif level.items and tag != ITEM:
             raise broken_sequence(tag, value)
         elif level.items:
-            levels.append(_inside(level, value, length, False))
+            levels.append(_inside(level, tag, value, length, False))
             at = value
         elif tag >> 16 == _PIXEL_GROUP and len(levels) == 1:
             break
         else:
             vr = _vr_of(tag, vr, length)
             if vr == b"SQ" or length == UNDEFINED:
-                inner = _inside(level, value, length, True)
+                inner = _inside(level, tag, value, length, True)
                 inner.explicit &= vr != UNKNOWN
                 levels.append(inner)
                 at = value
             elif tag == SPECIFIC_CHARACTER_SET:
                 level.declares = len(levels) > 1
             elif vr in CHARACTER_SET_VRS and not level.declares:
-                text = _other(reader, (tag, vr, value, length), own, other)
-                if text is not None:
-                    if len(levels) > 1:
-                        raise _stays(tag, "it stands in a sequence")
-                    found[tag] = (vr, text)
-                    left -= len(text)
-                    if left < 0:
-                        raise _stays(
-                            tag, f"there are more than {limits.transcoded_bytes_max} bytes"
-                        )
+                if len(levels) > 1:
+                    if not _is_plain(reader, value, length):
+                        if level.explicit != explicit:
+                            raise _stays(tag, "it stands in a sequence of unknown VR")
+                        marks.add(levels[2].start)
+                        sequences.add(levels[1].tag)
+                else:
+                    text = _other(reader, (tag, vr, value, length), own, other)
+                    if text is not None:
+                        found[tag] = (vr, text)
+                        left -= len(text)
+            if left < 0 or len(marks) > limits.marked_items_max:
+                raise _stays(tag, f"there are more than {limits.transcoded_bytes_max} bytes")
         if len(levels) > 2 * limits.sequence_depth_max:
             raise too_deep(at)
-    return found
+    return OtherSet(found, frozenset(marks), frozenset(sequences))
 
 
-def _inside(level: _Level, start: int, length: int, items: bool) -> _Level:
+def _inside(level: _Level, tag: int, start: int, length: int, items: bool) -> _Level:
     end = level.end if length == UNDEFINED else start + length
-    return _Level(end, level.explicit, items, level.declares)
+    return _Level(tag, start, end, level.explicit, items, level.declares)
+
+
+def _is_plain(reader: DataSetReader, start: int, length: int) -> bool:
+    """Whether it is the same in every character set; looked at a piece at a time."""
+    for at in range(start, start + length, _piece_bytes):
+        piece = reader.value(at, min(_piece_bytes, start + length - at))
+        if not piece.isascii() or b"\x1b" in piece:
+            return False
+    return True
 
 
 def _vr_of(tag: int, vr: bytes, length: int) -> bytes:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom import DataElement
 
 from engine import limits
 from engine.errors import LocalError
 from engine.outgoing.outgoing import open_outgoing
 from tests.material import samples
+from tests.material.wire import JPEG_LOSSLESS
 from tests.rigs.outgoing_files import EXPLICIT, IMPLICIT, differences, pieces, read_back, sent
 from tests.rigs.stored_elements import UNDEFINED, element, plain, stored
 
@@ -61,38 +63,98 @@ def test_every_text_keeps_its_meaning(
     assert (read.Rows, read.PixelData) == (0xFFFF, b"\xff" * 5000)
 
 
-def inner(declares: bytes, name: bytes) -> bytes:
-    return declares + element(NAME, b"PN", name)
+GREEN = element(NAME, b"PN", encoded("Grün^A"))
+LATIN = element(CHARACTER_SET, b"CS", b"ISO_IR 100")
+
+
+def nested(content: bytes, length: int | None = None) -> bytes:
+    """One item in a sequence."""
+    ends = (plain(0xFFFEE00D, b""), plain(0xFFFEE0DD, b"")) if length else (b"", b"")
+    item = plain(0xFFFEE000, content, length) + ends[0]
+    return element(0x00081115, b"SQ", item + ends[1], length)
 
 
 @pytest.mark.parametrize("length", [None, UNDEFINED])
 @pytest.mark.parametrize(
-    ("content", "goes"),
+    ("content", "made"),
     [
-        (inner(b"", b"Plain "), True),
-        (inner(element(CHARACTER_SET, b"CS", b"ISO_IR 100"), encoded("Grün^A")), True),
-        (inner(b"", encoded("Grün^A")), False),
-        (element(0x00081140, b"SQ", plain(0xFFFEE000, inner(b"", encoded("Grün^A")))), False),
-        (element(0x00280106, b"US", b"\xff\xff"), True),
+        (element(NAME, b"PN", b"Plain "), None),
+        (LATIN + GREEN, None),
+        (GREEN, LATIN + GREEN),
+        (nested(GREEN), LATIN + nested(GREEN, UNDEFINED)),
+        (nested(LATIN + GREEN), None),
+        (nested(LATIN + GREEN) + GREEN, LATIN + nested(LATIN + GREEN, UNDEFINED) + GREEN),
+        (element(0x00080000, b"UL", b"\1\0\0\0") + GREEN, LATIN + GREEN),
+        (element(0x00280106, b"US", b"\xff\xff"), None),
     ],
 )
-def test_text_in_sequences(content: bytes, goes: bool, length: int | None, tmp_path: Path) -> None:
-    """It stays as it is; what would change its meaning is named and nothing is sent."""
-    ends = plain(0xFFFEE00D, b""), plain(0xFFFEE0DD, b"")
-    item = plain(0xFFFEE000, content, length) + (ends[0] if length else b"")
+def test_items_are_told_the_former_set(
+    content: bytes, made: bytes | None, length: int | None, tmp_path: Path
+) -> None:
+    """Where they have text that reads differently in the new one, and none of their own."""
     data_set = (
-        element(CHARACTER_SET, b"CS", b"ISO_IR 100")
-        + element(0x00081115, b"SQ", item + (ends[1] if length else b""), length)
+        LATIN
+        + nested(content, length)
         + element(PHYSICIAN + 0x10000, b"UN", encoded("Grün"))
         + element(NAME, b"PN", encoded("Müll"))
+        + element(0x00200013, b"IS", b"7 ")
     )
     path = stored(tmp_path, data_set, EXPLICIT)
-    if goes:
-        out = sent(path, EXPLICIT, NAMED, UNICODE)
-        assert content in out
-        assert str(read_back(out, EXPLICIT).PatientName) == "Đặng^Hòa"
-        return
+    out = sent(path, EXPLICIT, NAMED, UNICODE)
+    expected = nested(content, length) if made is None else nested(made, UNDEFINED)
+    assert expected in out
+    for syntax in (EXPLICIT, IMPLICIT):
+        read = read_back(sent(path, syntax, NAMED, UNICODE), syntax)
+        read.decode()
+        before = pydicom.dcmread(path)
+        before.decode()
+        assert str(read.PatientName) == "Đặng^Hòa"
+        assert texts(read[0x00081115]) == texts(before[0x00081115])
+        assert read.InstanceNumber == 7
+
+
+def texts(sequence: DataElement) -> list[str]:
+    """The names in it, at any depth."""
+    found = []
+    for item in sequence.value:
+        found += [str(each.value) for each in item.iterall() if each.VR == "PN"]
+    return found
+
+
+def test_the_default_set_is_said_in_items(tmp_path: Path) -> None:
+    """What was broken before is broken in the same way."""
+    path = stored(tmp_path, nested(GREEN) + element(NAME, b"PN", b"A "), EXPLICIT)
+    out = sent(path, EXPLICIT, NAMED, UNICODE)
+    assert nested(element(CHARACTER_SET, b"CS", b"ISO_IR 6") + GREEN, UNDEFINED) in out
+
+
+def test_fragments_stay_where_items_are_told_the_former_set(tmp_path: Path) -> None:
+    fragments = plain(0xFFFEE000, b"") + plain(0xFFFEE000, b"\xff\xd8ab") + plain(0xFFFEE0DD, b"")
+    pixels = element(0x7FE00010, b"OB", fragments, UNDEFINED)
+    behind = element(0xFFFCFFFC, b"OB", b"\0\0")
+    path = stored(tmp_path, LATIN + nested(GREEN) + pixels + behind, JPEG_LOSSLESS)
+    out = sent(path, JPEG_LOSSLESS, NAMED, UNICODE)
+    assert out.endswith(pixels + behind)
+    assert nested(LATIN + GREEN, UNDEFINED) in out
+
+
+def test_a_sequence_of_unknown_vr_cannot_be_told(tmp_path: Path) -> None:
+    """It is in implicit VR inside, whatever is around it."""
+    item = plain(0xFFFEE000, plain(NAME, encoded("Grün"))) + plain(0xFFFEE0DD, b"")
+    path = stored(tmp_path, LATIN + element(0x00081115, b"UN", item, UNDEFINED), EXPLICIT)
     with pytest.raises(LocalError, match=r"\(0010,0010\) cannot be written: it stands in a seq"):
+        sent(path, EXPLICIT, NAMED, UNICODE)
+
+
+def test_the_items_that_are_told_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "marked_items_max", 3)
+    items = plain(0xFFFEE000, GREEN)
+    path = stored(tmp_path, LATIN + element(0x00081115, b"SQ", 3 * items), EXPLICIT)
+    assert sent(path, EXPLICIT, NAMED, UNICODE).count(LATIN + GREEN) == 3
+    path = stored(tmp_path, LATIN + element(0x00081115, b"SQ", 4 * items), EXPLICIT)
+    with pytest.raises(LocalError, match="cannot be written"):
         sent(path, EXPLICIT, NAMED, UNICODE)
 
 
