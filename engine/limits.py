@@ -145,6 +145,10 @@ transcoded_bytes_max: Final = MIB
 # Items of its sequences that are given the former character set, likewise: their places are kept.
 marked_items_max: Final = 64 * KIB
 
+# An earlier value told beside its correction. Those that can be corrected have 64 characters, names
+# three times as many, of 8 bytes at most with escape sequences; what is longer is no such value.
+original_value_bytes_max: Final = 16 * KIB
+
 # --- journal ------------------------------------------------------------------------------------
 journal_segment_bytes: Final = 32 * MIB  # made once in about 50 ms, then recycled
 journal_segments_max: Final = 8  # a worker whose indexer is this far behind waits: back-pressure

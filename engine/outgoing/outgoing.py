@@ -7,7 +7,7 @@ bounded memory. The file itself is never changed.
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -22,8 +22,9 @@ from engine.errors import LocalError
 from engine.files.part10 import Part10Head, read_part10_head
 from engine.limits import KIB, MIB
 from engine.outgoing.contexts import CannotSend, Taken, choose, proposals, taken_by
-from engine.outgoing.edits import correct, edits_for
+from engine.outgoing.edits import Edits, correct, edits_for
 from engine.outgoing.oddities import Oddities
+from engine.outgoing.original_attributes import Originals
 from engine.outgoing.pieces import FileRange, Piece
 from engine.outgoing.pixels import Frames, PixelDecoder
 from engine.outgoing.reader import DataSetReader
@@ -64,6 +65,7 @@ class Outgoing:
     data_set_offset: int
     file_bytes: int
     head: bytes = b""
+    source_ae_title: str = ""
     oddities: Oddities = field(default_factory=Oddities)
 
     def __enter__(self) -> Self:
@@ -129,6 +131,7 @@ def _described(descriptor: int) -> Outgoing:
         head.data_set_offset,
         file_bytes,
         first,
+        head.source_ae_title,
     )
 
 
@@ -149,10 +152,12 @@ def parts(
     threads: int = 1,
     other: OtherDecoder = no_other,
     character_sets: Iterable[str] = (),
+    originals: Originals | None = None,
 ) -> Iterator[Piece | Frames]:
     """The data set in `target_syntax`, with {tag: text} of the corrections in place of what the
     file says. `threads` bounds the processors that Frames.decoded() uses, `other` decodes what we
-    do not, `character_sets` are what the peer takes beyond the statement's.
+    do not, `character_sets` are what the peer takes beyond the statement's. `originals`: what to
+    tell the peer of the values that corrections replace; None: nothing.
 
     CannotSend at once when there is no way; LocalError when the file is broken, which may be seen
     only after some parts were given.
@@ -171,21 +176,28 @@ def parts(
         raise CannotSend(f"a data set in transfer syntax {stored} can only be sent as it is")
     choose(stored, (target_syntax,))
     decoder = PixelDecoder(stored, threads, other)
-    return _made(reader, stored, target_syntax, corrections, decoder, tuple(character_sets))
+    if originals is not None:
+        originals = originals._replace(source=outgoing.source_ae_title)
+
+    def edits(start: int, explicit: bool, explicit_out: bool) -> Edits:
+        return edits_for(
+            reader, corrections, explicit, explicit_out, start, character_sets, originals
+        )
+
+    return _made(reader, stored, target_syntax, edits, decoder)
 
 
 def _made(
     reader: DataSetReader,
     stored: str,
     target: str,
-    corrections: Mapping[int, str],
+    edits_from: Callable[[int, bool, bool], Edits],
     decoder: PixelDecoder,
-    character_sets: tuple[str, ...],
 ) -> Iterator[Piece | Frames]:
     start, explicit = reader.begin(is_explicit_vr(stored))
     # A data set may be in another encoding than the one it is said to have; as it came it stays.
     explicit_out = explicit if target == stored else is_explicit_vr(target)
-    edits = edits_for(reader, corrections, explicit, explicit_out, start, character_sets)
+    edits = edits_from(start, explicit, explicit_out)
     if target == stored:
         if edits.marks:
             yield from Reencoder(

@@ -175,8 +175,15 @@ class DataSetReader:
         """Where the element behind a value of this length begins."""
         if length != UNDEFINED:
             return at + length
-        # (explicit inside, whether items are next); PS3.5 6.2.2: of unknown VR is implicit inside.
-        levels = [(explicit and vr != b"UN", True)]
+        # PS3.5 6.2.2: of unknown VR is implicit inside.
+        return self._behind(at, [(explicit and vr != b"UN", True)])
+
+    def skip_item(self, at: int, length: int, explicit: bool) -> int:
+        """Likewise, of an item's value."""
+        return at + length if length != UNDEFINED else self._behind(at, [(explicit, False)])
+
+    def _behind(self, at: int, levels: list[tuple[bool, bool]]) -> int:
+        """Where all of these end: (explicit inside, whether items are next) of each."""
         while levels:
             if len(levels) > 2 * limits.sequence_depth_max:
                 raise too_deep(at)

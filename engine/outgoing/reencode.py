@@ -16,8 +16,10 @@ from engine import limits
 from engine.dictionary.attributes import SPECIFIC_CHARACTER_SET
 from engine.dictionary.vr import UNKNOWN, VALUE_BYTES, private_vr, standard_vr
 from engine.errors import LocalError
-from engine.outgoing.edits import LENGTH_TO_END, PIXEL_DATA, Edits, header
+from engine.outgoing.edits import LENGTH_TO_END, Edits
+from engine.outgoing.elements import header
 from engine.outgoing.oddities import Oddity
+from engine.outgoing.original_attributes import PIXEL_DATA
 from engine.outgoing.pieces import COPIED_BYTES_MAX, FileRange, Piece, PieceWriter
 from engine.outgoing.pixels import Frames, PixelDecoder
 from engine.outgoing.reader import (
@@ -112,6 +114,7 @@ class Reencoder:
         self._levels = [_Level(reader.end, items=False)]
         self._at = self._start = reader.start if start is None else start
         self._surveyed = False
+        self._grows = False  # the sequence that is open, by our items
         self._runs: _core.ElementRun | None = None
         if explicit:
             self._runs = _runs_of(explicit_out, decoder is not None, edits.stops)
@@ -144,6 +147,9 @@ class Reencoder:
     def _leave(self, level: _Level) -> None:
         self._writer.put(level.mark)
         self._levels.pop()
+        if self._grows and len(self._levels) == 1 and self._edits.appended is not None:
+            self._grows = False
+            self._writer.put(self._edits.appended.encoded(self._explicit_out))
         if self._levels:
             self._writer.put(header(SEQUENCE_END if level.items else ITEM_END, b"", 0, False))
 
@@ -215,6 +221,13 @@ class Reencoder:
         if level.mark and tag > SPECIFIC_CHARACTER_SET:
             self._writer.put(level.mark)
             level.mark = b""
+        if at == self._edits.appended_at:
+            self._grows = vr != UNKNOWN
+            if vr == UNKNOWN and self._edits.appended is not None:
+                for piece in self._edits.appended.behind_theirs(self._explicit_out):
+                    self._writer.pass_on(piece)
+                self._at = self._reader.skip(start, vr, length, self._explicit)
+                return None
         if self._stays and tag == PIXEL_DATA and length == UNDEFINED:
             self._as_it_is(at, start, vr)
             return None

@@ -235,6 +235,16 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "6",
         ),
     ] = ()
+    original_attributes: Annotated[
+        bool,
+        setting(
+            "Whether instances that are corrected tell it what the corrected elements said before, "
+            "with when, by whom and why they were replaced: the Original Attributes Sequence "
+            "(0400,0561) of PS3.3 C.12.1.1.9. An earlier value may be another patient's name.",
+            "",
+            "4.2.3.4.1.3.1",
+        ),
+    ] = False
     abstract_syntaxes: Annotated[
         tuple[str, ...],
         setting(

@@ -12,6 +12,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from engine.files.part10 import part10_head
+from engine.outgoing.original_attributes import Originals
 from engine.outgoing.outgoing import FileRange, Frames, Outgoing, Piece, open_outgoing, parts
 from engine.pixels.libjpeg import decode_by_libjpeg
 
@@ -39,6 +40,7 @@ def sent(
     target: str,
     corrections: Mapping[int, str] | None = None,
     character_sets: tuple[str, ...] = (),
+    originals: Originals | None = None,
 ) -> bytes:
     """The data set that goes out, as the sender puts its pieces together."""
     out = bytearray()
@@ -49,6 +51,7 @@ def sent(
             corrections or {},
             other=decode_by_libjpeg,
             character_sets=character_sets,
+            originals=originals,
         ):
             if isinstance(piece, FileRange):
                 assert piece.length > 0

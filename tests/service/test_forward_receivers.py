@@ -6,6 +6,7 @@ back by pydicom and compared with the original, element by element.
 """
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -156,6 +157,10 @@ def start_receivers(directory: Path, stack: ExitStack) -> dict[str, Receiver]:
     return receivers
 
 
+# Who is told what corrected elements said before.
+TOLD = ("storescp", "storescp-implicit", "storescp-lossless", "pynetdicom-explicit", "orthanc")
+
+
 @pytest.fixture(scope="module")
 def forwarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forwarded]:
     directory = tmp_path_factory.mktemp("forward")
@@ -165,6 +170,8 @@ def forwarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forwarded]:
         for name, receiver in receivers.items():
             (directory / f"folder-{name}").mkdir()
             more = {"outgoing_directory": str(directory / f"folder-{name}")}
+            if name in TOLD:
+                more["original_attributes"] = True
             if name == "storescp-lossless":
                 more |= {"transfer_syntaxes": [JPEG_LOSSLESS], "associations": "reuse"}
             remotes.append(remote(name, receiver, **more))
@@ -285,17 +292,41 @@ def test_corrections_are_carried(forwarded: Forwarded, name: str, tmp_path: Path
             differences(
                 pydicom.dcmread(one.path),
                 received,
-                frozenset({*changed, 0x00080005, *DECODED[one.syntax]}),
+                frozenset({*changed, 0x00080005, 0x04000561, *DECODED[one.syntax]}),
             )
             == []
         )
         assert {keyword: str(received[keyword].value) for keyword in wanted} == wanted
+        earlier = pydicom.dcmread(one.path)
+        assert_told(received, {key: str(earlier.get(key, "")) for key in wanted}, label in TOLD)
         if one.syntax == JPEG_LOSSLESS and label != "storescp-lossless":
             assert_same_pixels(one, received)
     row = gateway.find("--sop-uid", one.sop_instance)[one.sop_instance]
     assert data_set_of_file(gateway.stored_file(row).read_bytes()) == data_set_of_file(
         one.path.read_bytes()
     ), "what was received stays as it was"
+
+
+def assert_told(received: Dataset, earlier: dict[str, str], is_told: bool) -> None:
+    """As table C.12.1.1.9-1 of PS3.3 has it: each element, its VR, and nothing else."""
+    assert ("OriginalAttributesSequence" in received) == is_told
+    if not is_told:
+        return
+    (item,) = received.OriginalAttributesSequence
+    assert {each.keyword: each.VR for each in item} == {
+        "ModifiedAttributesSequence": "SQ",
+        "AttributeModificationDateTime": "DT",
+        "ModifyingSystem": "LO",
+        "SourceOfPreviousValues": "LO",
+        "ReasonForTheAttributeModification": "CS",
+    }
+    assert re.fullmatch(r"\d{14}\.\d{6}\+0000", item.AttributeModificationDateTime)
+    assert item.ModifyingSystem == "SCP_AE"
+    assert item.ReasonForTheAttributeModification == "CORRECT"
+    (modified,) = item.ModifiedAttributesSequence
+    declared = modified.pop("SpecificCharacterSet", None)
+    assert declared is not None, "the data set has another one now"
+    assert {each.keyword: str(each.value or "") for each in modified} == earlier
 
 
 def test_what_a_user_sends(forwarded: Forwarded, tmp_path: Path) -> None:

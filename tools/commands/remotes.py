@@ -80,6 +80,7 @@ def _row(remote: Remote, outbox: OutboxView | None) -> dict[str, Any]:
         "transfer_syntaxes": list(remote.transfer_syntaxes),
         "abstract_syntaxes": list(remote.abstract_syntaxes),
         "character_sets": list(remote.character_sets),
+        "original_attributes": remote.original_attributes,
         "outgoing_directory": remote.outgoing_directory,
         "state": _state(remote.paused, is_paused),
         **{state.name.lower(): counts.get((remote.name, state), 0) for state in State},

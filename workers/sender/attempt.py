@@ -13,9 +13,11 @@ from engine import limits
 from engine.dimse.command_set import CommandOddity
 from engine.dimse.requests import encode_store_request, status_words
 from engine.errors import LocalError
+from engine.index.occasions import Occasion
 from engine.outbox.records import Delivery
 from engine.outgoing.contexts import SENT
 from engine.outgoing.oddities import Oddities
+from engine.outgoing.original_attributes import Originals
 from engine.outgoing.outgoing import (
     CannotSend,
     Outgoing,
@@ -44,15 +46,18 @@ class Destination(NamedTuple):
     taken: Taken  # beyond the conformance statement's table
     reuses: bool
     character_sets: tuple[str, ...] = ()  # beyond the conformance statement's, likewise
+    original_attributes: bool = False  # are told
 
 
 class Errand(NamedTuple):
-    """A delivery that is leased, and where what it sends lies. `problem`: why it cannot be sent."""
+    """A delivery that is leased, and where what it sends lies. `problem`: why it cannot be sent.
+    `occasions`: when it was corrected."""
 
     delivery: Delivery
     path: str
     corrections: Mapping[int, str]
     problem: str = ""
+    occasions: tuple[Occasion, ...] = ()
 
 
 class Sender:
@@ -231,13 +236,18 @@ class Sender:
             message_id, outgoing.sop_class_uid, outgoing.sop_instance_uid
         )
         association.announce_data()
-        assert self._destination is not None
+        destination = self._destination
+        assert destination is not None
+        originals = None
+        if destination.original_attributes and errand.corrections:
+            originals = Originals(destination.calling_ae_title, errand.occasions)
         given = parts(
             outgoing,
             syntax,
             errand.corrections,
             other=self._other,
-            character_sets=self._destination.character_sets,
+            character_sets=destination.character_sets,
+            originals=originals,
         )
         self._is_writing = True
         complete = self._writer.write(association, context_id, command, given, outgoing.descriptor)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from engine.errors import LocalError
 from engine.files.tree import StoreTree
 from engine.index import corrections
+from engine.index.occasions import occasions
 from engine.index.stored_head import whose_file
 from engine.limits import outbox_portion_max
 from engine.outbox.outbox import Outbox
@@ -201,7 +202,7 @@ class Ledger:
                 path = spooled_path(self._data_directory, delivery.file)
             except LocalError as error:
                 return Errand(delivery, "", {}, error.comment)
-            return Errand(delivery, str(path), self._changes_of_file(outbox, delivery))
+            return self._errand_of_file(outbox, delivery, str(path))
         found = outbox.instance_of(delivery.sop_instance_uid, delivery.patient)
         if found is None:
             return Errand(delivery, "", {}, "the instance is not stored here any more")
@@ -219,9 +220,12 @@ class Ledger:
             and whose_file(stored) != study.patient_mark
         ):
             changes = {}  # corrections of somebody else, under whose name it stood
-        return Errand(delivery, stored, changes)
+        if not changes:
+            return Errand(delivery, stored, {})
+        made = occasions(outbox, study, series, instance.received_ns)
+        return Errand(delivery, stored, changes, occasions=made)
 
-    def _changes_of_file(self, outbox: Outbox, delivery: Delivery) -> dict[int, str]:
+    def _errand_of_file(self, outbox: Outbox, delivery: Delivery, path: str) -> Errand:
         """A local application made its result from what was received: it is corrected as well."""
         studies = [
             (number, study)
@@ -230,13 +234,17 @@ class Ledger:
             and delivery.patient in ("", study.patient_mark)
         ]
         if len(studies) != 1:
-            return {}  # nobody's here, or nobody knows whose
+            return Errand(delivery, path, {})  # nobody's here, or nobody knows whose
         ((number, study),) = studies
         of_series = (
             outbox.series(one) for one in outbox.series_numbers_by_uid(delivery.series_uid)
         )
         series = next((one for one in of_series if one and one.study == number), None)
-        return corrections.to_be_sent(study, series) if series else dict(study.corrections)
+        changes = corrections.to_be_sent(study, series) if series else dict(study.corrections)
+        if not changes:
+            return Errand(delivery, path, {})
+        made = occasions(outbox, study, series, delivery.queued_ns)
+        return Errand(delivery, path, changes, occasions=made)
 
     # --- now and then --------------------------------------------------------------------------
     def tidy(self, policy: Policy, asked: Collection[str]) -> list[GivenUp]:

@@ -199,6 +199,7 @@ class SenderRole:
             taken_by(remote),
             remote.associations == "reuse",
             remote.character_sets,
+            remote.original_attributes,
         )
 
     def _reopen(self) -> None:

@@ -135,6 +135,7 @@ _every_setting = f"""
         port = 104
         transfer_syntaxes = ["1.2.840.10008.1.2.4.70"]
         character_sets = ["ISO_IR 192", "ISO 2022 IR 149"]
+        original_attributes = true
         [[remotes]]
         name = "workstation"
         ae_title = "WS"
@@ -158,6 +159,7 @@ def test_every_setting_can_be_given() -> None:
     assert [r.name for r in config.remotes] == ["archive", "workstation"]
     assert config.remotes[0].transfer_syntaxes == ("1.2.840.10008.1.2.4.70",)
     assert config.remotes[0].character_sets == ("ISO_IR 192", "ISO 2022 IR 149")
+    assert [remote.original_attributes for remote in config.remotes] == [True, False]
     assert config.tls.key_store_password == "one two"
     assert "one two" not in repr(config)
     assert config.prefetch_scp == Config().prefetch_scp
