@@ -440,6 +440,10 @@ hl7_keep_unmatched_days_default: Final = 30  # orders are made weeks ahead
 hl7_keep_unmatched_days_max: Final = 365
 hl7_drain_s: Final = 5  # a message under way is committed and answered
 
+# --- exports -----------------------------------------------------------------------------------
+# A ZIP file's directory is in memory until it is whole, about 1 KiB for each file.
+export_zip_files_max: Final = 100_000
+
 # --- configuration -----------------------------------------------------------------------------
 # A thousand remote AEs are about 150 kB; a file named by mistake (an image, a core dump) is refused
 # before it is read into memory.

@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "verify": Entry("tools.commands.verify", "Check that files and index agree, and repair them."),
     "rules": Entry("tools.commands.rules", "List the routing rules, or try them on a file."),
     "send": Entry("tools.commands.send", "Send files, or what is stored, to remote AEs."),
+    "export": Entry("tools.commands.export", "Copy what is stored to a directory or a ZIP file."),
     "queue": Entry("tools.commands.queue", "List what is to be sent; retry, hold, discard, pause."),
     "prefetch": Entry("tools.commands.prefetch", "List what prior studies were asked for."),
     "hl7": Entry("tools.commands.hl7", "Try an HL7 message, list what is kept for later."),

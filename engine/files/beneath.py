@@ -195,8 +195,9 @@ def identity(descriptor: int) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def overlap(directory: int, others: Iterable[str | Path]) -> str:
-    """Which of some directories a held one is, lies in, or holds; "" for none of them."""
+def overlap(directory: int, others: Iterable[str | Path], holds: bool = True) -> str:
+    """Which of some directories a held one is, lies in, or (if that counts) `holds`; "" for none of
+    them."""
     itself = identity(directory)
     around = set(_upwards(directory))
     for other in others:
@@ -205,7 +206,7 @@ def overlap(directory: int, others: Iterable[str | Path]) -> str:
         except OSError:
             continue  # what is not there overlaps with nothing
         try:
-            if identity(held) in around or itself in _upwards(held):
+            if identity(held) in around or (holds and itself in _upwards(held)):
                 return str(other)
         finally:
             os.close(held)

@@ -1,7 +1,7 @@
 """What a stored file says of itself: the attributes of the index, read from its head.
 
 For what the index cannot tell: files that it does not know, and whose a file is where the index may
-be wrong (engine/index/migration.py).
+be wrong (engine/index/migration.py); so also which corrections an instance leaves with.
 """
 
 from typing import BinaryIO, Final, NamedTuple
@@ -12,6 +12,8 @@ from engine.dictionary.patient_mark import mark_of
 from engine.dictionary.uids import implicit_vr_little_endian
 from engine.errors import LocalError
 from engine.files.part10 import Part10Head, read_part10_head
+from engine.index.corrections import to_be_sent
+from engine.index.environment import View
 from engine.limits import attribute_bytes_max, attributes_bytes_max, sequence_depth_max
 from native import _core
 
@@ -49,3 +51,16 @@ def whose_file(path: str) -> str | None:
     except (OSError, LocalError):
         return None
     return mark_of(attributes.decode_head(attributes.split_row(row).upper).patient)
+
+
+def leaves_with(view: View, series: int, stored: str) -> dict[int, str]:
+    """{tag: text} of the corrections that an instance of a series, its file at `stored`, is sent
+    and exported with."""
+    of_series = view.series(series)
+    assert of_series is not None, "an instance's series is in the index"
+    study = view.study(of_series.study)
+    assert study is not None, "a series' study is in the index"
+    changes = to_be_sent(study, of_series)
+    if changes and view.may_be_joined(of_series.study) and whose_file(stored) != study.patient_mark:
+        return {}  # corrections of somebody else, under whose name it stood
+    return changes

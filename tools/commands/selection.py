@@ -22,6 +22,11 @@ class Selection(NamedTuple):
     patient: str | None = None
     issuer: str = ""
 
+    @property
+    def may_overlap(self) -> bool:
+        """Whether an instance may be asked for twice."""
+        return len(self.studies) + len(self.series) + len(self.instances) > 1
+
 
 def stored(view: View, selection: Selection) -> Iterator[tuple[int, Instance]]:
     """(number of its series, instance) of all that is asked for, level by level. OperatorError: a

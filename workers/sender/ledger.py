@@ -14,7 +14,7 @@ from engine.errors import LocalError
 from engine.files.tree import StoreTree
 from engine.index import corrections
 from engine.index.occasions import occasions
-from engine.index.stored_head import whose_file
+from engine.index.stored_head import leaves_with
 from engine.limits import outbox_portion_max
 from engine.outbox.outbox import Outbox
 from engine.outbox.records import Away, Delivery, State, due_after_failure, is_due
@@ -207,21 +207,11 @@ class Ledger:
         if found is None:
             return Errand(delivery, "", {}, "the instance is not stored here any more")
         number, instance = found
-        path_in_tree = outbox.path_of(number, instance)
-        series = outbox.series(number)
-        assert series is not None, "an instance's series is in the index"
-        study = outbox.study(series.study)
-        assert study is not None, "a series' study is in the index"
-        changes = corrections.to_be_sent(study, series)
-        stored = self._tree.absolute(path_in_tree)
-        if (
-            changes
-            and outbox.may_be_joined(series.study)
-            and whose_file(stored) != study.patient_mark
-        ):
-            changes = {}  # corrections of somebody else, under whose name it stood
+        stored = self._tree.absolute(outbox.path_of(number, instance))
+        changes = leaves_with(outbox, number, stored)
         if not changes:
             return Errand(delivery, stored, {})
+        study, series = outbox.study_of_series(number), outbox.series(number)
         made = occasions(outbox, study, series, instance.received_ns)
         return Errand(delivery, stored, changes, occasions=made)
 
