@@ -4,6 +4,7 @@ studies that may come (engine/index/expected.py).
 
 from collections.abc import Iterable, Mapping
 
+from engine.dictionary import matching
 from engine.dictionary.attributes import ISSUER_OF_PATIENT_ID, PATIENT_ID
 from engine.index import corrections, expected, records
 from engine.index.changes import Changes
@@ -131,9 +132,23 @@ class Correcting(Changes):
             self.note_times(target, {tag: expectation.times.get(tag, 0) for tag in differing})
             study.corrections = corrections.for_study(self.correction, study)
             if expectation.kind == "patient":
+                shown = standing.get(PATIENT_ID, expectation.patient_id)
+                for number in self._shown_as(shown, study.patient):
+                    self.correct_study(number)
                 # It holds for every study of his from now on. An order's may get more studies.
                 self.drop_expected(expectation.key)
                 for tag in differing:
                     del expectation.values[tag]
                 if expectation.values:
                     self.put_expected(expectation)
+
+    def _shown_as(self, patient_id: str, patient: int) -> list[int]:
+        """The studies received as a patient's, of those shown with a Patient ID."""
+        word = records.word_prefix(records.PATIENT_ID_WORD, matching.pid(patient_id)) + b"\0"
+        found = {
+            records.study_of_word(key)
+            for key, _ in self.keys_with_prefix("words", word)
+            if len(key) == len(word) + records.NUMBER.size
+        }
+        found |= self._changed_studies  # their words are written at the end of the batch
+        return sorted(number for number in found if self._load_study(number).patient == patient)

@@ -6,6 +6,7 @@ every process of the service. The method raises once, in the first process that 
 """
 
 import os
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -52,4 +53,8 @@ def _faulty(method: Method, mark: Path) -> Method:
             return method(self, *arguments)
         raise RuntimeError(PATIENT)
 
-    return call
+    async def wait(self: Any, *arguments: Any) -> Any:
+        return await call(self, *arguments)
+
+    # A coroutine's fault comes in its task, not where the task is made.
+    return wait if iscoroutinefunction(method) else call

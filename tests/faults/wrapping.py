@@ -16,7 +16,11 @@ Method = Callable[..., Any]
 def wrapped_by(planter: str, directory: Path, method: str) -> dict[str, str]:
     """The environment of a service whose processes call `plant()` of the module `planter` before
     anything else, for the method `module:Class.method`."""
-    (directory / "sitecustomize.py").write_text(f"from {planter} import plant\nplant()\n")
+    # Ours hides the one that keeps imports within a copy of the tree (tests/mutants/copied.py).
+    hidden = ROOT / "sitecustomize.py"
+    first = hidden.read_text() if hidden.exists() else ""
+    text = f"{first}from {planter} import plant\nplant()\n"
+    (directory / "sitecustomize.py").write_text(text)
     return {"PYTHONPATH": f"{directory}:{ROOT}", _METHOD: method}
 
 

@@ -4,7 +4,7 @@ import itertools
 
 from engine.dictionary.attributes import BY_KEYWORD, write_row
 from engine.files.arrival import Arrival
-from engine.index import records
+from engine.index import corrections, records
 from engine.index.batch import Entry, Put
 from engine.index.environment import View
 from engine.index.writer import IndexWriter
@@ -48,6 +48,8 @@ def check_whole(view: View) -> None:
         assert series.instances == len(instances) > 0
         assert series.file_bytes == sum(i.file_bytes for i in instances)
         assert number in view.series_numbers_by_uid(series.uid)
+        of_study = view.study_of_series(number)
+        assert series.corrections == corrections.for_series(view.correction, of_study, series)
         for instance in instances:
             assert view.instance(instance.sop_instance_uid, instance.mark) == (number, instance)
         studies.setdefault(series.study, []).append(number)
@@ -57,6 +59,7 @@ def check_whole(view: View) -> None:
         study = view.study(number)
         assert study is not None
         assert (number, study.patient) in view.studies_of_uid(study.uid, study.alone)
+        assert study.corrections == corrections.for_study(view.correction, study)
         assert [n for n, _ in view.series_of(number)] == sorted(members)
         found = [view.series(n) for n in members]
         assert study.series == len(members)

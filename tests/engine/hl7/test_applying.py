@@ -72,6 +72,24 @@ def test_issuers_count(desk: Hl7Desk) -> None:
     assert (desk.patient("1.4.1")[1], desk.patient("1.4.2")[1]) == ("OF^HOSP", "OF^NOBODY")
 
 
+def test_issuers_count_where_a_study_was_given_to_another_patient(desk: Hl7Desk) -> None:
+    """An identifier of another hospital is another patient, whoever gave him the study."""
+    desk.arrive("1.4.1", "ANNA", "1.1", IssuerOfPatientID="HOSP")
+    desk.arrive("1.4.2", "ANNA", "1.2", IssuerOfPatientID="HOSP")
+    now = moment_ns("20270101") or 0
+    desk.edit(Target("study", "1.1"), PatientID="1", IssuerOfPatientID="HOSP")
+    other = adt("A08", pid("1^^^OTHER^MR", "OF^OTHER"), moment="20261230", control_id="1")
+    assert desk.take(other, now).matched == 0
+    assert desk.patient("1.4.1") == ("1", "ANNA^NAME")
+    away = adt("A40", pid("2^^^OTHER"), "MRG|1^^^OTHER", moment="20261230", control_id="2")
+    assert desk.take(away, now).matched == 0
+    assert desk.patient("1.4.1") == ("1", "ANNA^NAME")
+    his = adt("A08", pid("1^^^HOSP^MR", "OF^HOSP"), moment="20261230", control_id="3")
+    assert desk.take(his, now).matched == 1
+    assert desk.patient("1.4.1") == ("1", "OF^HOSP")
+    assert desk.patient("1.4.2") == ("ANNA", "ANNA^NAME")
+
+
 def test_a_local_authority_stands_for_images_without_an_issuer(desk: Hl7Desk) -> None:
     desk.terms = Terms(local_authorities=("HOSP",))
     desk.arrive("1.4.1", "1", "1.1", IssuerOfPatientID="HOSP")
@@ -215,6 +233,9 @@ def test_what_no_study_contradicts_is_no_correction_until_one_does(desk: Hl7Desk
         ("STALE^ANNA", "ANNA^NAME", "RIS/HOSP")
     ]
     assert not desk.kept(), "it is a correction now"
+    # It holds for the study that did not contradict it, too.
+    desk.arrive("1.4.9", "ANNA", "1.1", PatientName="STALE^ANNA")
+    assert desk.patient("1.4.1") == ("ANNA", "ANNA^NAME")
     # A later instance of a study that is here, too.
     desk.take(update("ANNA", "ANNA^NAME", 1, born="19700101"))
     desk.arrive("1.4.3", "ANNA", "1.1", PatientBirthDate="19700102")
@@ -300,6 +321,10 @@ def test_a_study_that_the_user_gave_to_another_patient_follows_that_one(desk: Hl
     desk.take(adt("A08", pid("ANNA", "NEW^ANNA"), moment="20261230", control_id="1"), now)
     assert desk.patient("1.4.1") == ("BERTA", "ANNA^NAME"), "it is not ANNA's any more"
     assert desk.patient("1.4.2") == ("ANNA", "NEW^ANNA")
+    # Whatever makes its corrections be read anew: an edit, or what a later instance says.
+    desk.edit(Target("study", "1.1"), StudyDescription="BY^USER")
+    desk.arrive("1.4.3", "ANNA", "1.1", PatientBirthDate="19700101")
+    assert desk.patient("1.4.1") == ("BERTA", "ANNA^NAME"), "it stays so"
     desk.take(adt("A08", pid("BERTA", "OF^BERTA"), moment="20261231", control_id="2"), now)
     assert desk.patient("1.4.2") == ("ANNA", "NEW^ANNA")
     desk.take(

@@ -112,6 +112,11 @@ def test_while_a_message_is_under_way_nothing_more_is_read() -> None:
     async def script(host: Host, peer: socket.socket, connection: Connection) -> None:
         peer.send(framed(b"one"))
         first = await host.next_asked(0)
+        heard = connection.last_heard
+        peer.send(framed(b"two"))
+        for _ in range(10):  # turns of the loop: what may be read is read in the first
+            await asyncio.sleep(0)
+        assert connection.last_heard == heard, "not even once"
         flood = framed(b"x" * 60_000)
         taken = 0
         try:
