@@ -16,10 +16,16 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
-_SITE: Final = '''"""Imports come from this copy alone."""
+_SITE: Final = '''"""Imports come from this copy alone; a test's sitecustomize is run too."""
 import sys
-sys.meta_path[:] = [one for one in sys.meta_path if "Editable" not in type(one).__name__
-                    and "ScikitBuild" not in type(one).__name__]
+from pathlib import Path
+if not hasattr(sys, "_in_copy"):
+    sys._in_copy = True
+    sys.meta_path[:] = [one for one in sys.meta_path if "Editable" not in type(one).__name__
+                        and "ScikitBuild" not in type(one).__name__]
+    for _path in [Path(one) / "sitecustomize.py" for one in sys.path]:
+        if _path.is_file() and _path != Path(__file__):
+            exec(compile(_path.read_text(), str(_path), "exec"), {"__file__": str(_path)})
 '''
 _build_s_max: Final = 1200
 

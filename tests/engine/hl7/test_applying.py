@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.hl7.instructions import Terms
-from engine.hl7.message import moment_ns
 from engine.hl7.refusal import RefusedError
 from engine.index.corrections import Target
 from tests.rigs.hl7_desk import Hl7Desk
@@ -70,24 +69,6 @@ def test_issuers_count(desk: Hl7Desk) -> None:
     assert (desk.patient("1.4.1")[1], desk.patient("1.4.2")[1]) == ("OF^HOSP", "1^NAME")
     desk.take(update("1", "OF^NOBODY", 2))
     assert (desk.patient("1.4.1")[1], desk.patient("1.4.2")[1]) == ("OF^HOSP", "OF^NOBODY")
-
-
-def test_issuers_count_where_a_study_was_given_to_another_patient(desk: Hl7Desk) -> None:
-    """An identifier of another hospital is another patient, whoever gave him the study."""
-    desk.arrive("1.4.1", "ANNA", "1.1", IssuerOfPatientID="HOSP")
-    desk.arrive("1.4.2", "ANNA", "1.2", IssuerOfPatientID="HOSP")
-    now = moment_ns("20270101") or 0
-    desk.edit(Target("study", "1.1"), PatientID="1", IssuerOfPatientID="HOSP")
-    other = adt("A08", pid("1^^^OTHER^MR", "OF^OTHER"), moment="20261230", control_id="1")
-    assert desk.take(other, now).matched == 0
-    assert desk.patient("1.4.1") == ("1", "ANNA^NAME")
-    away = adt("A40", pid("2^^^OTHER"), "MRG|1^^^OTHER", moment="20261230", control_id="2")
-    assert desk.take(away, now).matched == 0
-    assert desk.patient("1.4.1") == ("1", "ANNA^NAME")
-    his = adt("A08", pid("1^^^HOSP^MR", "OF^HOSP"), moment="20261230", control_id="3")
-    assert desk.take(his, now).matched == 1
-    assert desk.patient("1.4.1") == ("1", "OF^HOSP")
-    assert desk.patient("1.4.2") == ("ANNA", "ANNA^NAME")
 
 
 def test_a_local_authority_stands_for_images_without_an_issuer(desk: Hl7Desk) -> None:
@@ -296,42 +277,6 @@ def test_the_accession_number_may_come_with_a_later_instance(desk: Hl7Desk) -> N
     assert desk.shown("1.4.1")["StudyDescription"] == "raw"
     desk.arrive("1.4.2", "ANNA", "1.1", AccessionNumber="A1", StudyDescription="raw")
     assert desk.shown("1.4.1")["StudyDescription"] == "CT HEAD"
-
-
-def test_what_the_user_corrected_of_a_study_is_stronger_until_its_patient_changes(
-    desk: Hl7Desk,
-) -> None:
-    desk.arrive("1.4.1", "ANNA", "1.1")
-    desk.edit(Target("study", "1.1"), PatientName="BY^USER")
-    now = moment_ns("20270101")
-    desk.take(adt("A08", pid("ANNA", "BY^MESSAGE"), moment="20261231"), now or 0)
-    assert desk.patient("1.4.1") == ("ANNA", "BY^USER")
-    desk.take(
-        adt("A40", pid("BERTA", "OF^BERTA"), "MRG|ANNA", moment="20261231", control_id="2"),
-        now or 0,
-    )
-    assert desk.patient("1.4.1") == ("BERTA", "OF^BERTA")
-
-
-def test_a_study_that_the_user_gave_to_another_patient_follows_that_one(desk: Hl7Desk) -> None:
-    desk.arrive("1.4.1", "ANNA", "1.1")
-    desk.arrive("1.4.2", "ANNA", "1.2")
-    desk.edit(Target("study", "1.1"), PatientID="BERTA")
-    now = moment_ns("20270101") or 0
-    desk.take(adt("A08", pid("ANNA", "NEW^ANNA"), moment="20261230", control_id="1"), now)
-    assert desk.patient("1.4.1") == ("BERTA", "ANNA^NAME"), "it is not ANNA's any more"
-    assert desk.patient("1.4.2") == ("ANNA", "NEW^ANNA")
-    # Whatever makes its corrections be read anew: an edit, or what a later instance says.
-    desk.edit(Target("study", "1.1"), StudyDescription="BY^USER")
-    desk.arrive("1.4.3", "ANNA", "1.1", PatientBirthDate="19700101")
-    assert desk.patient("1.4.1") == ("BERTA", "ANNA^NAME"), "it stays so"
-    desk.take(adt("A08", pid("BERTA", "OF^BERTA"), moment="20261231", control_id="2"), now)
-    assert desk.patient("1.4.2") == ("ANNA", "NEW^ANNA")
-    desk.take(
-        adt("A40", pid("CARLA", "OF^CARLA"), "MRG|BERTA", moment="20261231", control_id="3"), now
-    )
-    assert desk.patient("1.4.1") == ("CARLA", "OF^CARLA")
-    assert desk.patient("1.4.2") == ("ANNA", "NEW^ANNA")
 
 
 def test_accounts_of_a_patient_change_no_image(desk: Hl7Desk) -> None:
