@@ -30,6 +30,7 @@ COMPLETION_FAILED: Final[int]  # errno says why; nothing of it remains
 COMPLETION_SPACE: Final[int]  # a full ring has room again
 COMPLETION_FREE: Final[int]  # a cancelled slot is empty and may be used again
 COMPLETION_SETTLED: Final[int]  # the journal has what settle() asked for, or errno says why not
+LOST_RECORDS: Final[int]  # an inline_offset of JournalReader.read
 
 def ring_segment_bytes(slots: int, ring_bytes: int) -> int:
     """How large the shared-memory segment behind a Spool's `ring_descriptor` must be."""
@@ -38,8 +39,7 @@ class Spool:
     """One worker's way to the disk: a ring and a writer thread for each slot, and the journal.
     Small instances travel inside their journal record, large ones in a file under
     `incoming_directory` that the record names. One committer thread writes and syncs the records
-    of all slots together. Exclusive: holds a lock on `journal_directory`.
-    """
+    of all slots together. Exclusive: holds a lock on `journal_directory`."""
 
     def __init__(
         self,
@@ -91,8 +91,7 @@ class Spool:
         """(kind, slot, errno, file_bytes, sequence, 0 for a sealed file) since the last call."""
 
     def recovery(self) -> tuple[int, int, int, int]:
-        """What opening found: (records in the journal, torn records dropped, incoming files
-        removed, sealed ones that now get their records)."""
+        """(records found, torn records dropped, incoming files removed, sealed ones adopted)."""
 
     def close(self) -> None: ...  # Finish what is committed, stop the threads, release the lock.
 
@@ -107,11 +106,10 @@ class JournalReader:
     ) -> list[tuple[int, bytes, bytes, str, int, int, int]]:
         """At most `count` records, none above `durable_sequence`:
         (sequence, prologue, attributes, incoming_name, file_bytes, file_crc32c, inline_offset).
-        `incoming_name` is empty for an inline instance; `inline_offset` is then the position of
-        its Part-10 bytes in the current segment, good until the next read(). `attributes` is a
-        row of {u16 group, u16 element, u16 length, bytes}, little endian, in tag order.
-        A record is only whole if its checksum holds; reading stops before one that is not.
-        """
+        An inline instance has no `incoming_name`, its Part-10 bytes stand at `inline_offset` until
+        the next read(). `attributes` is a row of {u16 group, element, length, bytes}, in tag order.
+        Reading stops before a record that is not whole. LOST_RECORDS as the `inline_offset`: so
+        many as `file_bytes` says are lost, up to this number."""
 
     def place_inline(self, inline_offset: int, file_bytes: int, path: str, durable: bool) -> None:
         """Create or replace `path` in one step with an inline instance's bytes, or OSError."""
@@ -130,7 +128,12 @@ def adopt_sealed(
     incoming_directory: str,
     limits: ModuleType,
 ) -> int:
-    """Give sealed files their records in a journal that nobody writes any more; how many."""
+    """Mend a journal nobody writes any more, give sealed files their records in it; how many."""
+
+def journal_damage(
+    journal_directory: str, segment_bytes: int
+) -> tuple[str, str, int, list[tuple[int, int]]] | None:
+    """What a start would find damaged first: (the case, segment, byte, lost numbers from .. to)."""
 
 def journal_last_sequence(journal_directory: str) -> int:
     """The last whole record's sequence of a journal that nobody writes; 0 when there is none."""

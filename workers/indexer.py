@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from engine import limits
+from engine.files.journal_damage import damage_of
 from engine.index.environment import INDEX_FAULTS, IndexReader, fault_code
 from engine.index.writer import IndexWriter, WriterBusyError
 from engine.intake.dispatch import Dispatcher
-from engine.intake.intake import Intake, journals_on_disk
-from engine.intake.journal import INCOMING_DIRECTORY, JOURNAL_DIRECTORY
+from engine.intake.intake import Intake
+from engine.intake.journal import INCOMING_DIRECTORY, JOURNAL_DIRECTORY, journals_on_disk
 from engine.intake.step import Step
 from engine.prefetch.rules import PrefetchRules
 from engine.rules.routing import Rules
@@ -218,6 +219,18 @@ class Indexer:
                 "there, and not found or sent",
             )
         self._report_replacements(step)
+        for lost in step.lost:
+            if not lost.indexed:
+                counters.add(Counter.INDEX_MISSING, lost.last - lost.first + 1)
+            log.error(
+                "records_lost",
+                journal=lost.journal,
+                first=lost.first,
+                last=lost.last,
+                text="the journal lost them; the index had them before: run scai verify --content"
+                if lost.indexed
+                else "acknowledged, and lost by a damage of the journal before they were indexed",
+            )
         for apart in step.apart:
             counters.add(Counter.INDEX_KEPT_APART)
             log.warning(
@@ -320,6 +333,7 @@ class Indexer:
         """Journals that no receiver writes any more, to their ends."""
         named = {journal.name for journal in self.child.spec.journals}
         orphans = set(journals_on_disk(self.data_directory)) - named
+        self.counters.set(Gauge.JOURNAL_DAMAGE, 0)
         return {name: self._last_of(name) for name in orphans}
 
     def _last_of(self, orphan: str) -> int:
@@ -337,6 +351,10 @@ class Indexer:
         except BlockingIOError:
             text = "its receiver has not ended; what it adds is indexed after the next start"
             self.child.log.warning("journal_busy", journal=orphan, text=text)
+        damage = damage_of(Path(journal))
+        self.counters.set(
+            Gauge.JOURNAL_DAMAGE, self.counters.get(Gauge.JOURNAL_DAMAGE) + len(damage)
+        )
         return _core.journal_last_sequence(journal)
 
     def _step_now(self) -> Step:

@@ -34,10 +34,10 @@ from engine.index.records import Position
 from engine.index.writer import IndexWriter
 from engine.intake.dispatch import Dispatcher
 from engine.intake.in_hand import NobodyCounts, RecordsInHand
-from engine.intake.journal import JOURNAL_DIRECTORY, Journal, Record
+from engine.intake.journal import FollowedJournal, Record
 from engine.intake.policies import Policies
 from engine.intake.replacing import Standing, replacements
-from engine.intake.step import Apart, Missing, Replacement, SetAside, Step, Unreadable
+from engine.intake.step import Apart, Lost, Missing, Replacement, SetAside, Step, Unreadable
 from engine.limits import index_batch_max, index_checkpoint_files_max, journal_segment_bytes
 
 
@@ -64,7 +64,7 @@ class Intake:
         self.tree.begin()
         self._aside = StoreTree(data_directory, SET_ASIDE_DIRECTORY)
         self._in_hand = in_hand or NobodyCounts()
-        self._journals: dict[str, Journal] = {}
+        self._journals: dict[str, FollowedJournal] = {}
         with self._reader.view() as view:
             self._removals = view.removals()
         self._removed: list[str] = []
@@ -93,7 +93,7 @@ class Intake:
         self._policies.configure(self.replace)
         journals = [journal for journal in map(self._journal, durable) if self._open(journal, done)]
         count = max(1, index_batch_max // max(1, len(journals)))
-        work: list[tuple[Journal, list[Entry]]] = []
+        work: list[tuple[FollowedJournal, list[Entry]]] = []
         # What was applied before was durable then, whether its writer has said so again or not.
         ends = {
             journal.name: max(durable[journal.name], journal.replayed_to) for journal in journals
@@ -126,15 +126,15 @@ class Intake:
         self._remove_replaced()
         return done
 
-    def _journal(self, name: str) -> Journal:
+    def _journal(self, name: str) -> FollowedJournal:
         journal = self._journals.get(name)
         if journal is None:
             with self._reader.view() as view:
                 position = view.position(name)
-            journal = self._journals[name] = Journal(name, self._data_directory, position)
+            journal = self._journals[name] = FollowedJournal(name, self._data_directory, position)
         return journal
 
-    def _open(self, journal: Journal, done: Step) -> bool:
+    def _open(self, journal: FollowedJournal, done: Step) -> bool:
         before = journal.position.applied
         try:
             opened = journal.open()
@@ -146,11 +146,14 @@ class Intake:
         return opened
 
     # --- placing ---
-    def _place_all(self, journal: Journal, done: Step) -> list[Entry]:
+    def _place_all(self, journal: FollowedJournal, done: Step) -> list[Entry]:
         """Place the files of the pending records; the entries that the index is to take in."""
         entries: list[Entry] = []
         with self._reader.view() as view:
             for record in journal.pending:
+                if record.is_gap:
+                    self._note_lost(journal, record, done)
+                    continue
                 arrival = decode_arrival(record.prologue)
                 aside = _path_aside(journal.name, record.sequence, arrival.sop_instance_uid)
                 if self._is_aside(journal, record, aside):
@@ -168,6 +171,8 @@ class Intake:
                 known = (
                     self._known(view, journal, entry)
                     if record.sequence <= journal.replayed_to
+                    else self._known_by_time(view, entry)
+                    if record.sequence <= journal.known_to
                     else None
                 )
                 if known == "replaced":
@@ -193,7 +198,7 @@ class Intake:
         return entries
 
     def _refuse(
-        self, journal: Journal, record: Record, entry: Entry, before: str, done: Step
+        self, journal: FollowedJournal, record: Record, entry: Entry, before: str, done: Step
     ) -> None:
         """What may not replace is set aside, durably before the position says that it is done: a
         replay finds it there (`_is_aside`), whatever the policy is by then."""
@@ -207,7 +212,7 @@ class Intake:
         )
 
     # --- what kills ---
-    def _is_aside(self, journal: Journal, record: Record, aside: str) -> bool:
+    def _is_aside(self, journal: FollowedJournal, record: Record, aside: str) -> bool:
         """Whether the process died of it too often, in this life of the machine or before."""
         if self._in_hand.is_deadly(journal.name, record.sequence):
             return True
@@ -215,7 +220,7 @@ class Intake:
         return is_replayed and self._aside.size(aside) == record.file_bytes
 
     def _put_aside(
-        self, journal: Journal, record: Record, arrival: Arrival, path: str, done: Step
+        self, journal: FollowedJournal, record: Record, arrival: Arrival, path: str, done: Step
     ) -> None:
         """Keep its file, and tell it once."""
         uid = arrival.sop_instance_uid
@@ -227,7 +232,7 @@ class Intake:
         done.set_aside.append(SetAside(journal.name, record.sequence, uid, where))
 
     def _keep_aside(
-        self, journal: Journal, record: Record, uid: str, path: str, done: Step
+        self, journal: FollowedJournal, record: Record, uid: str, path: str, done: Step
     ) -> bool:
         """Keep its file, durably, where nothing looks into it; False: there are no bytes of it."""
         self._aside.begin()
@@ -238,7 +243,7 @@ class Intake:
             self._aside.sync()
         return True
 
-    def _known(self, view: View, journal: Journal, entry: Entry) -> str | None:
+    def _known(self, view: View, journal: FollowedJournal, entry: Entry) -> str | None:
         """What the index says of a record that was applied before: "own" row, "replaced", none."""
         uid = entry.arrival.sop_instance_uid
         for _, instance in view.instances_of_uid(uid):
@@ -246,6 +251,28 @@ class Intake:
                 entry.mark_as(instance.mark)
                 return "own"
         return "replaced" if entry.patient_mark in view.marks_of(uid) else None
+
+    def _known_by_time(self, view: View, entry: Entry) -> str | None:
+        """The same by when it came, where the numbers of the journal say nothing."""
+        uid, received_ns = entry.arrival.sop_instance_uid, entry.arrival.received_ns
+        mark = view.marks_of(uid).get(entry.patient_mark)
+        found = None if mark is None else view.instance(uid, mark)
+        if found is None or found[1].received_ns < received_ns:
+            return None
+        entry.mark_as(found[1].mark)
+        return "own" if found[1].received_ns == received_ns else "replaced"
+
+    def _note_lost(self, journal: FollowedJournal, gap: Record, done: Step) -> None:
+        """A gap, parted where the index has what is lost; of one record it may say which it was."""
+        first, applied = max(gap.first, journal.position.checkpointed + 1), journal.replayed_to
+        if gap.prologue and gap.sequence > applied:
+            uid = decode_arrival(gap.prologue).sop_instance_uid
+            done.missing.append(Missing(journal.name, gap.sequence, uid))
+            return
+        if first <= applied:
+            done.lost.append(Lost(journal.name, first, min(applied, gap.sequence), True))
+        if gap.sequence > applied:
+            done.lost.append(Lost(journal.name, max(first, applied + 1), gap.sequence, False))
 
     def _mark(self, view: View, entry: Entry) -> None:
         """Decide which file of its SOP Instance UID an instance gets."""
@@ -260,7 +287,7 @@ class Intake:
             entry.mark = mark
 
     def _place(
-        self, journal: Journal, record: Record, relative: str, tree: StoreTree | None = None
+        self, journal: FollowedJournal, record: Record, relative: str, tree: StoreTree | None = None
     ) -> bool:
         """Whether the file is in its place now."""
         tree = tree or self.tree
@@ -272,7 +299,9 @@ class Intake:
             return self._place_once(journal, record, relative, tree)
 
     @staticmethod
-    def _place_once(journal: Journal, record: Record, relative: str, tree: StoreTree) -> bool:
+    def _place_once(
+        journal: FollowedJournal, record: Record, relative: str, tree: StoreTree
+    ) -> bool:
         if not record.incoming_name:
             assert journal.reader is not None
             path = tree.prepare(relative)
@@ -290,7 +319,7 @@ class Intake:
         return tree.size(relative) == record.file_bytes
 
     # --- indexing ---
-    def _commit(self, work: list[tuple[Journal, list[Entry]]], done: Step) -> None:
+    def _commit(self, work: list[tuple[FollowedJournal, list[Entry]]], done: Step) -> None:
         positions = [journal.position_after_pending() for journal, _ in work]
         entries = [entry for _, of_journal in work for entry in of_journal]
 
@@ -332,7 +361,7 @@ class Intake:
             for record in journal.pending:
                 if record.incoming_name:
                     journal.incoming_names.append(record.incoming_name)
-                else:
+                elif not record.is_gap:
                     journal.bytes_since_checkpoint += record.file_bytes
             journal.position = position
             journal.reached = journal.pending[-1].sequence
@@ -425,11 +454,3 @@ def _length(path: str) -> int | None:
 def _set_positions(batch: Batch, positions: Iterable[tuple[str, Position]]) -> None:
     for journal, position in positions:
         batch.set_position(journal, position)
-
-
-def journals_on_disk(data_directory: Path) -> list[str]:
-    """The names of all journals there are, also those no receiver writes any more."""
-    directory = data_directory / JOURNAL_DIRECTORY
-    if not directory.is_dir():
-        return []
-    return sorted(entry.name for entry in directory.iterdir() if entry.is_dir())

@@ -1,4 +1,4 @@
-"""How far one journal has been read, and what was read of it and waits to be taken in."""
+"""One journal on its way into the index: how far it has been read, and what comes next of it."""
 
 import errno
 import os
@@ -24,8 +24,17 @@ class Record(NamedTuple):
     file_crc32c: int
     inline_offset: int
 
+    @property
+    def is_gap(self) -> bool:
+        """It stands for so many lost records as `file_bytes` says."""
+        return self.inline_offset == _core.LOST_RECORDS
 
-class Journal:
+    @property
+    def first(self) -> int:
+        return self.sequence - self.file_bytes + 1 if self.is_gap else self.sequence
+
+
+class FollowedJournal:
     """How far one journal has been read."""
 
     def __init__(self, name: str, data_directory: Path, position: Position) -> None:
@@ -35,6 +44,7 @@ class Journal:
         self.position = position
         self.replayed_to = position.applied  # records up to here were applied before
         self.reached = position.checkpointed  # and up to here they have their files again
+        self.known_to = 0  # of a journal that lost its end: what may be known by its time
         self.reader: _core.JournalReader | None = None
         self.pending: list[Record] = []
         self.stuck: tuple[int, OSError] | None = None  # what was reached when reading failed
@@ -56,8 +66,9 @@ class Journal:
     def open(self) -> bool:
         """Begin to read after the last checkpoint; False when nothing was ever written.
 
-        A journal that lost its end in a power cut (possible without syncs only) gives the same
-        numbers to other records; then all of it counts as new.
+        A journal that lost its end, and the note of how far it came, gives the same numbers to
+        other records: then all of it is read again, and what the index knows is told by the time
+        at which it came.
         """
         if self.reader is not None:
             return True
@@ -68,16 +79,20 @@ class Journal:
             self.replayed_to = self.reader.next_sequence - 1
             self.position = Position(self.replayed_to, self.replayed_to)
             self.reached = self.replayed_to
+            self.known_to = _core.journal_last_sequence(self.directory)
             return True
         self.replayed_to = self.position.applied
         self.reader = _core.JournalReader(self.directory, self.position.checkpointed + 1)
         return True
 
     def _is_the_same(self) -> bool:
-        """Whether the record last applied is still the one with that number."""
+        """Whether the record last applied is still the one with that number, or is lost: then
+        the number was not used again."""
         reader = _core.JournalReader(self.directory, self.position.applied)
-        records = reader.read(self.position.applied, 1)
-        return bool(records) and records[0][1] == self.position.identity
+        records = [Record(*values) for values in reader.read(self.position.applied, 1)]
+        if not records:
+            return reader.next_sequence > self.position.applied
+        return records[0].is_gap or records[0].prologue == self.position.identity
 
     def position_after_pending(self) -> Position:
         """Where the journal stands once `pending` is applied; replaying does not set it back."""
@@ -90,8 +105,22 @@ class Journal:
         """Fill `pending`, unless a failed step left it filled."""
         if self.pending or self.reader is None or durable < self.reader.next_sequence:
             return
+        expected = self.reader.next_sequence
         self.pending = [Record(*values) for values in self.reader.read(durable, count)]
+        if self.pending and self.pending[0].first > expected:
+            # The journal begins later: its oldest segments are gone.
+            last = self.pending[0].first - 1
+            gap = Record(last, b"", b"", "", last - expected + 1, 0, _core.LOST_RECORDS)
+            self.pending.insert(0, gap)
         if not self.pending:
             number = self.reader.next_sequence
             self.reader = None
             raise OSError(errno.EIO, f"journal {self.name}: record {number} cannot be read")
+
+
+def journals_on_disk(data_directory: Path) -> list[str]:
+    """The names of all journals there are, also those no receiver writes any more."""
+    directory = data_directory / JOURNAL_DIRECTORY
+    if not directory.is_dir():
+        return []
+    return sorted(entry.name for entry in directory.iterdir() if entry.is_dir())

@@ -33,6 +33,16 @@ class Replacement(NamedTuple):
     path: str = ""  # in the data directory, of one that was refused
 
 
+class Lost(NamedTuple):
+    """Records of a journal that a damage took, by their numbers. Those that the index had taken in
+    before are lost to the journal alone."""
+
+    journal: str
+    first: int
+    last: int
+    indexed: bool
+
+
 class Unreadable(NamedTuple):
     """A journal that cannot be read on: the others are, and this one is tried again."""
 
@@ -55,6 +65,7 @@ class Step:
     records: int = 0
     indexed: int = 0
     missing: list[Missing] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
     renumbered: list[str] = field(default_factory=list)
     apart: list[Apart] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)

@@ -242,6 +242,7 @@ class Gauge(IntEnum):
     JOURNAL_APPLIED_SEQUENCE = "journal_applied_sequence", "Last record indexed of the journal."
     STORE_FAULT = "store_fault_errno", "Error of the last store, 0 when it succeeded."
     JOURNAL_FAULT = "journal_fault_errno", "Error that keeps the journal from being read, or 0."
+    JOURNAL_DAMAGE = "journal_damage_findings", "Damage found in journals and not looked after yet."
     INDEX_FAULT = "index_fault_errno", "Error that keeps the index from going on, or 0."
     INDEX_CUT = "index_cut", "1: the index's file is shorter than it says, or cannot be read."
     INDEX_MAP_BYTES = "index_map_bytes", "Size of the index's memory map."

@@ -18,7 +18,13 @@ import msgspec
 
 from engine.errors import LocalError, OperatorError
 from engine.files.arrival import Arrival
-from engine.files.tree import FILE_SUFFIX, REPLACEMENT_SUFFIX, SET_ASIDE_DIRECTORY, StoreTree
+from engine.files.tree import (
+    FILE_SUFFIX,
+    REPLACEMENT_SUFFIX,
+    SET_ASIDE_DIRECTORY,
+    StoreTree,
+    sync_directory,
+)
 from engine.index.batch import Batch, Entry
 from engine.index.stored_head import read_stored_head
 from engine.index.writer import IndexWriter
@@ -133,7 +139,25 @@ def apply_actions(
     return outcomes
 
 
+def _settle(tree: StoreTree, path: str) -> None:
+    """What nobody knows was perhaps never synced: it is now, and is read from the disk again."""
+    descriptor = os.open(_checked(tree, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+        # A sync that failed before leaves pages that the kernel takes for clean.
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        directory = tree.root / path
+        while directory != tree.root:
+            directory = directory.parent
+            sync_directory(directory)
+    except OSError as error:
+        raise LocalError(f"it could not be synced: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+
+
 def _adopt(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
+    _settle(tree, action.path)
     entry = read_entry(tree, action.path)
     uid, patient = entry.arrival.sop_instance_uid, entry.patient_mark
     with writer.reader().view() as view:

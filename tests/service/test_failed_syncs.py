@@ -20,7 +20,7 @@ from tests.material.waiting import eventually
 from tests.peers.peer import Peer
 from tests.peers.receivers import Storescp, remote
 from tests.rigs import ledger
-from tests.rigs.gateway import Gateway
+from tests.rigs.gateway import Gateway, under_way
 
 pytestmark = [
     pytest.mark.process,
@@ -93,7 +93,7 @@ class Run:
 
     def _checkpointed(self) -> bool:
         incoming = self.gateway.data / "incoming" / "storage_scp"
-        return not any(path.stat().st_size for path in incoming.iterdir())
+        return not under_way(incoming)
 
     def wake(self) -> Gateway:
         """Power is back: what the disk has, without the shim."""

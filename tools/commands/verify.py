@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from engine import limits
 from engine.config.loading import Config
 from engine.errors import OperatorError
+from engine.files.journal_damage import damage_of, examine
 from engine.files.tree import STORE_DIRECTORY, StoreTree
 from engine.index.environment import IndexReader, NoIndexError, open_index_reader
 from engine.index.freshness import catch_up
 from engine.index.writer import IndexWriter, WriterBusyError
-from engine.intake.intake import journals_on_disk
+from engine.intake.journal import INCOMING_DIRECTORY, JOURNAL_DIRECTORY, journals_on_disk
 from engine.verify.findings import REMEDIES, Finding, FindingKind, VerifyReport
 from engine.verify.repair import Action, RepairResult, apply_actions, await_result, leave_request
 from engine.verify.verify import Verifier
@@ -61,11 +63,12 @@ def command(
                 click.echo("the index is behind; what came last is not checked", err=True)
             report = _check(data_directory, reader, content, pixels)
             _print_report(report, pixels, show_all)
+            damaged = _print_damage(data_directory)
             if not report.findings:
                 if repair:
                     _note_parted(report, writer)
                 click.echo("index and files agree")
-                return Exit.OK
+                return Exit.NEGATIVE if damaged else Exit.OK
             if repair:
                 if _print_outcomes(report.findings, writer):
                     _note_parted(report, writer)
@@ -74,7 +77,25 @@ def command(
     return Exit.NEGATIVE
 
 
+def _print_damage(data_directory: Path) -> bool:
+    """What is damaged in the journals, found by a start before or by the next."""
+    damaged = False
+    for name in journals_on_disk(data_directory):
+        directory = data_directory / JOURNAL_DIRECTORY / name
+        for damage in damage_of(directory):
+            damaged = True
+            click.echo(f"the journal of {name} was damaged: {damage.text}")
+        damage_now = examine(directory)
+        if damage_now is not None:
+            damaged = True
+            click.echo(f"the journal of {name} is damaged: {damage_now.text}")
+            click.echo("  the next start takes in what still proves itself behind it")
+    return damaged
+
+
 def _without_index(data_directory: Path) -> int:
+    if _print_damage(data_directory):
+        return Exit.NEGATIVE
     files = sum(len(names) for _, _, names in os.walk(StoreTree(data_directory).root))
     if not files:
         click.echo("nothing was stored yet")
@@ -149,17 +170,17 @@ class _Writer:
     def _take_in_journals(self, writer: IndexWriter) -> None:
         """What a killed service left in its journals comes first: those are no differences."""
         intake = configured_intake(self._config, writer)
-        directory = self._data_directory / "journal"
-        ends = {
-            name: _core.journal_last_sequence(str(directory / name))
-            for name in journals_on_disk(self._data_directory)
-        }
+        ends = {name: self._end_of(name) for name in journals_on_disk(self._data_directory)}
         behind = True
         while behind:
             step = intake.step(ends)
             behind = step.behind
             for name, error in step.unreadable:
                 click.echo(f"the journal of {name} cannot be read: {error}", err=True)
+            for lost in step.lost:
+                what = "indexed before" if lost.indexed else "not indexed"
+                numbers = f"records {lost.first} to {lost.last}"
+                click.echo(f"the journal of {lost.journal} lost {numbers}, {what}", err=True)
             for missing in step.missing:
                 uid = printable(missing.sop_instance_uid)
                 click.echo(f"acknowledged, but its bytes are nowhere: {uid}", err=True)
@@ -168,6 +189,14 @@ class _Writer:
                 click.echo(f"may not replace what is there, kept as {where}", err=True)
         intake.checkpoint()
         intake.close()
+
+    def _end_of(self, name: str) -> int:
+        """The last record, once the journal is mended and sealed files have theirs."""
+        journal = str(self._data_directory / JOURNAL_DIRECTORY / name)
+        incoming = str(self._data_directory / INCOMING_DIRECTORY / name)
+        segment_bytes, segments_max = limits.journal_segment_bytes, limits.journal_segments_max
+        _core.adopt_sealed(journal, segment_bytes, segments_max + 1, True, incoming, limits)
+        return _core.journal_last_sequence(journal)
 
     def apply(self, actions: Sequence[Action]) -> list[RepairResult]:
         if self._own is not None:

@@ -2,7 +2,8 @@
 
 A worker like the others, with a listening socket of the supervisor's; it may be slow or die without
 the service noticing. `/livez`: the supervisor turns its loop. `/readyz`: 200 while instances are
-taken, else 503; the body says in JSON what keeps it. Neither paths nor query are looked at further.
+taken, else 503; the body says in JSON what keeps it, and what somebody should look after although
+instances are taken (`warnings`). Neither paths nor query are looked at further.
 """
 
 import asyncio
@@ -70,6 +71,17 @@ def _reasons(head: BlockHead, segment: CounterSegment) -> Iterator[str]:
             yield "the disk is nearly full: new instances are refused"
 
 
+def warnings(segment: CounterSegment) -> list[str]:
+    """What does not keep instances from being taken, but has to be looked after."""
+    return [
+        f"the journal of {head.name if head.role == 'receiver' else 'an AE that is gone'} was "
+        "damaged: see the log (journal_damaged), scai verify, and damaged/ under it"
+        for head in segment.heads()
+        if head.role in ("receiver", "indexer")
+        and segment.block(head.index).get(Gauge.JOURNAL_DAMAGE)
+    ]
+
+
 def is_alive(segment: CounterSegment) -> bool:
     heartbeat = segment.block(0).get(Gauge.HEARTBEAT)
     return time.monotonic_ns() - heartbeat < limits.heartbeat_starved_ms * 1_000_000
@@ -101,7 +113,8 @@ def build_application(
         ready, reasons, states = health(segment)
         if is_ending():
             ready, reasons = False, ["the service is ending", *reasons]
-        return _answer(ready, {"ready": ready, "reasons": reasons, "processes": states})
+        body = {"ready": ready, "reasons": reasons, "warnings": warnings(segment)}
+        return _answer(ready, {**body, "processes": states})
 
     return Starlette(
         routes=[

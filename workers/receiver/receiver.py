@@ -17,6 +17,7 @@ from engine import limits
 from engine.dictionary.attributes import WANTED_TAGS
 from engine.dictionary.elements import identity_of
 from engine.errors import LocalError
+from engine.files.journal_damage import damage_of
 from engine.telemetry.metrics import Counter, Gauge, Histogram
 from engine.upper_layer.negotiation import AcceptedAssociation, AcceptorPolicy
 from native import _core
@@ -102,13 +103,7 @@ class Receiver:
         self.counters.add(Counter.INCOMING_ADOPTED, adopted)
         self.counters.set(Gauge.ASSOCIATIONS_LIMIT, self.spec.association_limit)
         self._publish_durable()
-        aside = Path(self.spec.journal_directory) / "damaged"
-        if aside.is_dir() and any(aside.iterdir()):
-            self.child.log.error(
-                "journal_damaged",
-                directory=str(aside),
-                text="segments that could not be reached by reading were set aside; keep them",
-            )
+        self._report_damage()
         if records or torn or removed or adopted:
             self.child.log.info(
                 "journal_opened",
@@ -116,6 +111,21 @@ class Receiver:
                 torn=torn,
                 incoming_removed=removed,
                 incoming_adopted=adopted,
+            )
+
+    def _report_damage(self) -> None:
+        """At each start, until somebody has looked and moved `damaged/` away."""
+        damage = damage_of(Path(self.spec.journal_directory))
+        self.counters.set(Gauge.JOURNAL_DAMAGE, len(damage))
+        for one in damage:
+            self.child.log.error(
+                "journal_damaged",
+                found=one.found,
+                segment=one.segment,
+                byte=one.byte,
+                lost=one.lost,
+                taken_in=one.taken,
+                text=one.text,
             )
 
     def _reconfigure(self, spec: ReceiverSpec) -> None:

@@ -7,6 +7,7 @@
 #include "spool/incoming.hpp"
 #include "reception/pdu_cutter.hpp"
 #include "spool/journal_reader.hpp"
+#include "spool/journal_repair.hpp"
 #include "bindings/confinement.hpp"
 #include "bindings/jpeg.hpp"
 #include "bindings/reception.hpp"
@@ -238,7 +239,18 @@ void bind_spool(nb::module_& module) {
         .def("close", &scai::Spool::close, nb::call_guard<nb::gil_scoped_release>());
 }
 
+constexpr std::int64_t lost_records = -1;
+
+nb::object damage_of(const std::string& directory, std::uint64_t segment_bytes) {
+    const auto found = scai::examine_journal(directory, segment_bytes);
+    if (!found) return nb::none();
+    nb::list ranges;
+    for (const auto& range : found->lost) ranges.append(nb::make_tuple(range.first, range.last));
+    return nb::make_tuple(scai::name_of(found->found), found->segment.name, found->byte, ranges);
+}
+
 void bind_journal_reader(nb::module_& module) {
+    module.attr("LOST_RECORDS") = lost_records;
     nb::class_<scai::JournalReader>(module, "JournalReader")
         .def(nb::init<std::string, std::uint64_t>(), "journal_directory"_a, "next_sequence"_a,
              nb::call_guard<nb::gil_scoped_release>())
@@ -255,7 +267,9 @@ void bind_journal_reader(nb::module_& module) {
                     list.append(nb::make_tuple(
                         record.sequence, nb::bytes(record.prologue.data(), record.prologue.size()),
                         nb::bytes(record.attributes.data(), record.attributes.size()), record.name,
-                        record.file_bytes, record.file_crc, record.inline_offset));
+                        record.file_bytes, record.file_crc,
+                        record.lost > 0 ? lost_records
+                                        : static_cast<std::int64_t>(record.inline_offset)));
                 }
                 return list;
             },
@@ -277,6 +291,7 @@ void bind_journal_reader(nb::module_& module) {
         },
         "journal_directory"_a, "segment_bytes"_a, "segments_max"_a, "durable"_a,
         "incoming_directory"_a, "limits"_a);
+    module.def("journal_damage", &damage_of, "journal_directory"_a, "segment_bytes"_a);
     module.def(
         "journal_last_sequence",
         [](const std::string& directory) {

@@ -31,6 +31,14 @@ std::vector<Part> parts_in(int directory, const std::string& path) {
     return parts;
 }
 
+// The record that named it may be one of those that were lost: whoever looks after the journal has
+// its bytes.
+void keep_aside(int directory, const std::string& name) {
+    if (::mkdirat(directory, "damaged", 0700) != 0 && errno != EEXIST) fail("making damaged");
+    const std::string to = "damaged/" + name;
+    if (::renameat(directory, name.c_str(), directory, to.c_str()) != 0) fail("moving " + name);
+}
+
 }  // namespace
 
 LeftOver sweep_incoming(int directory, const std::string& path, const Journal& journal,
@@ -45,6 +53,10 @@ LeftOver sweep_incoming(int directory, const std::string& path, const Journal& j
                 left.sealed.push_back(std::move(*seal));
                 continue;
             }
+        }
+        if (begun && journal.damaged_found()) {
+            keep_aside(directory, name);
+            continue;
         }
         if (::unlinkat(directory, name.c_str(), 0) != 0) fail("removing " + name);
         if (begun) ++left.removed;
@@ -62,7 +74,10 @@ std::uint64_t adopt_sealed(JournalSettings settings, const std::string& incoming
     if (!directory && errno == ENOENT) return 0;
     if (!directory) fail("opening " + incoming_directory);
     const auto parts = parts_in(directory.get(), incoming_directory);
-    if (std::ranges::none_of(parts, &Part::begun)) return 0;  // the journal is left alone
+    if (std::ranges::none_of(parts, &Part::begun) &&
+        list_segments(settings.directory, nullptr).empty()) {
+        return 0;  // no journal is made
+    }
     const bool durable = settings.durable;
     const std::size_t group_max = settings.group_max;
     Journal journal(std::move(settings));

@@ -16,6 +16,7 @@
 #include "base/clock.hpp"
 #include "base/exact_read.hpp"
 #include "spool/journal_reader.hpp"
+#include "spool/journal_repair.hpp"
 
 namespace scai {
 
@@ -77,12 +78,40 @@ Journal::Journal(JournalSettings settings)
     }
     maker_.sweep();
     recover();
+    note_.emplace(settings_.directory);
+    note_->write({next_sequence_ - 1, chain_});
 }
 
+// Reads all there is, and once more after each segment that had to be mended.
 void Journal::recover() {
-    JournalReader reader(settings_.directory, 0);
-    std::deque<std::uint64_t> last_group;  // where its records begin, all in the last segment
+    const JournalRepair repair(settings_.directory, settings_.segment_bytes);
+    for (;;) {
+        JournalReader reader(settings_.directory, 0);
+        const std::uint64_t last_group = read_through(reader);
+        const Diagnosis diagnosis = repair.diagnose(reader);
+        damaged_ = damaged_ || diagnosis.is_damage();
+        if (repair.mend(diagnosis)) continue;
+        torn_found_ = reader.torn() ? 1 : 0;
+        next_sequence_ = std::max(reader.next_sequence(), repair.reached().sequence + 1);
+        chain_ = reader.chain();
+        offset_ = reader.offset();
+        if (reader.segment_first() == 0) break;
+        write_again(settings_.directory + "/" + segment_name(reader.segment_first()), last_group);
+        if (settings_.durable && ::fsync(directory_.get()) != 0) fail("fsync of the journal");
+        break;
+    }
+    if (segment_) return;
+    if (const int code = rotate(); code != 0) {
+        throw SystemFailure(code, "making the first journal segment in " + settings_.directory);
+    }
+}
+
+// Where the last records begin that may have been under one sync, all in the last segment.
+std::uint64_t Journal::read_through(JournalReader& reader) {
+    std::deque<std::uint64_t> last_group;
     std::uint64_t read_in = 0;
+    records_found_ = 0;
+    names_found_.clear();
     for (;;) {
         const auto records = reader.read(UINT64_MAX, 1024);
         if (records.empty()) break;
@@ -95,44 +124,7 @@ void Journal::recover() {
             if (last_group.size() > settings_.group_max) last_group.pop_front();
         }
     }
-    if (read_in != reader.segment_first()) last_group.clear();
-    torn_found_ = reader.torn() ? 1 : 0;
-    next_sequence_ = reader.next_sequence();
-    chain_ = reader.chain();
-    offset_ = reader.offset();
-    // A segment behind the end was being made when the power went, and has no record; or the one
-    // before it is damaged, and it holds what was promised: then it is set aside, never removed.
-    for (const auto& segment : list_segments(settings_.directory, nullptr)) {
-        const std::string path = settings_.directory + "/" + segment.name;
-        if (reader.segment_first() != 0 && segment.first_sequence == reader.segment_first()) {
-            write_again(path, last_group.empty() ? 0 : last_group.front());
-        } else if (segment.first_sequence > reader.segment_first()) {
-            if (holds_records(segment.first_sequence)) {
-                set_aside(segment.name);
-            } else if (::unlink(path.c_str()) != 0) {
-                fail("removing " + path);
-            }
-        }
-    }
-    if (segment_) {
-        if (settings_.durable && ::fsync(directory_.get()) != 0) fail("fsync of the journal");
-    } else if (const int code = rotate(); code != 0) {
-        throw SystemFailure(code, "making the first journal segment in " + settings_.directory);
-    }
-}
-
-bool Journal::holds_records(std::uint64_t first_sequence) const {
-    JournalReader reader(settings_.directory, first_sequence);
-    return reader.segment_first() == first_sequence && !reader.read(UINT64_MAX, 1).empty();
-}
-
-void Journal::set_aside(const std::string& name) const {
-    const std::string aside = settings_.directory + "/damaged";
-    if (::mkdir(aside.c_str(), 0700) != 0 && errno != EEXIST) fail("making " + aside);
-    const std::string from = settings_.directory + "/" + name;
-    // The number keeps apart what was set aside under one name at several starts.
-    const std::string to = aside + "/" + name + "." + std::to_string(realtime_ns());
-    if (::rename(from.c_str(), to.c_str()) != 0) fail("setting aside " + from);
+    return read_in != reader.segment_first() || last_group.empty() ? 0 : last_group.front();
 }
 
 // Opens the segment to go on in. What a predecessor wrote last may stand in the page cache alone:
@@ -250,6 +242,7 @@ int Journal::write_group(std::span<JournalEntry> entries) {
     offset_ += total;
     next_sequence_ = sequence;
     chain_ = chain;
+    note_->write({next_sequence_ - 1, chain_});
     return 0;
 }
 
@@ -275,7 +268,8 @@ int Journal::rotate() try {
         const bool making = maker_.under_way();  // asked first: it may be done before we look
         std::vector<std::string> free;
         const auto segments = list_segments(settings_.directory, &free);
-        if (!free.empty()) return adopt_free_segment(free.front());
+        while (!free.empty() && !is_whole(free.back())) free.pop_back();
+        if (!free.empty()) return adopt_free_segment(free.back());
         if (making) {
             maker_.finish();
             continue;
@@ -290,6 +284,16 @@ int Journal::rotate() try {
     }
 } catch (const SystemFailure& failure) {  // the directory could not be looked at
     return failure.code();
+}
+
+// One that was cut short is no segment any more.
+bool Journal::is_whole(const std::string& free) const {
+    const std::string path = settings_.directory + "/" + free;
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) fail("looking at " + path);
+    if (static_cast<std::uint64_t>(status.st_size) == settings_.segment_bytes) return true;
+    if (::unlink(path.c_str()) != 0) fail("removing " + path);
+    return false;
 }
 
 // What fails here is met again, and answered, by the group that needs the segment.

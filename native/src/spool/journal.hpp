@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,6 +16,8 @@
 
 #include "base/base.hpp"
 #include "spool/journal_format.hpp"
+#include "spool/journal_reached.hpp"
+#include "spool/journal_reader.hpp"
 #include "spool/segment_maker.hpp"
 
 namespace scai {
@@ -73,15 +76,17 @@ public:
     std::uint64_t torn_found() const noexcept { return torn_found_; }
     // Names of incoming files that records found at opening refer to.
     const std::vector<std::string>& names_found() const noexcept { return names_found_; }
+    // Whether anything was found damaged at opening: there may be names that nobody knows now.
+    bool damaged_found() const noexcept { return damaged_; }
 
 private:
     void recover();
-    bool holds_records(std::uint64_t first_sequence) const;
-    void set_aside(const std::string& name) const;
+    std::uint64_t read_through(JournalReader& reader);
     void write_again(const std::string& path, std::uint64_t begin);
     int write_group(std::span<JournalEntry> entries);
     std::uint64_t record_bytes(const JournalEntry& entry) const;
     int rotate();
+    bool is_whole(const std::string& free) const;
     std::string next_free_name();
     int adopt_free_segment(const std::string& name);
 
@@ -90,12 +95,14 @@ private:
     Descriptor lock_;
     Descriptor directory_;
     Descriptor segment_;
+    std::optional<ReachedNote> note_;
     std::uint64_t offset_ = 0;
     std::uint64_t next_sequence_ = 1;
     std::uint32_t chain_ = 0;
     std::uint64_t records_found_ = 0;
     std::uint64_t torn_found_ = 0;
     std::uint64_t created_ = 0;
+    bool damaged_ = false;
     bool prepared_ = false;
     bool refused_ = false;
     std::vector<std::string> names_found_;

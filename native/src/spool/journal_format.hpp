@@ -2,6 +2,8 @@
 //
 //   <directory>/<first sequence, 16 hex digits>.wal     segments in use, each of the same size
 //   <directory>/free-<16 hex digits>.wal                consumed, to be used again
+//   <directory>/reached                                 how far it came: journal_reached.hpp
+//   <directory>/damaged/                                what a start set aside: journal_repair.hpp
 //
 //   segment: | header, one page | record | record | ... | whatever lay there before |
 //   record:  | RecordHead 64 | prologue | attributes | name | 0..7 zero | file bytes, if inline |
@@ -11,7 +13,12 @@
 // checksum of the record before it) and its checksums hold. The chain is what makes a left-over of
 // an earlier writing at the same place invisible, even one of the same size with the right number.
 // Each says up to where the journal was durable when it was written: what was promised can be told
-// from the torn end of a group that never was. All fields little endian.
+// from the torn end of a group that never was.
+//
+// A gap is a record with neither a name nor bytes inside: `file_bytes` numbers from its own on are
+// lost. Only a start writes one, in the place of what was damaged (journal_repair.hpp), so that
+// numbers go on without a hole and none is used again. If it stands for one record whose head still
+// proves itself, that record's prologue is in it. All fields little endian.
 #pragma once
 
 #include <cstdint>
@@ -55,6 +62,11 @@ struct RecordHead {
     // journals of release 0.2.0 and before.
     std::uint64_t durable_before;
 
+    bool is_gap() const { return inlined == 0 && name_bytes == 0; }
+    // The last number that it stands for.
+    std::uint64_t last_sequence() const {
+        return is_gap() ? sequence + file_bytes - 1 : sequence;
+    }
     std::uint64_t text_bytes() const {
         return align_up(
             sizeof(RecordHead) + std::uint64_t{prologue_bytes} + attributes_bytes + name_bytes, 8);
@@ -64,6 +76,13 @@ struct RecordHead {
     }
 };
 static_assert(sizeof(RecordHead) == 64);
+
+inline constexpr std::uint64_t record_text_bytes_max = 1u << 20;  // far below this in truth
+inline constexpr std::uint64_t gap_max = std::uint64_t{1} << 44;  // numbers in one
+// No segment can have begun more numbers than this: damage does not lead beyond.
+constexpr std::uint64_t numbers_in(std::uint64_t segment_bytes) {
+    return segment_bytes / record_alignment;
+}
 
 struct SegmentName {
     std::uint64_t first_sequence;
@@ -78,6 +97,9 @@ std::vector<SegmentName> list_segments(const std::string& directory,
                                        std::vector<std::string>* free);
 
 std::uint32_t checksum_of(const SegmentHeader& header);
+
+// Whether the header of the segment of this number holds.
+bool holds(const SegmentHeader& header, std::uint64_t first_sequence);
 
 // The checksum of a record's head and the text after it.
 std::uint32_t checksum_of(const RecordHead& head, std::span<const std::byte> text);

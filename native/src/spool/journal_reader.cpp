@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <tuple>
 
 #include "base/checksum.hpp"
 #include "base/directory_names.hpp"
@@ -17,7 +18,6 @@ namespace {
 
 // Records of one read() share a buffer; a batch ends when it is this full.
 constexpr std::uint64_t batch_bytes = 8u << 20;
-constexpr std::uint64_t text_bytes_max = 1u << 20;  // prologue, attributes and name: far below this
 
 std::string hexadecimal(std::uint64_t value) {
     char text[17];
@@ -75,6 +75,11 @@ std::uint32_t checksum_of(const SegmentHeader& header) {
     return crc32c(all.subspan(offsetof(SegmentHeader, first_sequence)));
 }
 
+bool holds(const SegmentHeader& header, std::uint64_t first_sequence) {
+    return header.magic == segment_magic && header.layout == journal_layout &&
+           header.crc == checksum_of(header) && header.first_sequence == first_sequence;
+}
+
 std::uint32_t checksum_of(const RecordHead& head, std::span<const std::byte> text) {
     const auto all = std::as_bytes(std::span(&head, 1));
     return crc32c(text, crc32c(all.subspan(offsetof(RecordHead, chain))));
@@ -103,9 +108,19 @@ JournalReader::JournalReader(std::string directory, std::uint64_t next_sequence)
         return;
     }
     refresh();
-    while (next_sequence != 0 && next_sequence_ < next_sequence) {
+    if (next_sequence != 0) seek(next_sequence);
+}
+
+// A gap that has the wanted number inside is read as a whole.
+void JournalReader::seek(std::uint64_t sequence) {
+    while (next_sequence_ < sequence) {
+        const auto before = std::tuple(next_sequence_, offset_, chain_);
         if (!enter_next_segment() && !read_record(nullptr)) break;
         used_ = 0;
+        if (next_sequence_ > sequence) {
+            std::tie(next_sequence_, offset_, chain_) = before;
+            break;
+        }
     }
 }
 
@@ -125,10 +140,7 @@ bool JournalReader::open_segment(std::uint64_t first_sequence, const std::string
     SegmentHeader header{};
     if (!read_exact(file.get(), std::as_writable_bytes(std::span(&header, 1)), 0, reading))
         return false;
-    if (header.magic != segment_magic || header.layout != journal_layout ||
-        header.crc != checksum_of(header) || header.first_sequence != first_sequence) {
-        return false;
-    }
+    if (!holds(header, first_sequence)) return false;
     segment_ = std::move(file);
     segment_first_ = first_sequence;
     segment_bytes_ = header.segment_bytes;
@@ -164,9 +176,10 @@ bool JournalReader::read_record(std::vector<JournalRecord>* into) {
     if (head.magic != record_magic || head.sequence != next_sequence_ || head.chain != chain_)
         return false;
     torn_ = true;
-    if (head.text_bytes() > text_bytes_max || head.file_bytes > (std::uint64_t{1} << 62) ||
+    if (head.text_bytes() > record_text_bytes_max || head.file_bytes > (std::uint64_t{1} << 62) ||
         head.record_bytes != head.expected_bytes() ||
-        head.record_bytes > segment_bytes_ - offset_) {
+        head.record_bytes > segment_bytes_ - offset_ ||
+        (head.is_gap() && (head.file_bytes == 0 || head.file_bytes > gap_max))) {
         return false;
     }
     const std::uint64_t begin = used_;
@@ -182,8 +195,16 @@ bool JournalReader::read_record(std::vector<JournalRecord>* into) {
     torn_ = false;
     if (into != nullptr) {
         const char* at = reinterpret_cast<const char*>(record) + sizeof head;
-        JournalRecord out{head.sequence, {},        {},             {},     head.file_bytes,
-                          head.file_crc, inline_at, segment_first_, offset_};
+        JournalRecord out{head.last_sequence(),
+                          {},
+                          {},
+                          {},
+                          head.file_bytes,
+                          head.file_crc,
+                          inline_at,
+                          segment_first_,
+                          offset_,
+                          head.is_gap() ? head.file_bytes : 0};
         out.prologue.assign(at, head.prologue_bytes);
         out.attributes.assign(at + head.prologue_bytes, head.attributes_bytes);
         out.name.assign(at + head.prologue_bytes + head.attributes_bytes, head.name_bytes);
@@ -192,7 +213,7 @@ bool JournalReader::read_record(std::vector<JournalRecord>* into) {
     used_ += head.record_bytes;
     offset_ += head.record_bytes;
     chain_ = head.crc;
-    ++next_sequence_;
+    next_sequence_ = head.last_sequence() + 1;
     return true;
 }
 

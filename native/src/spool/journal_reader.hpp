@@ -22,6 +22,8 @@ struct JournalRecord {
     std::uint64_t inline_offset;  // in bytes(), good until the next read()
     std::uint64_t segment_first;  // which segment it stands in, and where
     std::uint64_t offset;
+    // So many numbers, up to this one, are lost: a gap has nothing else, but for a prologue perhaps.
+    std::uint64_t lost = 0;
 };
 
 class JournalReader {
@@ -45,6 +47,7 @@ public:
     std::uint64_t offset() const noexcept { return offset_; }
     std::uint32_t chain() const noexcept { return chain_; }
     std::uint64_t segment_first() const noexcept { return segment_first_; }
+    std::uint64_t segment_bytes() const noexcept { return segment_bytes_; }
     // True if something that looks like a record, but is not whole, lies at the end.
     bool torn() const noexcept { return torn_; }
 
@@ -53,6 +56,7 @@ private:
     void refresh();
     bool enter_next_segment();
     bool read_record(std::vector<JournalRecord>* into);
+    void seek(std::uint64_t sequence);
 
     std::string directory_;
     Descriptor segment_;

@@ -11,7 +11,7 @@ from engine.files import tree
 from engine.files.tree import StoreTree
 from engine.index.writer import IndexWriter
 from engine.intake import intake as index_intake
-from engine.intake.intake import journals_on_disk
+from engine.intake.journal import journals_on_disk
 from engine.intake.step import Missing
 from tests.rigs.indexer_box import LARGE, Box, data_set
 
@@ -295,7 +295,7 @@ def test_a_journal_that_lost_its_end_is_read_as_new(box: Box) -> None:
     box.intake.checkpoint()
     box.writer.close()
     box.spools["scp"].spool.close()
-    for path in box.spools["scp"].journal.glob("*.wal"):
+    for path in box.spools["scp"].journal.iterdir():
         path.unlink()
     box.spools["scp"].open()
     for i in range(3, 7):

@@ -269,3 +269,23 @@ def test_nothing_stored(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     assert "is not there" in str(run(gone, "--repair").exception)
     assert not gone.exists()
+
+
+def test_a_file_that_cannot_be_synced_gets_no_row(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer's sync may never have come: the row would name what a power cut takes."""
+    path = store.add("1.9", indexed=False)
+    with monkeypatch.context() as patched:
+
+        def fails(_: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        patched.setattr("os.fsync", fails)
+        (outcome,) = apply_actions(store.writer, store.tree, [Action("adopt", path)])
+    assert not outcome.done
+    assert "synced" in outcome.text
+    assert store.kinds() == [FindingKind.UNKNOWN]
+    (outcome,) = apply_actions(store.writer, store.tree, [Action("adopt", path)])
+    assert outcome.done
+    assert store.kinds() == []
