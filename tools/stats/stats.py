@@ -113,8 +113,9 @@ def build_application(
         ready, reasons, states = health(segment)
         if is_ending():
             ready, reasons = False, ["the service is ending", *reasons]
-        body = {"ready": ready, "reasons": reasons, "warnings": warnings(segment)}
-        return _answer(ready, {**body, "processes": states})
+        body = {"ready": ready, "reasons": reasons, "processes": states}
+        told = warnings(segment)
+        return _answer(ready, {**body, "warnings": told} if told else body)
 
     return Starlette(
         routes=[

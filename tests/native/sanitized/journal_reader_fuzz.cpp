@@ -62,7 +62,7 @@ bool append(Made& made, std::size_t& at, std::uint32_t& chain, std::uint64_t seq
     head.file_bytes = file_bytes;
     head.prologue_bytes = input[1];
     head.attributes_bytes = input[2];
-    head.name_bytes = inlined ? 0 : input[3];
+    head.name_bytes = inlined ? 0 : input[3] | 1u;  // without a name it would be a gap
     head.record_bytes = head.expected_bytes();
     if (at + head.record_bytes > segment_bytes) return false;
     const std::uint64_t honest_bytes = head.record_bytes;
