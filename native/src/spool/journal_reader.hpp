@@ -22,7 +22,7 @@ struct JournalRecord {
     std::uint64_t inline_offset;  // in bytes(), good until the next read()
     std::uint64_t segment_first;  // which segment it stands in, and where
     std::uint64_t offset;
-    // So many numbers, up to this one, are lost: a gap has nothing else, but for a prologue perhaps.
+    // So many numbers, up to this one, are lost: a gap has nothing else but a prologue perhaps.
     std::uint64_t lost = 0;
 };
 

@@ -41,7 +41,8 @@ std::size_t ended_in(const std::string& directory, const std::vector<SegmentName
     const auto next = std::ranges::find_if(
         segments, [&](const auto& one) { return one.first_sequence > reader.segment_first(); });
     const auto number = static_cast<std::size_t>(next - segments.begin());
-    const bool is_entered = next != segments.end() && next->first_sequence <= reader.next_sequence();
+    const bool is_entered =
+        next != segments.end() && next->first_sequence <= reader.next_sequence();
     return is_entered ? number : number - 1;
 }
 
@@ -84,7 +85,9 @@ Diagnosis JournalRepair::diagnose(const JournalReader& reader) const {
     const SegmentName& next = segments[number + 1];
     diagnosis.limit = next.first_sequence;
     Reached known{};
-    if (const auto header = header_of(directory_, next)) known = {diagnosis.limit - 1, header->chain};
+    if (const auto header = header_of(directory_, next)) {
+        known = {diagnosis.limit - 1, header->chain};
+    }
     const Survivors survivors(directory_ + "/" + diagnosis.segment.name, first, segment_bytes_);
     weigh(diagnosis, survivors, is_read ? reader.next_sequence() : first, known);
     return diagnosis;

@@ -17,7 +17,8 @@ std::vector<std::byte> content_of(const std::string& path, std::uint64_t bytes_m
     const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     struct stat status {};
     if (!file || ::fstat(file.get(), &status) != 0) fail("opening " + path);
-    const auto bytes = std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_size), bytes_max);
+    const auto length = static_cast<std::uint64_t>(status.st_size);
+    const std::uint64_t bytes = std::min(length, bytes_max);
     std::vector<std::byte> content(static_cast<std::size_t>(bytes));
     if (!read_exact(file.get(), content, 0, "reading a damaged journal segment")) content.clear();
     return content;
@@ -56,7 +57,8 @@ bool Survivors::look_at(std::size_t begin, Survivor& found) const {
     std::memcpy(&found.head, content_.data() + begin, sizeof found.head);
     const RecordHead& head = found.head;
     if (head.magic != record_magic || head.sequence < first_ || head.sequence >= limit_ ||
-        head.text_bytes() > std::min<std::uint64_t>(record_text_bytes_max, content_.size() - begin) ||
+        head.text_bytes() > record_text_bytes_max ||
+        head.text_bytes() > content_.size() - begin ||
         head.file_bytes > gap_max || head.record_bytes != head.expected_bytes() ||
         (head.is_gap() && (head.file_bytes == 0 || head.file_bytes > gap_max / 16))) {
         return false;
@@ -83,7 +85,8 @@ std::map<std::uint64_t, Survivor> Survivors::chosen(std::uint64_t limit,
     std::map<std::uint64_t, Survivor> chosen;
     const auto follow = [&](std::uint64_t number, auto is_next) -> const Survivor* {
         const auto [begin, end] = found_.equal_range(number);
-        const auto next = std::find_if(begin, end, [&](const auto& one) { return is_next(one.second); });
+        const auto next =
+            std::find_if(begin, end, [&](const auto& one) { return is_next(one.second); });
         if (number >= limit || next == end) return nullptr;
         return &chosen.emplace(number, next->second).first->second;
     };
