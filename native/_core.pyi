@@ -37,9 +37,8 @@ def ring_segment_bytes(slots: int, ring_bytes: int) -> int:
 
 class Spool:
     """One worker's way to the disk: a ring and a writer thread for each slot, and the journal.
-    Small instances travel inside their journal record, large ones in a file under
-    `incoming_directory` that the record names. One committer thread writes and syncs the records
-    of all slots together. Exclusive: holds a lock on `journal_directory`."""
+    Small instances travel inside their journal record, large ones in a file of their own. One
+    committer writes and syncs all slots' records. Exclusive: it locks `journal_directory`."""
 
     def __init__(
         self,
@@ -104,12 +103,10 @@ class JournalReader:
     def read(
         self, durable_sequence: int, count: int
     ) -> list[tuple[int, bytes, bytes, str, int, int, int]]:
-        """At most `count` records, none above `durable_sequence`:
-        (sequence, prologue, attributes, incoming_name, file_bytes, file_crc32c, inline_offset).
+        """(sequence, prologue, attributes, incoming_name, file_bytes, file_crc32c, inline_offset).
         An inline instance has no `incoming_name`, its Part-10 bytes stand at `inline_offset` until
         the next read(). `attributes` is a row of {u16 group, element, length, bytes}, in tag order.
-        Reading stops before a record that is not whole. LOST_RECORDS as the `inline_offset`: so
-        many as `file_bytes` says are lost, up to this number."""
+        With LOST_RECORDS as the `inline_offset` `file_bytes` records are lost, up to this one."""
 
     def place_inline(self, inline_offset: int, file_bytes: int, path: str, durable: bool) -> None:
         """Create or replace `path` in one step with an inline instance's bytes, or OSError."""
