@@ -1,5 +1,4 @@
-"""The native layer's contract: every class and function Python may touch. Lives in C++ under
-native/src; checked against the compiled module by the tests."""
+"""The native layer's contract: all of native/src that Python may touch; checked by the tests."""
 
 from collections.abc import Sequence
 from types import ModuleType
@@ -124,6 +123,7 @@ def adopt_sealed(
     durable: bool,
     incoming_directory: str,
     limits: ModuleType,
+    lock_wait_ms: int,
 ) -> int:
     """Mend a journal nobody writes any more, give sealed files their records in it; how many."""
 

@@ -9,7 +9,7 @@ the receivers then refuse new instances. The same step is tried again until it s
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -61,6 +61,7 @@ class Indexer:
         self._dispatching: IndexerSpec | None = None  # whose rules the intake follows
         self._in_hand: RecordsOnPage | None = None
         self._orphans: dict[str, int] = {}
+        self._busy: set[str] = set()  # of them: a receiver that is leaving still writes
         self._faults: dict[str, int] = {}  # by the work that failed
         self._unreadable: dict[str, int] = {}  # journals that cannot be read, and why
         self._retry_s = _retry_s_first
@@ -302,7 +303,7 @@ class Indexer:
             self._writer = IndexWriter(self.data_directory)
             self._reader = self._writer.reader()
             self._intake = Intake(self.data_directory, self._writer, durable, self._in_hand_now())
-            self._orphans = self._find_orphans()
+            self._find_orphans()
             self._publish_applied()
         return self._intake
 
@@ -329,12 +330,19 @@ class Indexer:
             self._writer.close()
             self._writer = None
 
-    def _find_orphans(self) -> dict[str, int]:
+    def _find_orphans(self) -> None:
         """Journals that no receiver writes any more, to their ends."""
         named = {journal.name for journal in self.child.spec.journals}
         orphans = set(journals_on_disk(self.data_directory)) - named
-        self.counters.set(Gauge.JOURNAL_DAMAGE, 0)
-        return {name: self._last_of(name) for name in orphans}
+        self._orphans = {}
+        self._look_at(orphans)
+
+    def _look_at(self, orphans: Iterable[str]) -> None:
+        """How far they go; and how many damages of all of them wait for somebody to look."""
+        self._orphans.update({name: self._last_of(name) for name in sorted(orphans)})
+        journals = self.data_directory / JOURNAL_DIRECTORY
+        damages = sum(len(damage_of(journals / name)) for name in self._orphans)
+        self.counters.set(Gauge.JOURNAL_DAMAGE, damages)
 
     def _last_of(self, orphan: str) -> int:
         """The last record, once sealed files have theirs: nobody else would give it to them."""
@@ -347,14 +355,14 @@ class Indexer:
                 self.child.spec.durability == "sync",
                 str(self.data_directory / INCOMING_DIRECTORY / orphan),
                 limits,
+                0,  # the other journals do not wait for this one
             )
+            self._busy.discard(orphan)
         except BlockingIOError:
-            text = "its receiver has not ended; what it adds is indexed after the next start"
-            self.child.log.warning("journal_busy", journal=orphan, text=text)
-        damage = damage_of(Path(journal))
-        self.counters.set(
-            Gauge.JOURNAL_DAMAGE, self.counters.get(Gauge.JOURNAL_DAMAGE) + len(damage)
-        )
+            if orphan not in self._busy:
+                text = "its receiver has not ended; what it adds is indexed when it has"
+                self.child.log.warning("journal_busy", journal=orphan, text=text)
+            self._busy.add(orphan)
         return _core.journal_last_sequence(journal)
 
     def _step_now(self) -> Step:
@@ -389,6 +397,8 @@ class Indexer:
         counters.set(Gauge.DISK_LOW, int(free < spec.reserve_bytes))
         if self._writer is None or self._reader is None or self._intake is None:
             return
+        if self._busy:
+            self._look_at(frozenset(self._busy))
         with self._reader.view() as view:
             counters.set(Gauge.PATIENTS, view.count("patients"))
             counters.set(Gauge.STUDIES, view.count("studies"))

@@ -26,6 +26,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from engine.files.arrival import Arrival, decode_arrival
 from engine.files.tree import FILE_SUFFIX, SET_ASIDE_DIRECTORY, StoreTree, component
 from engine.index.batch import Batch, Entry, Put, choose_mark
@@ -154,7 +156,9 @@ class Intake:
                 if record.is_gap:
                     self._note_lost(journal, record, done)
                     continue
-                arrival = decode_arrival(record.prologue)
+                arrival = self._arrival_of(journal, record, done)
+                if arrival is None:
+                    continue
                 aside = _path_aside(journal.name, record.sequence, arrival.sop_instance_uid)
                 if self._is_aside(journal, record, aside):
                     self._put_aside(journal, record, arrival, aside, done)
@@ -196,6 +200,21 @@ class Intake:
                     entries.append(entry)
         self._in_hand.put_down()
         return entries
+
+    def _arrival_of(self, journal: FollowedJournal, record: Record, done: Step) -> Arrival | None:
+        """Whose it is. None: nobody can tell; what there is of it is kept aside, and it is told.
+
+        The checksums hold, and it was none of our receivers that wrote it: where a journal was
+        damaged, what a peer sent was looked through for records (native journal_survivors.hpp).
+        """
+        try:
+            return decode_arrival(record.prologue)
+        except msgspec.DecodeError:
+            path = f"{journal.name}/{record.sequence}-unknown{FILE_SUFFIX}"
+            self._keep_aside(journal, record, "", path, done)
+            if record.sequence > journal.replayed_to:
+                done.lost.append(Lost(journal.name, record.sequence, record.sequence, False))
+            return None
 
     def _refuse(
         self, journal: FollowedJournal, record: Record, entry: Entry, before: str, done: Step
@@ -266,9 +285,10 @@ class Intake:
         """A gap, parted where the index has what is lost; of one record it may say which it was."""
         first, applied = max(gap.first, journal.position.checkpointed + 1), journal.replayed_to
         if gap.prologue and gap.sequence > applied:
-            uid = decode_arrival(gap.prologue).sop_instance_uid
-            done.missing.append(Missing(journal.name, gap.sequence, uid))
-            return
+            with suppress(msgspec.DecodeError):  # then its number has to do
+                uid = decode_arrival(gap.prologue).sop_instance_uid
+                done.missing.append(Missing(journal.name, gap.sequence, uid))
+                return
         if first <= applied:
             done.lost.append(Lost(journal.name, first, min(applied, gap.sequence), True))
         if gap.sequence > applied:

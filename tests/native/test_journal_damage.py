@@ -230,6 +230,24 @@ def test_behind_a_cut_that_nobody_noted_numbers_go_on_where_none_was_used(box: S
     assert following == lost[-1] + 1 > 5
 
 
+@pytest.mark.parametrize("is_gap_lost", [False, True])
+def test_damage_behind_a_wide_gap_costs_no_more(box: SpoolBox, is_gap_lost: bool) -> None:
+    """The gap stands for more numbers than any segment has records."""
+    (only,) = filled(box, 5)
+    (box.journal / "reached").unlink()
+    os.truncate(only, records.record(only, 4).begin)
+    box.open()
+    first = box.store(content(1), prologue=b"p?")[4]
+    for number in range(first + 1, first + 4):
+        assert box.store(content(number), prologue=b"p%d" % number)[4] == number
+    box.spool.close()
+    if is_gap_lost:
+        records.destroy(only, 4)
+    records.destroy(only, first)
+    box.open()
+    assert read(box) == ([1, 2, 3, *range(first + 1, first + 4)], [*range(4, first + 1)])
+
+
 def test_an_unfinished_rotation_is_removed_and_nothing_said(box: SpoolBox) -> None:
     """Without syncs a power cut may leave a name, and nothing of what it stands for."""
     filled(box, 3)

@@ -126,7 +126,7 @@ ADOPTS = """
 ready()
 from engine import limits
 places = (str(directory / "journal"), 1 << 20, 64, True, str(directory / "incoming"))
-attempt(lambda: _core.adopt_sealed(*places, limits))
+attempt(lambda: _core.adopt_sealed(*places, limits, 0))
 """
 
 

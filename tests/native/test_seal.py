@@ -256,7 +256,7 @@ def test_an_abandoned_journal_takes_its_sealed_files_in(box: SpoolBox, tmp_path:
     for kind in ("incoming", "journal"):
         shutil.copytree(getattr(box, kind), tmp_path / "left" / kind)
     journal = str(tmp_path / "left" / "journal")
-    places = (journal, SEGMENT_BYTES, 64, True, str(tmp_path / "left" / "incoming"), limits)
+    places = (journal, SEGMENT_BYTES, 64, True, str(tmp_path / "left" / "incoming"), limits, 0)
     assert _core.adopt_sealed(*places) == 2
     assert _core.journal_last_sequence(journal) == before + 2
     found = [record[1] for record in _core.JournalReader(journal, before + 1).read(before + 2, 9)]

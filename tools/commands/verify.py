@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _shown_max: Final = 20  # of each kind; --all shows every one
 _actions_per_request: Final = 500
 _request_wait_s: Final = 60.0
+_leaving_ms_max: Final = 5000  # a receiver that drains is given time to leave its journal
 
 
 @click.command(name="verify")
@@ -195,7 +196,9 @@ class _Writer:
         journal = str(self._data_directory / JOURNAL_DIRECTORY / name)
         incoming = str(self._data_directory / INCOMING_DIRECTORY / name)
         segment_bytes, segments_max = limits.journal_segment_bytes, limits.journal_segments_max
-        _core.adopt_sealed(journal, segment_bytes, segments_max + 1, True, incoming, limits)
+        _core.adopt_sealed(
+            journal, segment_bytes, segments_max + 1, True, incoming, limits, _leaving_ms_max
+        )
         return _core.journal_last_sequence(journal)
 
     def apply(self, actions: Sequence[Action]) -> list[RepairResult]:

@@ -281,16 +281,17 @@ void bind_journal_reader(nb::module_& module) {
     module.def(
         "adopt_sealed",
         [](std::string journal_directory, std::uint64_t segment_bytes, std::size_t segments_max,
-           bool durable, const std::string& incoming_directory, nb::handle limits) {
+           bool durable, const std::string& incoming_directory, nb::handle limits,
+           std::uint64_t lock_wait_ms) {
             const std::size_t group_max = limit(limits, "journal_group_max");
             const std::size_t sealed_bytes_max = limit(limits, "sealed_bytes_max");
             const nb::gil_scoped_release released;
-            return scai::adopt_sealed(
-                {std::move(journal_directory), segment_bytes, segments_max, group_max, 0, durable},
-                incoming_directory, sealed_bytes_max);
+            return scai::adopt_sealed({std::move(journal_directory), segment_bytes, segments_max,
+                                       group_max, 0, durable, lock_wait_ms},
+                                      incoming_directory, sealed_bytes_max);
         },
         "journal_directory"_a, "segment_bytes"_a, "segments_max"_a, "durable"_a,
-        "incoming_directory"_a, "limits"_a);
+        "incoming_directory"_a, "limits"_a, "lock_wait_ms"_a);
     module.def("journal_damage", &damage_of, "journal_directory"_a, "segment_bytes"_a);
     module.def(
         "journal_last_sequence",

@@ -22,7 +22,6 @@ namespace scai {
 
 namespace {
 
-constexpr int lock_attempts = 500;  // of 10 ms: a predecessor that drains leaves within two seconds
 constexpr std::uint64_t poll_ms = 10;
 constexpr std::uint64_t prepared_at = 4;  // the next segment is made when this part of one is full
 constexpr std::array<std::byte, page_bytes> zeros{};
@@ -71,10 +70,13 @@ Journal::Journal(JournalSettings settings)
     const std::string lock_path = settings_.directory + "/lock";
     lock_ = Descriptor(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     if (!lock_) fail("opening " + lock_path);
-    int attempts = lock_attempts;
+    std::uint64_t waited_ms = 0;
     while (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK || --attempts == 0) fail("locking " + lock_path);
+        if (errno != EWOULDBLOCK || waited_ms >= settings_.lock_wait_ms) {
+            fail("locking " + lock_path);
+        }
         sleep_ms(poll_ms);
+        waited_ms += poll_ms;
     }
     maker_.sweep();
     recover();

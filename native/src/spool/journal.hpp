@@ -41,6 +41,7 @@ struct JournalSettings {
     std::size_t group_max = 0;
     std::uint64_t wait_ms_max = 0;  // for a free segment; then the group fails with EAGAIN
     bool durable = true;
+    std::uint64_t lock_wait_ms = 5000;  // a predecessor that drains leaves within two seconds
 };
 
 class Journal {

@@ -88,8 +88,10 @@ Diagnosis JournalRepair::diagnose(const JournalReader& reader) const {
     if (const auto header = header_of(directory_, next)) {
         known = {diagnosis.limit - 1, header->chain};
     }
-    const Survivors survivors(directory_ + "/" + diagnosis.segment.name, first, segment_bytes_);
-    weigh(diagnosis, survivors, is_read ? reader.next_sequence() : first, known);
+    const std::uint64_t end = is_read ? reader.next_sequence() : first;
+    const std::string path = directory_ + "/" + diagnosis.segment.name;
+    const Survivors survivors(path, first, std::max(end, reached_.sequence), segment_bytes_);
+    weigh(diagnosis, survivors, end, known);
     return diagnosis;
 }
 
@@ -97,9 +99,9 @@ Diagnosis JournalRepair::of_last(Diagnosis diagnosis, const JournalReader& reade
                                  bool begins_at_end) const {
     const std::uint64_t first = diagnosis.segment.first_sequence;
     const std::string path = directory_ + "/" + diagnosis.segment.name;
-    const Survivors survivors(path, first, segment_bytes_);
     const bool has_head = diagnosis.found == JournalCase::end;
     const std::uint64_t end = has_head ? reader.next_sequence() : first;
+    const Survivors survivors(path, first, std::max(end, reached_.sequence), segment_bytes_);
     const std::uint64_t last = survivors.last_sequence();
     const bool behind = reached_.sequence >= end;
     const bool cut = has_head && is_cut(path, std::min(reader.segment_bytes(), segment_bytes_));

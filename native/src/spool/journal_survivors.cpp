@@ -31,9 +31,10 @@ bool is_plain_name(std::string_view name) {
            !name.starts_with('.');
 }
 
-Survivors::Survivors(const std::string& path, std::uint64_t first, std::uint64_t segment_bytes)
+Survivors::Survivors(const std::string& path, std::uint64_t first, std::uint64_t reached,
+                     std::uint64_t segment_bytes)
     : first_(first),
-      limit_(first + numbers_in(segment_bytes)),
+      limit_(std::max(first, reached) + numbers_in(segment_bytes)),
       content_(content_of(path, segment_bytes)) {
     SegmentHeader header{};
     if (content_.size() >= sizeof header) {
@@ -45,6 +46,7 @@ Survivors::Survivors(const std::string& path, std::uint64_t first, std::uint64_t
         Survivor found{};
         if (look_at(at, found)) {
             found_.emplace(found.head.sequence, found);
+            if (found.head.is_gap()) limit_ += found.head.file_bytes;
             at = found.end();
         } else {
             at += record_alignment;

@@ -28,8 +28,10 @@ struct Survivor {
 
 class Survivors {
 public:
-    // Reads the segment of this number. SystemFailure if the disk fails.
-    Survivors(const std::string& path, std::uint64_t first, std::uint64_t segment_bytes);
+    // Reads the segment of this number. `reached`: a number that the journal came to for sure.
+    // SystemFailure if the disk fails.
+    Survivors(const std::string& path, std::uint64_t first, std::uint64_t reached,
+              std::uint64_t segment_bytes);
 
     // One for each number below `limit`. `known`: a record that is known to have stood here.
     std::map<std::uint64_t, Survivor> chosen(std::uint64_t limit, const Reached& known) const;
@@ -50,7 +52,7 @@ private:
     bool look_at(std::size_t begin, Survivor& found) const;
 
     std::uint64_t first_;
-    std::uint64_t limit_;
+    std::uint64_t limit_;  // no number above is believed; gaps lead further
     std::vector<std::byte> content_;
     bool has_header_ = false;
     std::uint32_t header_chain_ = 0;

@@ -7,7 +7,7 @@ import pytest
 
 from engine.intake.step import Lost, Step
 from tests.rigs import journal_records as records
-from tests.rigs.indexer_box import LARGE, Box
+from tests.rigs.indexer_box import LARGE, Box, data_set
 
 
 @pytest.fixture
@@ -129,6 +129,19 @@ def test_an_older_end_without_a_note_brings_nothing_older_back(box: Box) -> None
     assert told.renumbered == ["scp"]
     assert b"3" * 1000 in box.content("1.2.1"), "the newer one, which the journal has no more"
     assert b"4" * 1000 in box.content("1.2.2"), "the newer one, under a number that was used"
+    box.check()
+
+
+def test_what_is_no_record_of_a_receiver_is_kept_and_told(box: Box) -> None:
+    """Its checksums hold, as a peer can make them; whose it is nobody can tell."""
+    box.spools["scp"].store(data_set("1.2.1"), prologue=b"\xc1\x00")
+    box.store("1.2.2")
+    step = box.intake.step(box.durable())
+    assert step.lost == [Lost("scp", 1, 1, indexed=False)]
+    assert uids_of(box) == {"1.2.2"}
+    (kept,) = (box.data / "set_aside").rglob("*.dcm")
+    assert kept.read_bytes().endswith(data_set("1.2.1"))
+    assert not restart(box).lost, "once"
     box.check()
 
 

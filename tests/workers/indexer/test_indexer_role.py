@@ -72,6 +72,7 @@ class FakeChild:
 def box(tmp_path: Path) -> Iterator[Box]:
     made = Box(tmp_path, ("scp", "abandoned"))
     made.writer.close()
+    made.spools["abandoned"].spool.close()  # its receiver has left
     yield made
     made.close()
 
@@ -110,7 +111,9 @@ def instances(box: Box) -> int:
 
 def test_it_follows_the_doorbell_and_ends_with_a_checkpoint(box: Box) -> None:
     box.store("1.1", size=LARGE)
+    box.spools["abandoned"].open()
     box.store("1.2", "abandoned")
+    box.spools["abandoned"].spool.close()
 
     async def story(child: FakeChild) -> None:
         child.ring(1)
@@ -129,6 +132,25 @@ def test_it_follows_the_doorbell_and_ends_with_a_checkpoint(box: Box) -> None:
     assert instances(box) == 4
     assert box.spools["scp"].instances_under_way() == []
     assert child.log.events == ["instance_replaced"]
+
+
+def test_a_journal_whose_receiver_is_leaving_keeps_no_other_waiting(box: Box) -> None:
+    """It is no longer configured; what its receiver still adds is taken in when it has ended."""
+    box.spools["abandoned"].open()
+    box.store("1.2", "abandoned")
+
+    async def story(child: FakeChild) -> None:
+        started = asyncio.get_running_loop().time()
+        child.ring(box.store("1.1"))
+        await until(lambda: child.counters.get(Counter.INDEXED_INSTANCES) == 2)
+        assert asyncio.get_running_loop().time() - started < 3, "the lock is waited for 5 s"
+        box.store("1.3", "abandoned")
+        box.spools["abandoned"].spool.close()
+        await until(lambda: child.counters.get(Counter.INDEXED_INSTANCES) == 3)
+
+    child = live(box, story)
+    assert child.log.events == ["journal_busy"]
+    assert instances(box) == 3
 
 
 def test_a_fault_is_published_told_once_and_survived(
