@@ -128,7 +128,7 @@ public:
     Service(scratch::Store& store, std::vector<std::uint64_t>& block, std::uint32_t seed)
         : store_(store),
           random_(seed),
-          reception_(store.spool(), tally(block), {1u << 20, 8192, 1'000'000 * (seed % 2), 65'536}) {
+          reception_(store.spool(), tally(block), {1u << 20, 8192, 1'000'000 * (seed % 2), 65536}) {
         store.spool().admit(true);
         reception_.log(true);
         for (std::size_t slot = 0; slot < slots; ++slot) free_.push_back(slot);
