@@ -19,8 +19,8 @@ def deny_calls(outside: bool) -> bool:
     """Calls that meddle with the kernel fail from now on, with `outside` also those that start
     programs or make sockets. False: the kernel has no filters."""
 
-def tell_bus_errors(file: str, words: str, status: int) -> None:
-    """A bus error in a mapped file whose path ends so writes these words and exits from now on."""
+def tell_index_crashes(file: str, words: str, status: int) -> None:
+    """A bus error in a mapped file whose path ends so, or a crash of LMDB, ends us with words."""
 
 # --- spool: rings, files and the journal
 # The kinds of completion of a Spool.

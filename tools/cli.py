@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
             return None
         command = importlib.import_module(entry.module).command
         assert isinstance(command, click.Command), entry.module
-        _tell_of_a_cut_index()
+        _tell_of_a_damaged_index()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -74,13 +74,13 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
 
-def _tell_of_a_cut_index() -> None:
-    """LMDB maps the index: where its file is cut short, or the disk cannot read it, the kernel's
-    answer is a signal, which would end us without a word."""
+def _tell_of_a_damaged_index() -> None:
+    """LMDB maps the index and believes its pages: where the file is cut short, damaged, or cannot
+    be read, the answer is a signal, which would end us without a word."""
     from native import _core
 
     cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar may have hidden it
-    _core.tell_bus_errors(INDEX_FILE, f"{cursor}scai: {INDEX_CUT}\n", Exit.OPERATOR)
+    _core.tell_index_crashes(INDEX_FILE, f"{cursor}scai: {INDEX_CUT}\n", Exit.OPERATOR)
 
 
 def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -138,10 +138,24 @@ def run_command_line(command: click.Command, arguments: Sequence[str], name: str
     except Exception as error:  # noqa: BLE001 - the process boundary
         if isinstance(error, OSError) and error.errno in _REFUSALS:
             return _refused(error, name)
+        if (words := _of_the_index(error)) is not None:
+            click.echo(printable(f"{name}: {words}"), err=True)
+            return Exit.OPERATOR
         traceback.print_exc()
         click.echo(f"{name}: internal error; the lines above belong into a report", err=True)
         return Exit.INTERNAL
     return int(result) if isinstance(result, int) else Exit.OK
+
+
+def _of_the_index(error: Exception) -> str | None:
+    """What is said of a fault that LMDB has found itself; None: it is none of LMDB's. It is not
+    imported for that: it takes longer than `scai --help`."""
+    lmdb = sys.modules.get("lmdb")
+    if lmdb is None or not isinstance(error, lmdb.Error):
+        return None
+    if isinstance(error, lmdb.DiskError | lmdb.MapFullError | lmdb.ReadersFullError):
+        return f"the index cannot be used now: {error}"
+    return f"{INDEX_CUT}. Found: {error}"
 
 
 def _refused(error: OSError, name: str) -> int:

@@ -32,6 +32,7 @@ from engine.index.corrections import EDIT_KEY
 from engine.index.environment import INDEX_DIRECTORY, Environment, View
 from engine.index.expected import Expectation, decode_expectation
 from engine.index.keys import lmdb_key
+from engine.index.rows import decoder
 
 T = TypeVar("T")
 
@@ -68,7 +69,7 @@ class Taken(NamedTuple):
         return "; ".join([*said, *dict.fromkeys(self.notes)])
 
 
-decode_remembered: Final = msgspec.msgpack.Decoder(Remembered).decode
+decode_remembered: Final = decoder(Remembered)
 encode: Final = msgspec.msgpack.Encoder().encode
 
 

@@ -8,8 +8,10 @@ import lmdb
 
 from engine.files.tree import instance_path
 from engine.index import records
+from engine.index.damage import IndexDamagedError
 from engine.index.environment import Tables, View
 from engine.index.records import Instance, Numbers, Patient, Series, Study
+from engine.index.rows import present
 from engine.limits import index_records_cached_max
 
 
@@ -106,26 +108,23 @@ class Changes(View):
     def _load_patient(self, number: int) -> Patient:
         patient = self._cache.patients.get(number)
         if patient is None:
-            stored = self.patient(number)
-            assert stored is not None, "patients are removed with their last study"
-            patient = self._cache.patients[number] = stored
+            patient = present(self.patient(number), "patients are removed with their last study")
+            self._cache.patients[number] = patient
         self._changed_patients.add(number)
         return patient
 
     def _load_study(self, number: int) -> Study:
         study = self._cache.studies.get(number)
         if study is None:
-            stored = self.study(number)
-            assert stored is not None, "studies are removed with their last series"
-            study = self._cache.studies[number] = stored
+            study = present(self.study(number), "studies are removed with their last series")
+            self._cache.studies[number] = study
         return study
 
     def _load_series(self, number: int) -> Series:
         series = self._cache.series.get(number)
         if series is None:
-            stored = self.series(number)
-            assert stored is not None, "series are removed with their last instance"
-            series = self._cache.series[number] = stored
+            series = present(self.series(number), "series are removed with their last instance")
+            self._cache.series[number] = series
         return series
 
     def _stored(self, key: bytes) -> Instance | None:
@@ -164,7 +163,8 @@ class Changes(View):
         self._cache.series_by_head.clear()
 
     def _flush_study(self, number: int, study: Study) -> None:
-        assert (study.series > 0) == (study.instances > 0), "an empty series is not kept"
+        if (study.series > 0) != (study.instances > 0):
+            raise IndexDamagedError("a study of no series that has instances, or the other way")
         gone = study.series == 0
         if gone:
             self._remember_words(number, study)

@@ -10,7 +10,6 @@ when, and from what to what, is kept for good in `edits`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from struct import Struct as Packing
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -21,6 +20,7 @@ from engine.dictionary.patient_mark import patient_identity
 from engine.errors import OperatorError
 from engine.index.keys import lmdb_key
 from engine.index.records import Series, Study
+from engine.index.rows import Packing, decoder
 
 EDIT_KEY: Final = Packing(">QI")
 _NOT_EDITED: Final = frozenset(
@@ -78,8 +78,8 @@ class Edit(msgspec.Struct, frozen=True, array_like=True):
 
 
 encode_values: Final = msgspec.msgpack.Encoder().encode
-decode_values: Final = msgspec.msgpack.Decoder(dict[int, str]).decode
-decode_edit: Final = msgspec.msgpack.Decoder(Edit).decode
+decode_values: Final = decoder(dict[int, str])
+decode_edit: Final = decoder(Edit)
 
 
 def key_of(target: Target) -> bytes:

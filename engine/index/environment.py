@@ -39,7 +39,9 @@ from engine.dictionary.patient_mark import MARK_CHARACTERS
 from engine.errors import OperatorError
 from engine.files.tree import instance_path, sync_directory
 from engine.index import migration, records
+from engine.index.damage import IndexDamagedError
 from engine.index.records import Instance, Patient, Position, Series, Study
+from engine.index.rows import ascending, present, text_of
 from engine.limits import index_map_bytes_initial, index_map_growth_factor, index_readers_max
 
 T = TypeVar("T")
@@ -85,6 +87,7 @@ class Environment:
             )
             self.tables: dict[str, lmdb._Database] = {}
             self._doubtful = writable  # the disk may lack the last meta page
+            self._refuse_without_tables()
             self._open_tables(writable)
         except (lmdb.NotFoundError, lmdb.ReadonlyError) as error:
             if not os.access(self.path / "data.mdb", os.R_OK | (os.W_OK if writable else 0)):
@@ -101,13 +104,24 @@ class Environment:
                 str(self.path),
             ) from error
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
-            raise OperatorError(f"is damaged: {error}", str(self.path)) from error
+            raise IndexDamagedError(str(error)) from error
         with self.begin() as transaction:
             stored = transaction.get(b"format", db=self.tables["meta"])
         if stored == records.FORMAT_BEFORE and writable:
             self.change(lambda changed: migration.migrate(changed, self.tables))
         elif stored not in (None, records.FORMAT, records.FORMAT_BEFORE):
             raise OperatorError("was written by another release of this software", str(self.path))
+
+    def _refuse_without_tables(self) -> None:
+        """The first commit made all tables. Where there was one and they are gone, whoever writes
+        would begin anew, and whoever reads would find that nothing was stored."""
+        if not self.lmdb.info()["last_txnid"]:
+            return
+        with self._begin(write=False) as transaction:
+            try:
+                self.lmdb.open_db(records.TABLES[0].encode(), transaction, create=False)
+            except lmdb.NotFoundError as error:
+                raise IndexDamagedError("none of its tables") from error
 
     def _open_tables(self, writable: bool) -> None:
         """The first writer makes all at once. An index of an earlier release has not all of them
@@ -223,7 +237,7 @@ class View:
             return
         cursor = self._transaction.cursor(db=self._tables[table])
         if cursor.set_range(start) if start else cursor.first():
-            yield from cast(Iterator[tuple[bytes, bytes]], cursor.iternext())
+            yield from ascending(cast(Iterator[tuple[bytes, bytes]], cursor.iternext()))
 
     def keys_with_prefix(self, table: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         for key, value in self.keys_from(table, prefix):
@@ -371,18 +385,13 @@ class View:
 
     def study_of_series(self, series: int) -> Study:
         """What a series that has instances belongs to."""
-        in_series = self.series(series)
-        assert in_series is not None, "an instance's series is in the index"
-        study = self.study(in_series.study)
-        assert study is not None, "a series' study is in the index"
-        return study
+        in_series = present(self.series(series), "an instance's series is in the index")
+        return present(self.study(in_series.study), "a series' study is in the index")
 
     def path_of(self, series: int, instance: Instance) -> str:
         """Where its file lies, relative to the tree."""
-        in_series = self.series(series)
-        assert in_series is not None, "an instance's series is in the index"
-        study = self.study(in_series.study)
-        assert study is not None, "a series' study is in the index"
+        in_series = present(self.series(series), "an instance's series is in the index")
+        study = present(self.study(in_series.study), "a series' study is in the index")
         return instance_path(study.uid, in_series.uid, instance.sop_instance_uid, instance.mark)
 
     def instances_after(self, key: bytes, count: int) -> list[tuple[bytes, Instance]]:
@@ -419,10 +428,10 @@ class View:
     def policies(self) -> dict[str, str]:
         """{journal: what may replace what, as it was last configured}."""
         found = self.keys_with_prefix("meta", records.POLICY)
-        return {key[len(records.POLICY) :].decode(): value.decode() for key, value in found}
+        return {text_of(key[len(records.POLICY) :]): text_of(value) for key, value in found}
 
     def removals(self) -> list[str]:
-        return [key.decode("utf-8") for key, _ in self.keys_from("removals", b"")]
+        return [text_of(key) for key, _ in self.keys_from("removals", b"")]
 
 
 class IndexReader:

@@ -29,6 +29,7 @@ from engine.index import corrections
 from engine.index.corrections import Target
 from engine.index.keys import lmdb_key
 from engine.index.records import Study
+from engine.index.rows import decoder
 from engine.limits import index_key_bytes_max
 
 Kind = Literal["patient", "order"]
@@ -58,9 +59,9 @@ class Expectation(msgspec.Struct, array_like=True):
 
 
 encode: Final = msgspec.msgpack.Encoder().encode
-decode_expectation: Final = msgspec.msgpack.Decoder(Expectation).decode
-decode_alias: Final = msgspec.msgpack.Decoder(tuple[str, str]).decode
-decode_times: Final = msgspec.msgpack.Decoder(dict[int, int]).decode
+decode_expectation: Final = decoder(Expectation)
+decode_alias: Final = decoder(tuple[str, str])
+decode_times: Final = decoder(dict[int, int])
 Lookup = Callable[[str, bytes], bytes | None]
 
 

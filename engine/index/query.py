@@ -24,6 +24,7 @@ from engine.index import records
 from engine.index.environment import View
 from engine.index.keys import cut_key
 from engine.index.records import Instance, Series, Study
+from engine.index.rows import present
 
 Record = TypeVar("Record")
 # A modality with fewer studies than this is looked up; a usual one is met on the way anyway.
@@ -159,8 +160,7 @@ class _Plan:
     def _by_instance_uid(self, view: View) -> Iterator[Match]:
         for uid in self._wanted["SOPInstanceUID"].split("\\"):
             for number, instance in view.instances_of_uid(uid.strip(" \0")):
-                series = view.series(number)
-                assert series is not None, "an instance's series is in the index"
+                series = present(view.series(number), "an instance's series is in the index")
                 study = view.study_of_series(number)
                 if (
                     _passes(self._study_tests, study)

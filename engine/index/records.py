@@ -39,7 +39,6 @@ instance is gone from the index but which may still lie in the tree.
 """
 
 from collections.abc import Iterator
-from struct import Struct as Packing
 from typing import Final
 
 import msgspec
@@ -47,6 +46,7 @@ import msgspec
 from engine.dictionary import attributes, matching
 from engine.dictionary.patient_mark import MARK_CHARACTERS, mark_of, patient_identity
 from engine.index.keys import lmdb_key
+from engine.index.rows import Packing, decoder
 from engine.limits import index_key_bytes_max
 
 FORMAT: Final = b"2"
@@ -220,12 +220,12 @@ class Instance(msgspec.Struct, frozen=True, array_like=True):
 
 
 encode: Final = msgspec.msgpack.Encoder().encode
-decode_numbers: Final = msgspec.msgpack.Decoder(Numbers).decode
-decode_position: Final = msgspec.msgpack.Decoder(Position).decode
-decode_patient: Final = msgspec.msgpack.Decoder(Patient).decode
-decode_study: Final = msgspec.msgpack.Decoder(Study).decode
-decode_series: Final = msgspec.msgpack.Decoder(Series).decode
-decode_instance: Final = msgspec.msgpack.Decoder(Instance).decode
+decode_numbers: Final = decoder(Numbers)
+decode_position: Final = decoder(Position)
+decode_patient: Final = decoder(Patient)
+decode_study: Final = decoder(Study)
+decode_series: Final = decoder(Series)
+decode_instance: Final = decoder(Instance)
 
 
 def uid_key(uid: str) -> bytes:

@@ -12,6 +12,7 @@ from engine.errors import OperatorError
 from engine.index.corrections import to_be_sent
 from engine.index.environment import View
 from engine.index.records import Series, Study
+from engine.index.rows import present
 
 
 def check_sayable(
@@ -20,13 +21,11 @@ def check_sayable(
     """OperatorError when what corrects one of these could not be sent; `allowed`: the character
     sets that every remote AE takes beyond the conformance statement's."""
     for number in studies:
-        study = view.study(number)
-        assert study is not None, "it was corrected"
+        study = present(view.study(number), "it was corrected")
         for _, one in view.series_of(number):
             check_series(study, one, allowed)
     for number in series:
-        one_series = view.series(number)
-        assert one_series is not None, "it was corrected"
+        one_series = present(view.series(number), "it was corrected")
         check_series(view.study_of_series(number), one_series, allowed)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from itertools import islice
 
+from engine.index.damage import IndexDamagedError
 from engine.limits import delivery_deaths_max, outbox_portion_max, probe_looked_at_max
 from engine.outbox import records
 from engine.outbox.records import (
@@ -423,7 +424,8 @@ class Outbox(OutboxView):
         key = records.count_key(delivery.state, delivery.destination)
         stored = self._get("outbox", key)
         count = change if stored is None else NUMBER.unpack(stored)[0] + change
-        assert count >= 0, "a delivery leaves a state once"
+        if count < 0:
+            raise IndexDamagedError("a delivery that leaves a state it was not in")
         if count:
             self._put("outbox", key, NUMBER.pack(count))
         else:

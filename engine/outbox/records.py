@@ -28,13 +28,14 @@ end before the NUL.
 
 from enum import IntEnum
 from functools import lru_cache
-from struct import Struct as Packing
 from typing import Final, NamedTuple
 
 import msgspec
 
 from engine.errors import OperatorError
+from engine.index.damage import IndexDamagedError
 from engine.index.keys import lmdb_key
+from engine.index.rows import Packing, decoder, text_of
 from engine.limits import (
     destination_bytes_max,
     index_key_bytes_max,
@@ -134,8 +135,8 @@ class Away(msgspec.Struct, array_like=True, frozen=True):
 
 
 encode: Final = msgspec.msgpack.Encoder().encode
-decode_delivery: Final = msgspec.msgpack.Decoder(Delivery).decode
-decode_away: Final = msgspec.msgpack.Decoder(Away).decode
+decode_delivery: Final = decoder(Delivery)
+decode_away: Final = decoder(Away)
 
 
 # --- keys ----------------------------------------------------------------------------------------
@@ -150,7 +151,15 @@ def destination_key(destination: str) -> bytes:
 
 def destination_of(key: bytes, start: int) -> str:
     """The name that stands in a key from `start` on."""
-    return key[start:].partition(b"\0")[0].decode("utf-8", "surrogatepass")
+    return text_of(key[start:].partition(b"\0")[0])
+
+
+def state_in(key: bytes) -> State:
+    """The state that stands in the key of a count."""
+    try:
+        return State(key[len(COUNT)])
+    except (ValueError, IndexError) as fault:
+        raise IndexDamagedError("a state that is none") from fault
 
 
 def queue_prefix(state: State, destination: str) -> bytes:

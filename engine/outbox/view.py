@@ -4,7 +4,9 @@ import heapq
 from collections.abc import Iterator
 from typing import Final, Self
 
+from engine.index.damage import IndexDamagedError
 from engine.index.environment import View
+from engine.index.rows import present, text_of
 from engine.limits import outbox_page_max
 from engine.outbox import records
 from engine.outbox.records import BLOCKED, NUMBER, PAIR, Away, Delivery, State
@@ -24,13 +26,18 @@ class OutboxView(View):
 
     def delivery(self, number: int) -> Delivery | None:
         value = self._get("deliveries", NUMBER.pack(number))
-        return None if value is None else records.decode_delivery(value)
+        if value is None:
+            return None
+        delivery = records.decode_delivery(value)
+        if delivery.number != number:  # whoever goes on behind it would not come to an end
+            raise IndexDamagedError("a delivery under the number of another")
+        return delivery
 
     def counts(self) -> dict[tuple[str, State], int]:
         """{(destination, state): deliveries}, those above 0; as cheap as it is short."""
         start = len(records.COUNT)
         return {
-            (records.destination_of(key, start + 1), State(key[start])): NUMBER.unpack(value)[0]
+            (records.destination_of(key, start + 1), records.state_in(key)): NUMBER.unpack(value)[0]
             for key, value in self.keys_with_prefix("outbox", records.COUNT)
         }
 
@@ -171,13 +178,11 @@ class OutboxView(View):
     def taken_from(self, folder: bytes) -> list[str]:
         """The names of what is noted as taken from a folder."""
         notes = self.keys_with_prefix("outbox", records.TAKEN)
-        return [key[len(records.TAKEN) :].decode() for key, value in notes if value == folder]
+        return [text_of(key[len(records.TAKEN) :]) for key, value in notes if value == folder]
 
     # --- tables ---
     def _load(self, number: int) -> Delivery:
-        delivery = self.delivery(number)
-        assert delivery is not None, "what the queue names is there"
-        return delivery
+        return present(self.delivery(number), "the queue names it")
 
     def _places(
         self, state: State, destination: str, start: bytes = b""

@@ -9,6 +9,7 @@ in `engine/prefetch/hit_rate.py`.
 from collections.abc import Container, Iterator
 from typing import Final, NamedTuple, cast
 
+from engine.index.rows import present
 from engine.limits import prefetch_due_s_max, prefetch_interruptions_max
 from engine.prefetch import records
 from engine.prefetch.hit_rate import HitRate
@@ -95,8 +96,7 @@ class PrefetchJobs(PrefetchTables):
         """
         reclaimed = []
         while (number := self.under_way()) is not None:
-            job = self.job(number)
-            assert job is not None, "a job stays as long as its turn"
+            job = present(self.job(number), "a job stays as long as its turn")
             reclaimed.append(job)
             job.attempts -= 1
             job.progress.step = ""
@@ -129,8 +129,7 @@ class PrefetchJobs(PrefetchTables):
             due_ns, number = records.DUE.unpack(cursor.key())
             if due_ns > to_ns:
                 return None
-            job = self.job(number)
-            assert job is not None, "a job stays as long as its turn"
+            job = present(self.job(number), "a job stays as long as its turn")
             if job.state is not JobState.RUNNING and job.ask.archive not in without:
                 return job
             passed += 1
@@ -172,8 +171,7 @@ class PrefetchJobs(PrefetchTables):
 
     def give_back(self, job: Job, now_ns: int) -> None:
         """The retriever ends in the middle of it: the attempt does not count."""
-        before = self.job(job.number)
-        assert before is not None, "a job that is given back was stored"
+        before = present(self.job(job.number), "a job that is given back was stored")
         job.attempts = before.attempts - 1
         job.progress.step = ""
         self._change(job, JobState.WAITING, job.due_ns, now_ns)
@@ -191,8 +189,8 @@ class PrefetchJobs(PrefetchTables):
         else:
             found = cursor.last()
         if found:
-            for value in cast(Iterator[bytes], cursor.iterprev(keys=False)):
-                yield records.decode_job(value)
+            for key, value in cast(Iterator[tuple[bytes, bytes]], cursor.iterprev()):
+                yield records.job_of(key, value)
 
     def counts(self) -> dict[JobState, int]:
         """Jobs by state."""
@@ -234,8 +232,7 @@ class PrefetchJobs(PrefetchTables):
     def _change(self, job: Job, state: JobState, due_ns: int, now_ns: int) -> None:
         """The one place where a stored job's state, turn and count change. Goes by what is stored,
         not by `job`, which a transaction that is run again has changed before."""
-        before = self.job(job.number)
-        assert before is not None, "a job that changes was stored"
+        before = present(self.job(job.number), "a job that changes was stored")
         if (key := _turn_of(before)) is not None:
             self._delete("prefetch_due", key)
         self._count(before.state, -1)

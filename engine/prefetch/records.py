@@ -17,12 +17,13 @@ was used afterwards. All numbers in keys are big endian, so that they sort.
 """
 
 from enum import IntEnum
-from struct import Struct as Packing
 from typing import Final
 
 import msgspec
 
+from engine.index.damage import IndexDamagedError
 from engine.index.keys import lmdb_key
+from engine.index.rows import Packing, decoder
 from engine.limits import index_key_bytes_max
 
 NUMBER: Final = Packing(">Q")
@@ -139,9 +140,19 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 encode: Final = msgspec.msgpack.Encoder().encode
-decode_job: Final = msgspec.msgpack.Decoder(Job).decode
-decode_fetched: Final = msgspec.msgpack.Decoder(Fetched).decode
-decode_passing: Final = msgspec.msgpack.Decoder(Passing).decode
+decode_job: Final = decoder(Job)
+decode_fetched: Final = decoder(Fetched)
+decode_passing: Final = decoder(Passing)
+
+
+def job_of(key: bytes, value: bytes) -> Job:
+    """A stored job. IndexDamagedError: it says another number than its key, so that whoever goes
+    on from it would not come to an end."""
+    job = decode_job(value)
+    if key != NUMBER.pack(job.number):
+        raise IndexDamagedError("a job under the number of another")
+    return job
+
 
 NEXT_NUMBER: Final = b"next"
 FETCHED_TOTAL: Final = b"fetched"

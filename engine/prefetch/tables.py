@@ -21,8 +21,9 @@ class PrefetchTables(View):
 
     def job(self, number: int) -> Job | None:
         """The job with a number, as it is stored."""
-        value = self._get("prefetch_jobs", records.NUMBER.pack(number))
-        return None if value is None else records.decode_job(value)
+        key = records.NUMBER.pack(number)
+        value = self._get("prefetch_jobs", key)
+        return None if value is None else records.job_of(key, value)
 
     def under_way(self) -> int | None:
         """The job that the retriever works on, or worked on when it died."""

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from engine.config.loading import Remote
 from engine.errors import LocalError
 from engine.index.environment import View
+from engine.index.rows import present
 from engine.limits import outbox_portion_max
 from engine.outbox.files import (
     Examined,
@@ -171,7 +172,6 @@ def _walk(paths: Sequence[Path], problems: list[Problem]) -> Iterator[Path]:
 
 def _named(view: View, series_number: int) -> tuple[str, str, str]:
     """(study UID, series UID, mark of the patient) of what a series holds."""
-    series = view.series(series_number)
-    assert series is not None, "what has instances is in the index"
+    series = present(view.series(series_number), "what has instances is in the index")
     patient = "" if view.may_be_joined(series.study) else view.whose(series_number)
     return view.study_of_series(series_number).uid, series.uid, patient

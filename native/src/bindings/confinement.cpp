@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "base/bus_error.hpp"
+#include "base/index_crash.hpp"
 #include "base/confinement.hpp"
 
 namespace nb = nanobind;
@@ -28,7 +28,7 @@ void bind_confinement(nb::module_& module) {
         "deny_calls",
         [](bool outside) { return deny_calls(outside ? Denied::outside : Denied::kernel); },
         "outside"_a);
-    module.def("tell_bus_errors", &tell_bus_errors, "file"_a, "words"_a, "status"_a);
+    module.def("tell_index_crashes", &tell_index_crashes, "file"_a, "words"_a, "status"_a);
 }
 
 }  // namespace scai

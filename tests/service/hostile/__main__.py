@@ -1,13 +1,16 @@
 """The long proofs of this room, by hand: `python -m tests.service.hostile contest`.
 
 fuzz     broken files for the re-encoder and the decompressing sender, an hour of them
+index    damaged pages of an index, under every command that reads or changes it
 contest  hostile hosts against scanners for the slots, simulated and against a real service
 """
 
 import argparse
 import tempfile
+import time
 from pathlib import Path
 
+from tests.rigs.damaged_index import DamagedIndex
 from tests.rigs.gateway import Gateway
 from tests.rigs.sender_fuzz import run
 from tests.rigs.slot_contest import ATTACKS, Contest, shares
@@ -55,10 +58,24 @@ def fuzz(seconds: float, first: int) -> bool:
     return not wrong
 
 
+def index(seconds: float, first: int) -> bool:
+    """A line for each command that a damaged index ends badly; at the end how many there were."""
+    wrong, number, until = 0, first, time.monotonic() + seconds
+    with tempfile.TemporaryDirectory() as directory:
+        damaged = DamagedIndex(Path(directory))
+        while time.monotonic() < until:
+            for fault in damaged.faults(number):
+                wrong += 1
+                print(fault, flush=True)
+            number += 1
+    print(f"{number - first} damaged indexes, from {first}: {wrong} findings")
+    return not wrong
+
+
 def main() -> int:
     """Exit status 1: it does not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.service.hostile")
-    parser.add_argument("what", choices=["contest", "fuzz"])
+    parser.add_argument("what", choices=["contest", "fuzz", "index"])
     parser.add_argument("--warm-up", type=float, default=60.0, help="seconds before it counts")
     parser.add_argument("--seconds", type=float, help="of a contest that are measured, of fuzzing")
     parser.add_argument(
@@ -68,6 +85,8 @@ def main() -> int:
     given = parser.parse_args()
     if given.what == "fuzz":
         return 0 if fuzz(given.seconds or 3600.0, given.first) else 1
+    if given.what == "index":
+        return 0 if index(given.seconds or 600.0, given.first) else 1
     return 0 if contest(given.warm_up, given.seconds or 60.0, given.attack) else 1
 
 

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 
 from engine.index.damage import INDEX_CUT
 from tests.material.waiting import eventually
-from tests.rigs.gateway import ROOT, Gateway
+from tests.rigs.gateway import Gateway
 
 pytestmark = pytest.mark.process
 
@@ -71,27 +69,3 @@ def test_a_cut_index_is_told_everywhere(tmp_path: Path) -> None:
     gateway.start()
     gateway.close()
     assert gateway.command("verify", "--repair").returncode == 0
-
-
-def test_another_bus_error_is_what_it_was(tmp_path: Path) -> None:
-    script = """
-import mmap, os, sys
-from native import _core
-
-_core.tell_bus_errors(sys.argv[2], "told\\n", 2)
-with open(sys.argv[1], "w+b") as file:
-    file.truncate(8192)
-    mapped = mmap.mmap(file.fileno(), 8192)
-    file.truncate(0)
-    mapped[5000]
-"""
-    for end, code, words in (("/other", -7, ""), ("/file", 2, "told\n")):
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path / "file"), end],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (code, words)
