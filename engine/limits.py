@@ -260,6 +260,8 @@ jpeg_markers_max: Final = 1000
 # --- outbox -------------------------------------------------------------------------------------
 # A remote AE's name: 64 characters of at most four bytes.
 destination_bytes_max: Final = 256
+# What operators did to the queue is kept in two files of this size: some 20,000 orders each.
+operators_log_bytes_max: Final = 4 * MIB
 outbox_page_max: Final = 1000  # deliveries listed in one answer, unless more are asked for
 # Deliveries changed under one commit by what walks them all (retry all, pruning): some 10 ms, in
 # which the indexer may have to wait.

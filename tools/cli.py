@@ -21,6 +21,8 @@ from engine.errors import OperatorError
 from engine.index.damage import INDEX_CUT, INDEX_FILE
 from tools.face.terminal import Exit, printable
 
+_stdout: Final = 1  # file descriptors, as every process has them
+_stderr: Final = 2
 _REFUSALS: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -116,6 +118,7 @@ def scai() -> None:
 
 def run_command_line(command: click.Command, arguments: Sequence[str], name: str) -> int:
     """Run a command to its exit code. The process boundary: nothing passes it but SystemExit."""
+    _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have characters that it has not
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -156,6 +159,17 @@ def _of_the_index(error: Exception) -> str | None:
     if isinstance(error, lmdb.DiskError | lmdb.MapFullError | lmdb.ReadersFullError):
         return f"the index cannot be used now: {error}"
     return f"{INDEX_CUT}. Found: {error}"
+
+
+def _open_what_is_closed() -> None:
+    """Standard output or error that was closed (`scai find >&-`): nobody wants to hear of it. Their
+    numbers are taken, so that no file of ours gets them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _stderr:
+        pass
+    os.close(descriptor)
+    for name, number in (("stdout", _stdout), ("stderr", _stderr)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _refused(error: OSError, name: str) -> int:

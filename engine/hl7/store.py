@@ -63,7 +63,7 @@ class Taken(NamedTuple):
         """For the sender and the log; without a patient's data."""
         if self.replayed:
             return "was taken before: nothing is changed"
-        said = [f"{self.studies} studies corrected"]
+        said = ["1 study corrected" if self.studies == 1 else f"{self.studies} studies corrected"]
         if not self.matched and self.kept:
             said = ["no study is here: kept for those that come"]
         return "; ".join([*said, *dict.fromkeys(self.notes)])

@@ -10,7 +10,13 @@ from typing import NamedTuple
 
 import lmdb
 
-from engine.dictionary.attributes import BY_KEYWORD, BY_TAG, Attribute
+from engine.dictionary.attributes import (
+    BY_KEYWORD,
+    BY_TAG,
+    PATIENT_ID,
+    PATIENT_NAME,
+    Attribute,
+)
 from engine.dictionary.patient_mark import patient_mark
 from engine.errors import OperatorError
 from engine.index import corrections, expected
@@ -27,6 +33,16 @@ class Edited(NamedTuple):
 
     edits: list[Edit]
     touched: int
+
+
+class Preview(NamedTuple):
+    """What an edit would touch. `patients`: (Patient ID, name) as shown, of each patient;
+    `before`: keyword -> what is shown now, each text once."""
+
+    patients: list[tuple[str, str]]
+    studies: int
+    instances: int
+    before: dict[str, list[str]]
 
 
 class IndexEditor:
@@ -147,6 +163,28 @@ def resolved(view: View, target: Target) -> Target:
     if named not in map(corrections.key_of, whose):
         raise OperatorError(f"no {target.whose} of this identifier is this patient's")
     return target
+
+
+def preview(view: View, target: Target, changes: Mapping[Attribute, str | None]) -> Preview:
+    """For whoever is asked first. The target is resolved."""
+    numbers = _series(view, target)
+    studies = [view.study_of_series(number) for number in numbers]
+    studies += [one for number in _studies(view, target) if (one := view.study(number)) is not None]
+    series = [record for number in numbers if (record := view.series(number)) is not None]
+    shown = _shown(view, target)
+    patients = [
+        (values.get(PATIENT_ID, ""), values.get(PATIENT_NAME, ""))
+        for values in (study.values() for study in studies)
+    ]
+    return Preview(
+        list(dict.fromkeys(patients)),
+        len(studies),
+        sum(one.instances for one in (series or studies)),
+        {
+            attribute.keyword: list(dict.fromkeys(one.get(attribute.tag, "") for one in shown))
+            for attribute in changes
+        },
+    )
 
 
 def _with_uid(view: View, whose: Whose, uid: str) -> Iterator[Study]:

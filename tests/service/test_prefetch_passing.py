@@ -84,14 +84,14 @@ def test_priors_go_on_to_the_workstation_once(
     assert {it.state for it in settled} == {Queued.DELIVERED}
     assert set(workstation.kept()) == wanted
     told = gateway.command("prefetch")
-    assert "of 2 studies fetched 0 were used" in told.stdout, "nobody has looked at them"
+    assert "2 studies fetched, 0 used" in told.stdout, "nobody has looked at them"
     sent = gateway.command("send", "--study", whole.uid, "--to", "ws")
     assert sent.returncode == 0, sent.stderr
     sent = gateway.command("send", "--study", absent.uid, "--to", "ws")
     assert sent.returncode == 0, sent.stderr
     gateway.wait_settled(20, len(wanted) + 9)
     told = gateway.command("prefetch")
-    assert "of 2 studies fetched 1 were used (50 %)" in told.stdout
+    assert "2 studies fetched, 1 used (50 %)" in told.stdout
 
 
 def test_what_nobody_asked_for_is_named(

@@ -54,7 +54,7 @@ def test_the_table_has_what_was_asked_and_what_came(tmp_path: Path) -> None:
     filled(tmp_path)
     result = ran(tmp_path)
     assert result.return_value == 0
-    assert "1 failed, 1 incomplete; of 1 studies fetched 1 were used (100 %)" in result.stdout
+    assert "1 failed, 1 incomplete; 1 study fetched, 1 used (100 %)" in result.stdout
     row = next(line for line in result.stdout.splitlines()[1:] if line.lstrip().startswith("1 "))
     assert "pacs: 47\\x1b[31m11, 20200101-20240101" in result.stdout
     assert row.split()[:4] == ["1", "incomplete", "priors", "1.1"]

@@ -164,7 +164,7 @@ def test_who_is_away_is_shown_and_asked_at_once(data: Path) -> None:
     writer.commit(lambda outbox: outbox.note_away("PACS", began_ns, 1.0, "nobody \x1b[31m listens"))
     writer.close()
     shown = " ".join(run(data).stdout.split())
-    assert "away since 2023-11-14T22:13:20Z: nobody \\x1b[31m listens; asked 1 times" in shown
+    assert "away since 2023-11-14T22:13:20Z: nobody \\x1b[31m listens; asked 1 time, next" in shown
     result = run(data, "retry", "1")
     assert (result.return_value, result.stdout) == (Exit.OK, "1 to PACS starts over\n")
     result = run(data, "retry", "--all", "--to", "PACS", "--study", "1")
@@ -207,6 +207,27 @@ def test_discard_asks(data: Path) -> None:
     assert run(data, "discard", "5", said="y\n").return_value == Exit.OK
     assert 5 not in states(data)
     assert not spooled_path(data, "copy.dcm").exists()
+
+
+def test_discard_shows_what_and_whose_before_it_asks(data: Path) -> None:
+    asked = run(data, "discard", "1", "2", said="n\n").stderr
+    assert "1 to PACS: waiting: study 1.2 of patient 'P1', 'Doe^Jane'\n" in asked
+    assert "2 to PACS: failed (A700 \\x1b[31mout of resources): study 1.2" in asked
+    assert "\x1b" not in asked
+    asked = run(data, "discard", "--all", "--state", "waiting", said="n\n").stderr
+    assert "1 to PACS" in asked
+    assert "5 to Old" in asked
+    assert "Discard all that are waiting (2 of them)?" in asked
+    writer = OutboxWriter(data)
+    writer.commit(lambda outbox: [outbox.enqueue(new(f"2.{n}"), 20) for n in range(30)])
+    writer.close()
+    asked = run(data, "discard", "--all", "--state", "waiting", said="n\n").stderr
+    assert "... and 12 more" in asked
+    assert "(32 of them)?" in asked
+    assert len(asked.splitlines()) < 25
+    assert run(data, "discard", "--all", "--to", "Nobody", said="n\n").stderr.startswith(
+        "Discard all that are failed to Nobody (0 of them)?"
+    )
 
 
 def test_discard_all_means_what_failed(data: Path) -> None:

@@ -28,7 +28,7 @@ archive = "pacs"
 
 
 def test_legible_on_eighty_columns(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path / "gateway")
+    gateway = Gateway(tmp_path / "gateway", environment={"COLUMNS": "80"})
     gateway.config_file.write_text(gateway.config_file.read_text() + _SETTINGS)
     gateway.start()
     try:
@@ -42,6 +42,8 @@ def test_legible_on_eighty_columns(tmp_path: Path) -> None:
     assert said.returncode == 0, said.stderr
     assert "\N{HORIZONTAL ELLIPSIS}" not in said.stdout
     assert max(map(len, said.stdout.splitlines())) <= 80
+    words = set(said.stdout.split())
+    assert {"physical", "shared", "prefetch_scp"} <= words, "no word is broken"
     rows = {line.split()[0]: line for line in said.stdout.splitlines() if line.strip()}
     assert {"sender", "retriever", "prefetch_scp", "SCP_AE", "PrefetchAP"} <= rows.keys()
     assert names.keys() - {"supervisor"} <= rows.keys()

@@ -13,7 +13,8 @@ import msgspec
 from engine.config.loading import Config, ConfigurationError, LoadedConfig, Problem, StorageEntity
 from engine.config.reach import never_sent
 from engine.errors import OperatorError
-from tools.face.options import config_option, load
+from tools.face.options import config_option, json_option, load
+from tools.face.telling import tell
 from tools.face.terminal import printable
 from tools.face.toml_text import settings_of, toml_text
 from workers.frame.placement import as_ranges
@@ -31,7 +32,8 @@ def command() -> None:
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @config_option
-def check(file: Path | None, config_path: Path | None) -> None:
+@json_option
+def check(file: Path | None, config_path: Path | None, as_json: bool) -> None:
     """Check FILE: say ok and what it amounts to (exit 0), or all that is wrong (exit 2)."""
     path = file or config_path
     if path is None:
@@ -44,7 +46,11 @@ def check(file: Path | None, config_path: Path | None) -> None:
     if hands:
         raise _with_stores(ConfigurationError(hands, str(path), config))
     secured = _secured_text(config)
-    for warning in (*_missing_here(config), *never_sent(config)):
+    warnings = [*_missing_here(config), *never_sent(config)]
+    if as_json:
+        tell(True, "ok", file=str(path), warnings=warnings, tls=secured)
+        return
+    for warning in warnings:
         click.echo(printable(f"warning: {warning}"), err=True)
     text = f"{path}: ok\n{summary(config)}"
     click.echo(printable(f"{text}\n  TLS: {secured}" if secured else text))

@@ -4,11 +4,11 @@ The correction is kept beside what was received; what is shown, found and sent c
 stored file stays as it came. Works while the service runs and when it does not.
 """
 
-import getpass
 import time
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -19,15 +19,22 @@ from engine.index.corrections import Edit, Target
 from engine.index.edit import (
     Edited,
     IndexEditor,
+    Preview,
     history,
     open_index_editor,
+    preview,
     resolved,
     standing,
 )
 from engine.index.freshness import catch_up
 from engine.settings.entities import character_sets_of_all
-from tools.face.options import config_option, load
-from tools.face.terminal import Exit, confirmed, is_text, moment, one_line, printable
+from tools.face.operator import operator, who_option
+from tools.face.operators_log import note_order
+from tools.face.options import config_option, json_option, load
+from tools.face.telling import tell
+from tools.face.terminal import Exit, confirmed, counted, is_text, moment, one_line, printable
+
+_shown_max: Final = 3  # texts that stand now: more are counted
 
 
 @click.command(name="edit")
@@ -41,9 +48,10 @@ from tools.face.terminal import Exit, confirmed, is_text, moment, one_line, prin
 @click.option("--study", metavar="UID", help="One study.")
 @click.option("--series", metavar="UID", help="One series.")
 @click.option("--withdraw", multiple=True, metavar="KEYWORD", help="Back to what was received.")
-@click.option("--who", metavar="NAME", help="Who corrects; without it, the user logged in.")
+@who_option
 @click.option("--history", "show_history", is_flag=True, help="Show who changed what, and when.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 @click.argument("assignments", nargs=-1, metavar="[KEYWORD=VALUE]...")
 def command(
     config_path: Path | None,
@@ -55,6 +63,7 @@ def command(
     who: str | None,
     show_history: bool,
     yes: bool,
+    as_json: bool,
     assignments: tuple[str, ...],
 ) -> int:
     """Correct patient, study or series information: what is shown and sent carries it.
@@ -67,26 +76,26 @@ def command(
     """
     config = load(config_path).config
     data_directory = config.data_path
-    if who is not None and not is_text(who):
-        raise OperatorError("is no UTF-8 text", "--who")
     target = _target(patient, issuer, study, series)
     with closing(open_index_editor(data_directory)) as editor:
         catch_up(data_directory)
         if show_history:
-            return _show_history(editor, target)
+            return _show_history(editor, target, as_json)
         if target is None:
             raise OperatorError("say what to correct: --patient, --study or --series")
         changes = _changes(target, assignments, withdraw)
         if not changes:
-            return _show_standing(editor, target)
+            return _show_standing(editor, target, as_json)
         with editor.reader().view() as view:
             target = resolved(view, target)
-        if not yes and not _confirmed(target, changes):
+            seen = preview(view, target, changes)
+        if not yes and not _confirmed(target, changes, seen):
             click.echo("nothing was changed", err=True)
             return Exit.NEGATIVE
         allowed = character_sets_of_all(config.remotes)
-        edited = editor.edit(target, changes, who or _user(), time.time_ns(), allowed)
-    _report(edited, target)
+        edited = editor.edit(target, changes, operator(who), time.time_ns(), allowed)
+        _note(data_directory, edited, target, operator(who))
+    _report(edited, target, as_json)
     return Exit.OK
 
 
@@ -122,22 +131,39 @@ def _changes(
     return changes
 
 
-def _confirmed(target: Target, changes: dict[Attribute, str | None]) -> bool:
+def _confirmed(target: Target, changes: dict[Attribute, str | None], seen: Preview) -> bool:
+    """Whose, what it is and would be, and how much: so that a wrong UID is seen in time."""
+    for patient, name in seen.patients:
+        click.echo(one_line(f"patient {patient!r}, {name!r}"), err=True)
     for attribute, text in changes.items():
+        before = seen.before[attribute.keyword]
+        shown = " or ".join(map(repr, before[:_shown_max]))
+        more = f" or {len(before) - _shown_max} others" if len(before) > _shown_max else ""
         after = "as received" if text is None else repr(text)
-        click.echo(printable(f"{attribute.keyword}: {after}"))
+        click.echo(printable(f"{attribute.keyword}: {shown}{more} -> {after}"), err=True)
     of_patient = "" if target.patient is None else f" of patient {target.patient!r}"
-    return confirmed(f"Correct {target.whose} {target.identifier}{of_patient}?")
+    studies = counted(seen.studies, "study", "studies")
+    instances = counted(seen.instances, "instance", "instances")
+    touched = instances if target.whose == "series" else f"{studies}, {instances}"
+    return confirmed(f"Correct {target.whose} {target.identifier}{of_patient} ({touched})?")
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise OperatorError("nobody is known to be logged in: say --who NAME") from error
+def _note(data_directory: Path, edited: Edited, target: Target, who: str) -> None:
+    """Who corrected what kind of thing; texts and patients stand in the index's history alone."""
+    if edited.edits:
+        uid = {} if target.whose == "patient" else {f"{target.whose}_uid": target.identifier}
+        keywords = [edit.keyword for edit in edited.edits]
+        fields = {"whose": target.whose, "keywords": keywords, "touched": edited.touched}
+        note_order(data_directory, who, "correct", **fields, **uid)
 
 
-def _report(edited: Edited, target: Target) -> None:
+def _report(edited: Edited, target: Target, as_json: bool) -> None:
+    if as_json:
+        for edit in edited.edits:
+            tell(True, _line(edit), **_fields(edit))
+        if not edited.edits:
+            tell(True, "nothing to change: it is so already")
+        return
     what = "series" if target.whose == "series" else "study" if edited.touched == 1 else "studies"
     for edit in edited.edits:
         click.echo(_line(edit))
@@ -147,28 +173,42 @@ def _report(edited: Edited, target: Target) -> None:
         click.echo(f"corrected; {edited.touched} {what} shown and sent so from now on")
 
 
+def _fields(edit: Edit) -> dict[str, object]:
+    return {
+        "when": moment(edit.when_ns, "seconds"),
+        "who": edit.who,
+        "whose": edit.whose,
+        "identifier": edit.identifier,
+        "issuer": edit.issuer,
+        "patient": edit.patient,
+        "keyword": edit.keyword,
+        "old": edit.old,
+        "new": edit.new,
+    }
+
+
 def _line(edit: Edit) -> str:
     after = "as received" if edit.new is None else repr(edit.new)
     return printable(f"{edit.keyword}: {edit.old!r} -> {after}")
 
 
-def _show_standing(editor: IndexEditor, target: Target) -> int:
+def _show_standing(editor: IndexEditor, target: Target, as_json: bool) -> int:
     with editor.reader().view() as view:
         values = standing(view, target)
     for keyword, text in sorted(values.items()):
-        click.echo(printable(f"{keyword} = {text!r}"))
+        tell(as_json, f"{keyword} = {text!r}", keyword=keyword, value=text)
     if not values:
         click.echo(f"no correction stands for this {target.whose}", err=True)
     return Exit.OK if values else Exit.NEGATIVE
 
 
-def _show_history(editor: IndexEditor, target: Target | None) -> int:
+def _show_history(editor: IndexEditor, target: Target | None, as_json: bool) -> int:
     with editor.reader().view() as view:
         edits = list(history(view, target))
     for edit in edits:
         when = moment(edit.when_ns, "seconds")
         head = one_line(f"{when}  {edit.who}  {edit.whose} {edit.identifier}  ")
-        click.echo(f"{head}{_line(edit)}")
+        tell(as_json, f"{head}{_line(edit)}", **_fields(edit))
     if not edits:
         click.echo("nothing was corrected", err=True)
     return Exit.OK if edits else Exit.NEGATIVE

@@ -20,7 +20,7 @@ from engine.errors import OperatorError
 from engine.index.environment import IndexReader, NoIndexError, open_index_reader
 from engine.index.freshness import catch_up
 from engine.index.query import Match, Query, find
-from tools.face.options import config_option, load
+from tools.face.options import config_option, json_option, load
 from tools.face.tables import Column, Row, print_table
 from tools.face.terminal import Exit, moment
 
@@ -68,19 +68,20 @@ _LEVELS: Final = {level.name.lower(): level for level in QueryLevel}
 @click.command(name="find")
 @config_option
 @click.option("--level", type=click.Choice(list(_LEVELS)), default="study", show_default=True)
-@click.option("--patient-id", metavar="ID", help="Case counts.")
+@click.option("--patient", "--patient-id", "patient_id", metavar="ID", help="Case counts.")
 @click.option("--patient-name", metavar="NAME", help="Any of its three forms; case is ignored.")
 @click.option("--study-date", metavar="DATE", help="20240131, or a range: 20240101-20240131.")
 @click.option("--modality", metavar="CS", help="CT, or several: CT\\MR.")
 @click.option("--accession", metavar="NUMBER")
 @click.option("--description", metavar="TEXT", help="Of the study; on other levels the series.")
-@click.option("--study-uid", metavar="UID")
-@click.option("--series-uid", metavar="UID")
-@click.option("--sop-uid", metavar="UID")
+@click.option("--study", "--study-uid", "study_uid", metavar="UID")
+@click.option("--series", "--series-uid", "series_uid", metavar="UID")
+@click.option("--instance", "--sop-uid", "sop_uid", metavar="UID")
 @click.option(
     "--key", "keys", multiple=True, metavar="KEYWORD=VALUE", help="Any indexed attribute."
 )
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many; a table: 100.")
+@json_option
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
@@ -90,12 +91,14 @@ def command(
     keys: tuple[str, ...],
     limit: int | None,
     form: str,
+    as_json: bool,
     **options: str | None,
 ) -> int:
     """Find studies, series or images. In values * stands for any characters, ? for one.
 
     Exit code 1 when nothing is found.
     """
+    form = "json" if as_json else form
     data_directory = load(config_path).config.data_path
     query_level = _LEVELS[level]
     if limit is None and form == "table":
@@ -201,7 +204,7 @@ def _print_table(matches: Sequence[Match], query: Query) -> None:
         columns = (*columns, ("Patients of this Study UID", "patients_of_study_uid"))
     found = map(fields_of, matches)
     print_table(
-        (Column(heading, whole=name.endswith("_uid")) for heading, name in columns),
+        (Column(heading) for heading, _ in columns),
         (Row([fields.get(name) for _, name in columns]) for fields in found),
     )
     if len(matches) == query.limit:

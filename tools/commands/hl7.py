@@ -34,7 +34,7 @@ from engine.telemetry.counters import open_counters
 from engine.telemetry.metrics import Counter, Gauge, ProcessState, labels_of
 from tools.face.options import config_option, json_option, load
 from tools.face.tables import Column, Row, print_table
-from tools.face.terminal import Exit, moment, one_line
+from tools.face.terminal import Exit, counted, moment, one_line
 
 _table_rows_default: Final = 50
 
@@ -102,9 +102,8 @@ def _print(sheet: Sheet, hints: list[str]) -> None:
         click.echo(one_line(f"kept for studies to come, {_subject(each)}: {_said(each)}"))
     for text in (*dict.fromkeys(sheet.notes), *hints):
         click.echo(one_line(f"note: {text}"))
-    count = len(sheet.studies)
-    what = "study" if count == 1 else "studies"
-    click.echo(f"AA: {count} {what} would be corrected; nothing was changed by this command")
+    studies = counted(len(sheet.studies), "study", "studies")
+    click.echo(f"AA: {studies} would be corrected; nothing was changed by this command")
 
 
 def _whose(edit: Edit) -> str:

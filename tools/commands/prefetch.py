@@ -20,7 +20,7 @@ from engine.prefetch.records import Ask, Job, JobState
 from engine.prefetch.store import PrefetchStore
 from tools.face.options import config_option, json_option, load, number_type
 from tools.face.tables import Column, Row, print_table
-from tools.face.terminal import Exit, moment, one_line
+from tools.face.terminal import Exit, counted, moment, one_line
 
 _STATES: Final = {state.name.lower(): state for state in JobState}
 _table_rows_default: Final = 50
@@ -130,10 +130,8 @@ def _summary(jobs: PrefetchJobs) -> str:
     counts = [f"{count} {state.name.lower()}" for state, count in jobs.counts().items() if count]
     totals = HitRate.within(jobs).totals()
     used = f" ({100 * totals.used / totals.fetched:.0f} %)" if totals.fetched else ""
-    return (
-        f"{', '.join(counts) or 'no jobs'}; of {totals.fetched} studies fetched "
-        f"{totals.used} were used{used}"
-    )
+    fetched = counted(totals.fetched, "study", "studies")
+    return f"{', '.join(counts) or 'no jobs'}; {fetched} fetched, {totals.used} used{used}"
 
 
 def asked_text(ask: Ask) -> str:

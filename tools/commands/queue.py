@@ -43,10 +43,16 @@ from tools.commands.queue_listing import (
     print_fields,
     print_summary,
 )
+from tools.commands.queue_seen import seen_of
+from tools.face.operator import operator, who_option
+from tools.face.operators_log import note_order, orders
 from tools.face.options import config_option, json_option, load, number_type
-from tools.face.terminal import Exit, confirmed, moment, printable
+from tools.face.telling import tell
+from tools.face.terminal import Exit, confirmed, moment, one_line
 
 _table_rows_default: Final = 50
+_HISTORY_HEAD: Final = ("time", "who", "order", "event")
+_QUEUE_ORDERS: Final = ["send", "ask", "retry", "hold", "release", "discard", "pause", "resume"]
 _UNDELIVERED: Final = tuple(state for state in State if state is not State.DELIVERED)
 
 
@@ -124,25 +130,26 @@ def retry(selection: Selection, config_path: Path | None) -> int:
     be reached is asked at once, with --all (and --to) or when a delivery to it is named.
     """
     data_directory = _config(config_path).data_path
-    change = Change(Outbox.retry, (State.FAILED,), "starts over", "start over")
+    change = Change("retry", Outbox.retry, (State.FAILED,), "starts over", "start over")
     asked = _ask_those_away(data_directory, selection) if selection.every else []
-    for line in asked:
-        click.echo(printable(line))
+    for name, line in asked:
+        note_order(data_directory, selection.who, "ask", destination=name)
+        tell(selection.as_json, line, order="ask", destination=name)
     outcome = carry_out(data_directory, selection, change)
     return Exit.OK if asked else outcome
 
 
-def _ask_those_away(data_directory: Path, selection: Selection) -> list[str]:
-    """End the pauses of destinations that are away; a line of each."""
+def _ask_those_away(data_directory: Path, selection: Selection) -> list[tuple[str, str]]:
+    """End the pauses of destinations that are away; name and line of each."""
 
-    def work(outbox: Outbox) -> list[str]:
+    def work(outbox: Outbox) -> list[tuple[str, str]]:
         now_ns = time.time_ns()
         lines = []
         for name, away in sorted(outbox.away().items()):
             if selection.destination in (None, name):
                 outbox.ask_now(name, now_ns)
                 since = moment(away.since_ns, "seconds")
-                lines.append(f"{name}, away since {since}, is asked at once")
+                lines.append((name, f"{name}, away since {since}, is asked at once"))
         return lines
 
     with changing(data_directory) as writer:
@@ -153,7 +160,7 @@ def _ask_those_away(data_directory: Path, selection: Selection) -> list[str]:
 @selecting
 def hold(selection: Selection, config_path: Path | None) -> int:
     """Do not send, until released, what waits."""
-    change = Change(Outbox.hold, (State.WAITING, State.RETRYING), "is held", "are held")
+    change = Change("hold", Outbox.hold, (State.WAITING, State.RETRYING), "is held", "are held")
     return carry_out(_config(config_path).data_path, selection, change)
 
 
@@ -161,7 +168,7 @@ def hold(selection: Selection, config_path: Path | None) -> int:
 @selecting
 def release(selection: Selection, config_path: Path | None) -> int:
     """Let what is held wait for its turn again."""
-    change = Change(Outbox.release, (State.HELD,), "is released", "are released")
+    change = Change("release", Outbox.release, (State.HELD,), "is released", "are released")
     return carry_out(_config(config_path).data_path, selection, change)
 
 
@@ -179,41 +186,86 @@ def release(selection: Selection, config_path: Path | None) -> int:
 def discard(selection: Selection, config_path: Path | None, state_name: str, yes: bool) -> int:
     """Take deliveries out of the queue: they will not be sent. Stored instances stay."""
     config = _config(config_path)
+    state = STATE_NAMES[state_name]
+    if not yes and not _discard_confirmed(config, selection, state):
+        click.echo("nothing was changed", err=True)
+        return Exit.NEGATIVE
+    change = Change(
+        "discard", Outbox.discard, (STATE_NAMES[state_name],), "is discarded", "are discarded"
+    )
+    return carry_out(config.data_path, selection, change)
+
+
+def _discard_confirmed(config: Config, selection: Selection, state: State) -> bool:
+    """Show what would be discarded, and whose it is, then ask."""
     numbers = ", ".join(map(str, selection.numbers))
     what = "deliveries" if len(selection.numbers) > 1 else "delivery"
-    what = f"all that are {state_name}" if selection.every else f"{what} {numbers}"
+    what = f"all that are {state.name.lower()}" if selection.every else f"{what} {numbers}"
     if selection.destination:
         what += f" to {selection.destination}"
     if selection.study:
         what += f" of study {selection.study}"
-    if not yes and not confirmed(f"Discard {what}? What is discarded will not be sent"):
-        click.echo("nothing was changed", err=True)
-        return Exit.NEGATIVE
-    change = Change(Outbox.discard, (STATE_NAMES[state_name],), "is discarded", "are discarded")
-    return carry_out(config.data_path, selection, change)
+    reader = _open(config)
+    if reader is not None:
+        with closing(reader), reader.view() as view:
+            seen = seen_of(OutboxView.within(view), selection, state)
+        for line in seen.lines:
+            click.echo(line, err=True)
+        if selection.every:
+            what += f" ({seen.total} of them)"
+    return confirmed(f"Discard {what}? What is discarded will not be sent")
+
+
+@command.command()
+@config_option
+@json_option
+def history(config_path: Path | None, as_json: bool) -> int:
+    """Show who sent, retried, held, released, discarded, paused and resumed what, the oldest first.
+
+    Exit code 1 when nobody did. Other orders stand in the same file, operators.log.
+    """
+    found = False
+    for order in orders(_config(config_path).data_path):
+        if order.get("order") not in _QUEUE_ORDERS:
+            continue
+        found = True
+        facts = ", ".join(
+            f"{name} {value}" for name, value in order.items() if name not in _HISTORY_HEAD
+        )
+        head = "  ".join(str(order.get(name, "")) for name in _HISTORY_HEAD if name != "event")
+        click.echo(json.dumps(order) if as_json else one_line(f"{head}  {facts}"))
+    if not found:
+        click.echo("nobody changed the queue", err=True)
+    return Exit.OK if found else Exit.NEGATIVE
 
 
 @command.command()
 @click.argument("destination")
 @config_option
-def pause(destination: str, config_path: Path | None) -> None:
+@who_option
+@json_option
+def pause(destination: str, config_path: Path | None, who: str | None, as_json: bool) -> None:
     """Send nothing more to a remote AE until resumed; what is under way is finished."""
-    _set_paused(_config(config_path), destination, True)
-    click.echo(printable(f"{destination} is paused"))
+    config = _config(config_path)
+    _set_paused(config, destination, True, operator(who))
+    tell(as_json, f"{destination} is paused", destination=destination, paused=True)
 
 
 @command.command()
 @click.argument("destination")
 @config_option
-def resume(destination: str, config_path: Path | None) -> int:
+@who_option
+@json_option
+def resume(destination: str, config_path: Path | None, who: str | None, as_json: bool) -> int:
     """Send to a paused remote AE again. Exit code 1 when its configuration still pauses it."""
     config = _config(config_path)
-    _set_paused(config, destination, False)
-    if any(remote.name == destination and remote.paused for remote in config.remotes):
-        click.echo(printable(f"{destination} stays paused: `paused = true` in the configuration"))
-        return Exit.NEGATIVE
-    click.echo(printable(f"{destination} is no longer paused"))
-    return Exit.OK
+    _set_paused(config, destination, False, operator(who))
+    stays = any(remote.name == destination and remote.paused for remote in config.remotes)
+    text = f"{destination} is no longer paused"
+    if stays:
+        text = f"{destination} stays paused: `paused = true` in the configuration"
+    tell(as_json, text, destination=destination, paused=stays)
+    return Exit.NEGATIVE if stays else Exit.OK
 
 
 def _config(config_path: Path | None) -> Config:
@@ -224,7 +276,7 @@ def _config(config_path: Path | None) -> Config:
     return load(config_path if own else context.parent.obj).config
 
 
-def _set_paused(config: Config, destination: str, paused: bool) -> None:
+def _set_paused(config: Config, destination: str, paused: bool, who: str) -> None:
     known = {remote.name for remote in config.remotes}
 
     def work(outbox: Outbox) -> None:
@@ -236,6 +288,7 @@ def _set_paused(config: Config, destination: str, paused: bool) -> None:
 
     with changing(config.data_path) as writer:
         writer.commit(work)
+    note_order(config.data_path, who, "pause" if paused else "resume", destination=destination)
 
 
 # --- looking -------------------------------------------------------------------------------------

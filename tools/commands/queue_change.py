@@ -14,17 +14,24 @@ from engine.outbox.outbox import Outbox
 from engine.outbox.records import Delivery, State
 from engine.outbox.spool import remove_finished
 from engine.outbox.writer import OutboxWriter
-from tools.face.options import config_option, number_type
-from tools.face.terminal import Exit, printable
+from tools.commands.queue_listing import fields_of
+from tools.face.operator import operator, who_option
+from tools.face.operators_log import note_order
+from tools.face.options import config_option, json_option, number_type
+from tools.face.telling import tell
+from tools.face.terminal import Exit, counted
 
 
 class Selection(NamedTuple):
-    """Which deliveries a command is for: `numbers`, or all, narrowed to a remote AE or a study."""
+    """Which deliveries a command is for: `numbers`, or all, narrowed to a remote AE or a study;
+    who gives the order, and whether it is answered in JSON."""
 
     numbers: tuple[int, ...]
     every: bool
     destination: str | None
     study: str | None
+    who: str
+    as_json: bool
 
     def check(self) -> None:
         """Raises click.UsageError when it is not clear which are meant."""
@@ -35,9 +42,10 @@ class Selection(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What is done to deliveries: the outbox's own method, the states that --all means, and how a
-    person is told of one and of several."""
+    """What is done to deliveries: the order's name, the outbox's own method, the states that --all
+    means, and how a person is told of one and of several."""
 
+    order: str
     method: Callable[[Outbox, Sequence[int], int], list[Delivery]]
     states: tuple[State, ...]
     of_one: str
@@ -57,9 +65,12 @@ def selecting(function: Callable[..., int]) -> Callable[..., int]:
         every: bool,
         destination: str | None,
         study: str | None,
+        who: str | None,
+        as_json: bool,
         **others: object,
     ) -> int:
-        selection = Selection(tuple(dict.fromkeys(numbers)), every, destination, study)
+        named = tuple(dict.fromkeys(numbers))
+        selection = Selection(named, every, destination, study, operator(who), as_json)
         selection.check()
         return function(selection, **others)
 
@@ -68,6 +79,8 @@ def selecting(function: Callable[..., int]) -> Callable[..., int]:
         study_option,
         to_option,
         click.option("--all", "every", is_flag=True, help="All there are, not some by NUMBERS."),
+        json_option,
+        who_option,
         config_option,
         click.argument("numbers", type=number_type, nargs=-1),
     ):
@@ -87,22 +100,35 @@ def carry_out(data_directory: Path, selection: Selection, change: Change) -> int
     """Change what is selected and say so; Exit.NEGATIVE: there was none, or not all could be."""
     with changing(data_directory) as writer:
         if selection.every:
-            changed = sum(
-                _change_all(writer, data_directory, selection, change, state)
-                for state in change.states
-            )
-            many = f"{changed} deliveries {change.of_many}"
-            click.echo(f"1 delivery {change.of_one}" if changed == 1 else many)
+            changed = _change_all(writer, data_directory, selection, change)
+            one, many = f"delivery {change.of_one}", f"deliveries {change.of_many}"
+            text = counted(changed, one, many)
+            tell(selection.as_json, text, order=change.order, deliveries=changed)
             return Exit.OK if changed else Exit.NEGATIVE
         deliveries, others = writer.commit(
             lambda outbox: _change_named(outbox, selection.numbers, change)
         )
         _drop_copies(writer, data_directory, change, deliveries)
+    changed_numbers = [delivery.number for delivery in deliveries]
+    _note(data_directory, selection, change, len(deliveries), changed_numbers)
     for delivery in deliveries:
-        click.echo(printable(f"{delivery.number} to {delivery.destination} {change.of_one}"))
+        text = f"{delivery.number} to {delivery.destination} {change.of_one}"
+        tell(selection.as_json, text, order=change.order, **fields_of(delivery))
     for line in others:
         click.echo(line, err=True)
     return Exit.NEGATIVE if others else Exit.OK
+
+
+def _note(
+    data_directory: Path, selection: Selection, change: Change, count: int, numbers: list[int]
+) -> None:
+    """Keep who did it. `numbers`: those that were named and changed; none where all were meant."""
+    if count:
+        narrowed = {"destination": selection.destination, "study_uid": selection.study}
+        given: dict[str, object] = {name: text for name, text in narrowed.items() if text}
+        if numbers:
+            given = {"numbers": numbers}
+        note_order(data_directory, selection.who, change.order, deliveries=count, **given)
 
 
 def _change_named(
@@ -122,10 +148,25 @@ def _change_named(
 
 
 def _change_all(
-    writer: OutboxWriter, data_directory: Path, selection: Selection, change: Change, state: State
+    writer: OutboxWriter, data_directory: Path, selection: Selection, change: Change
 ) -> int:
-    """In portions, so that sender and indexer have their turns; how many were changed."""
-    total, after = 0, 0
+    """How many were changed. What was is kept also when somebody interrupts it."""
+    total = 0
+    try:
+        for state in change.states:
+            for changed in _portions(writer, selection, change, state):
+                _drop_copies(writer, data_directory, change, changed)
+                total += len(changed)
+    finally:
+        _note(data_directory, selection, change, total, [])
+    return total
+
+
+def _portions(
+    writer: OutboxWriter, selection: Selection, change: Change, state: State
+) -> Iterator[list[Delivery]]:
+    """What was changed, in portions, so that sender and indexer have their turns."""
+    after = 0
 
     def portion(outbox: Outbox) -> tuple[list[Delivery], int]:
         found = outbox.deliveries(
@@ -137,9 +178,8 @@ def _change_all(
     while True:
         changed, last = writer.commit(portion)
         if not last:
-            return total
-        _drop_copies(writer, data_directory, change, changed)
-        total += len(changed)
+            return
+        yield changed
         after = last
 
 

@@ -11,7 +11,7 @@ import click
 
 from engine.outbox.records import Away, Delivery, State
 from tools.face.tables import Column, Row, print_table
-from tools.face.terminal import moment, one_line
+from tools.face.terminal import counted, moment, one_line
 
 STATE_NAMES: Final = {state.name.lower(): state for state in State}
 _CELLS: Final = (
@@ -54,15 +54,16 @@ def absence(away: Away | None) -> str:
     """What is said of a destination that cannot be reached; "": it can be."""
     if away is None:
         return ""
+    times = counted(away.asked, "time", "times")
     since, due = moment(away.since_ns, "seconds"), moment(away.due_ns, "seconds")
-    return f"away since {since}: {away.reason}; asked {away.asked} times, next {due}"
+    return f"away since {since}: {away.reason}; asked {times}, next {due}"
 
 
 def print_deliveries(deliveries: Iterable[Delivery]) -> None:
     """A row for each."""
     listed = map(fields_of, deliveries)
     print_table(
-        (Column(heading, whole=name.endswith("_uid")) for heading, name in _CELLS),
+        (Column(heading) for heading, _ in _CELLS),
         (Row([fields[name] for _, name in _CELLS]) for fields in listed),
     )
 

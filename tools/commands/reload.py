@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from tools.face.options import config_option
+from tools.face.options import config_option, json_option
 from tools.face.service_data import data_of, data_option
+from tools.face.telling import tell
 from tools.face.terminal import Exit, printable
 from workers.supervision.status import ask_reload
 
@@ -17,7 +18,8 @@ from workers.supervision.status import ask_reload
 @click.command()
 @config_option
 @data_option
-def command(config_path: Path | None, data_directory: Path | None) -> int:
+@json_option
+def command(config_path: Path | None, data_directory: Path | None, as_json: bool) -> int:
     """Have the running service read its configuration again.
 
     Waits until the service has taken the new configuration up or refused it. A configuration is
@@ -26,11 +28,18 @@ def command(config_path: Path | None, data_directory: Path | None) -> int:
     data = data_of(config_path, data_directory, warns=False)  # the service says it itself
     answer = ask_reload(data)
     if answer is None:
-        click.echo(printable(f"no service runs on {data}"), err=True)
+        text = f"no service runs on {data}"
+        if as_json:
+            tell(True, text, outcome="no_service")
+        else:
+            click.echo(printable(text), err=True)
         return Exit.NEGATIVE
     if answer.refused:
         text = f"refused, the service goes on with the settings it has:\n{answer.refused}"
-        click.echo(printable(text), err=True)
+        if as_json:
+            tell(True, text, outcome="refused", reason=answer.refused)
+        else:
+            click.echo(printable(text), err=True)
         return Exit.OPERATOR
-    click.echo(printable(answer.text))
+    tell(as_json, answer.text, outcome="in_use")
     return Exit.OK

@@ -20,10 +20,14 @@ from engine.index.freshness import catch_up
 from engine.outbox.outbox import Outbox
 from engine.outbox.records import Delivery, State
 from engine.outbox.writer import OutboxWriter
+from tools.commands.queue_listing import fields_of
 from tools.commands.selection import Selection
 from tools.commands.send_queueing import Problem, Queueing, Wanted
-from tools.face.options import config_option, load
-from tools.face.terminal import Exit, printable
+from tools.face.operator import operator, who_option
+from tools.face.operators_log import note_order
+from tools.face.options import config_option, json_option, load
+from tools.face.telling import tell
+from tools.face.terminal import Exit, counted, printable
 from workers.supervision.status import ask_status
 
 _look_s: Final = 0.2
@@ -41,6 +45,8 @@ _UNDER_WAY: Final = (State.WAITING, State.SENDING, State.RETRYING)
 @click.option("--patient", metavar="ID", help="Whose, where patients have one UID.")
 @click.option("--issuer", metavar="TEXT", default="", help="Issuer of that Patient ID.")
 @click.option("--wait/--no-wait", default=True, help="Watch until all is delivered or failed.")
+@who_option
+@json_option
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 def command(
     config_path: Path | None,
@@ -51,6 +57,8 @@ def command(
     patient: str | None,
     issuer: str,
     wait: bool,
+    who: str | None,
+    as_json: bool,
     paths: tuple[Path, ...],
 ) -> int:
     """Send files, directories of files, or what is stored here, to remote AEs by name.
@@ -70,15 +78,19 @@ def command(
     if not catch_up(config.data_path):
         click.echo("the index is behind: what was received last may be missing", err=True)
     with closing(OutboxWriter(config.data_path)) as writer:
-        queueing = _queue(writer, config, wanted)
-        _tell_problems(queueing.problems)
+        queueing = _queue(writer, config, wanted, operator(who))
+        _tell_problems(queueing.problems, as_json)
         numbers = list(dict.fromkeys(queueing.numbers))
         if not numbers:
-            click.echo("nothing is queued", err=True)
+            if as_json:
+                tell(True, "nothing is queued", queued=0, unsendable=len(queueing.problems))
+            else:
+                click.echo("nothing is queued", err=True)
             return Exit.NEGATIVE
         hindrance = _hindrance(config, writer, remotes)
         if not wait or hindrance:
-            click.echo(f"{_counted(len(numbers))} queued{hindrance and ': ' + hindrance}")
+            text = f"{_counted(len(numbers))} queued{hindrance and ': ' + hindrance}"
+            tell(as_json, text, queued=len(numbers), unsendable=len(queueing.problems))
             return Exit.NEGATIVE if queueing.problems else Exit.OK
         _ask_now(writer, remotes)
         watched = _watch(
@@ -86,7 +98,7 @@ def command(
             numbers,
             lambda left: _hindrance(config, writer, remotes) or _absence(writer, left),
         )
-        delivered = _summarize(watched, len(numbers), len(queueing.problems))
+        delivered = _summarize(watched, len(numbers), len(queueing.problems), as_json)
     return Exit.OK if delivered and not queueing.problems else Exit.NEGATIVE
 
 
@@ -100,10 +112,10 @@ def _remotes(config: Config, names: Sequence[str]) -> list[Remote]:
 
 
 def _counted(count: int) -> str:
-    return "1 delivery" if count == 1 else f"{count} deliveries"
+    return counted(count, "delivery", "deliveries")
 
 
-def _queue(writer: OutboxWriter, config: Config, wanted: Wanted) -> Queueing:
+def _queue(writer: OutboxWriter, config: Config, wanted: Wanted, who: str) -> Queueing:
     from rich.progress import Progress
 
     with Progress(disable=not sys.stderr.isatty(), transient=True) as progress:
@@ -123,11 +135,35 @@ def _queue(writer: OutboxWriter, config: Config, wanted: Wanted) -> Queueing:
         except KeyboardInterrupt:
             click.echo(f"interrupted; {_counted(len(queueing.numbers))} queued so far", err=True)
             raise
+        finally:
+            _note(config.data_path, who, wanted, queueing)
     return queueing
 
 
-def _tell_problems(problems: Sequence[Problem]) -> None:
+def _note(data_directory: Path, who: str, wanted: Wanted, queueing: Queueing) -> None:
+    """Keep who sent what where. Names of files may be patients' names: they are counted."""
+    if queueing.numbers:
+        named = {
+            "study_uids": wanted.studies,
+            "series_uids": wanted.series,
+            "sop_instance_uids": wanted.instances,
+        }
+        note_order(
+            data_directory,
+            who,
+            "send",
+            deliveries=len(set(queueing.numbers)),
+            destinations=[remote.name for remote in wanted.remotes],
+            paths=len(wanted.paths),
+            **{name: list(uids) for name, uids in named.items() if uids},
+        )
+
+
+def _tell_problems(problems: Sequence[Problem], as_json: bool) -> None:
     for problem in problems:
+        if as_json:
+            tell(True, "cannot be sent", what=problem.what, reason=problem.reason)
+            continue
         click.echo(printable(f"{problem.what}: cannot be sent: {problem.reason}"), err=True)
 
 
@@ -221,7 +257,7 @@ def _look(writer: OutboxWriter, numbers: Sequence[int]) -> tuple[list[int], list
     return under_way, ended
 
 
-def _summarize(watched: Watched, total: int, unsendable: int) -> bool:
+def _summarize(watched: Watched, total: int, unsendable: int, as_json: bool) -> bool:
     """Say it; whether all were delivered."""
     ended, under_way = watched.ended, watched.under_way
     by_state = Counter(delivery.state for delivery in ended)
@@ -230,6 +266,9 @@ def _summarize(watched: Watched, total: int, unsendable: int) -> bool:
     for delivery in (warnings + failed)[:_shown_max]:
         word = "failed" if delivery.state is State.FAILED else "warning"
         line = f"{delivery.sop_instance_uid} to {delivery.destination}: {word}: {delivery.reason}"
+        if as_json:
+            tell(True, line, **fields_of(delivery))
+            continue
         click.echo(printable(line), err=True)
     if len(warnings) + len(failed) > _shown_max:
         click.echo(f"... and more: `scai queue` shows all {len(failed)} that failed", err=True)
@@ -247,5 +286,15 @@ def _summarize(watched: Watched, total: int, unsendable: int) -> bool:
         parts.append(f"{unsendable} cannot be sent")
     if under_way:
         parts.append(f"{len(under_way)} still queued: {watched.hindrance}")
-    click.echo(printable(", ".join(parts)))
+    tell(
+        as_json,
+        ", ".join(parts),
+        queued=total,
+        delivered=delivered,
+        warnings=len(warnings),
+        failed=len(failed),
+        held=by_state[State.HELD],
+        unsendable=unsendable,
+        under_way=len(under_way),
+    )
     return delivered == total

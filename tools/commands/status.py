@@ -11,8 +11,6 @@ from typing import Final
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from engine.dictionary.sop_classes import STORAGE_SOP_CLASSES
@@ -22,7 +20,8 @@ from engine.telemetry.metrics import REFUSED_CLASSES, Counter, Gauge
 from tools.commands.status_away import Absence, absences
 from tools.face.options import config_option
 from tools.face.service_data import data_of, data_option
-from tools.face.terminal import Exit, printable
+from tools.face.tables import Column, Row, print_table, window
+from tools.face.terminal import Exit, counted, printable
 from workers.frame.placement import as_ranges
 from workers.supervision.status import ProcessStatus, Status, ask_status
 
@@ -192,7 +191,7 @@ def _numbers(
 
 
 def _print(report: StatusReport) -> None:
-    console = Console()
+    console = window()
     service = report.service
     console.print(
         Text(
@@ -208,15 +207,17 @@ def _print(report: StatusReport) -> None:
         ago = _span(time.time() - service.reload_refused_at)
         text = f"the reload {ago} ago was refused, the old settings go on: {service.reload_refused}"
         console.print(Text(printable(text), style="bold"))
-    console.print(_processes(service))
-    console.print(_receivers(report))
+    _print_processes(service)
+    _print_receivers(report)
     for numbers in report.receivers:
         if numbers.last_refused:
             console.print(Text(printable(_refused(numbers))))
     index = report.index
     console.print(
-        f"index: {index['patients']} patients, {index['studies']} studies, {index['series']} "
-        f"series, {index['instances']} instances; disk: {_size(report.disk_free_bytes)} free"
+        f"index: {counted(index['patients'], 'patient', 'patients')}, "
+        f"{counted(index['studies'], 'study', 'studies')}, {index['series']} series, "
+        f"{counted(index['instances'], 'instance', 'instances')}; "
+        f"disk: {_size(report.disk_free_bytes)} free"
     )
     if report.outbox:
         outbox = {name: count for name, count in report.outbox.items() if name != "fault"}
@@ -250,55 +251,50 @@ def _states(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
-def _processes(service: Status) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("process", "state", "pid", "cores", "up", "restarts"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("last fault", overflow="fold")
-    table.add_column("why there", overflow="fold")
-    for process in service.processes:
-        table.add_row(
-            *(
-                Text(printable(text))
-                for text in (
-                    process.name,
-                    process.state,
-                    str(process.pid or "-"),
-                    as_ranges(process.cores),
-                    _span(process.uptime_s),
-                    str(process.restarts),
-                    process.last_fault or "-",
-                    process.placement,
-                )
+def _print_processes(service: Status) -> None:
+    headings = ("process", "state", "pid", "cores", "up", "restarts")
+    columns = [*(Column(name, whole=True) for name in headings)]
+    rows = (
+        Row(
+            (
+                process.name,
+                process.state,
+                process.pid or "-",
+                as_ranges(process.cores),
+                _span(process.uptime_s),
+                process.restarts,
+                process.last_fault or "-",
+                process.placement,
             )
         )
-    return table
+        for process in service.processes
+    )
+    print_table([*columns, Column("last fault"), Column("why there")], rows)
 
 
-def _receivers(report: StatusReport) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("AE", "port", "open", "rejected", "instances", "failed", "now", "queue", "last"):
-        table.add_column(
-            name, no_wrap=name not in ("instances", "now", "last"), min_width=len(name)
-        )
+def _print_receivers(report: StatusReport) -> None:
+    headings = ("AE", "port", "open", "rejected", "instances", "failed", "now", "queue", "last")
     by_name = {numbers.name: numbers for numbers in report.receivers}
+    rows = []
     for process in report.service.processes:
         numbers = by_name.get(process.name)
         if numbers is None:
             continue
         ago = time.time() - numbers.last_received
-        table.add_row(
-            Text(printable(process.ae_title)),
-            str(process.port),
+        cells = (
+            process.ae_title,
+            process.port,
             f"{process.associations} of {process.association_limit}",
-            str(numbers.rejected),
+            numbers.rejected,
             f"{numbers.stored_instances} ({_size(numbers.stored_bytes)})",
-            str(numbers.store_failures),
+            numbers.store_failures,
             f"{numbers.instances_per_s:.1f}/s {_size(numbers.stored_bytes_per_s)}/s",
-            str(numbers.journal_lag),
+            numbers.journal_lag,
             f"{_span(ago)} ago" if numbers.last_received else "never",
         )
-    return table
+        rows.append(Row(cells))
+    broken = ("instances", "now", "last")
+    print_table((Column(name, whole=name not in broken) for name in headings), rows)
 
 
 def _span(seconds: float) -> str:

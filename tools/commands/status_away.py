@@ -8,7 +8,7 @@ import msgspec
 from engine.index.environment import INDEX_FAULTS, open_index_reader
 from engine.outbox.records import State
 from engine.outbox.view import OutboxView
-from tools.face.terminal import moment
+from tools.face.terminal import counted, moment
 
 
 class Absence(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,8 +25,9 @@ class Absence(msgspec.Struct, frozen=True, kw_only=True):
     def line(self) -> str:
         """For people."""
         return (
-            f"{self.destination} is away since {self.since}, {self.waiting} wait for it: "
-            f"{self.reason}; asked {self.asked} times, next {self.next}"
+            f"{self.destination} is away since {self.since}, "
+            f"{counted(self.waiting, 'delivery waits', 'deliveries wait')} for it: "
+            f"{self.reason}; asked {counted(self.asked, 'time', 'times')}, next {self.next}"
         )
 
 

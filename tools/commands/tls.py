@@ -24,8 +24,9 @@ from engine.tls.material import TlsMaterial, load_material, purposes_of
 from engine.tls.profiles import PROFILES, Profile
 from native import _core
 from tools.commands.tls_demo import make_demo
-from tools.face.options import config_option, load
-from tools.face.terminal import printable
+from tools.face.options import config_option, json_option, load
+from tools.face.telling import tell
+from tools.face.terminal import counted, printable
 
 
 @click.group(name="tls")
@@ -64,9 +65,12 @@ def show(config_path: Path | None, as_json: bool) -> None:
 
 @command.command("make-demo")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
-def make_demo_command(directory: Path) -> None:
+@json_option
+def make_demo_command(directory: Path, as_json: bool) -> None:
     """Make a throwaway authority, stores and a configuration in DIR, and say how to try them."""
-    click.echo(printable(make_demo(directory)))
+    text = make_demo(directory)
+    made = str(directory.absolute())
+    tell(as_json, text, directory=made, configuration=str(directory.absolute() / "scai.toml"))
 
 
 def tried_material(config: Config) -> TlsMaterial:
@@ -125,10 +129,11 @@ def _lines(certificate: x509.Certificate) -> list[str]:
     """One certificate for people."""
     facts = _facts(certificate)
     left = certificate.not_valid_after_utc - datetime.now(UTC)
+    days = counted(left.days, "day", "days")
     return [
         f"  {facts['subject']}",
         f"    issuer       {facts['issuer']}",
-        f"    valid        {facts['not_before']} to {facts['not_after']} ({left.days} days left)",
+        f"    valid        {facts['not_before']} to {facts['not_after']} ({days} left)",
         f"    key          {facts['key']}",
         f"    SHA-256      {facts['sha256']}",
     ]

@@ -5,6 +5,7 @@ is asked for them; when no service runs they are carried out here, under the sam
 """
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -22,18 +23,21 @@ from engine.index.environment import IndexReader, NoIndexError, open_index_reade
 from engine.index.freshness import catch_up
 from engine.index.writer import IndexWriter, WriterBusyError
 from engine.intake.journal import INCOMING_DIRECTORY, JOURNAL_DIRECTORY, journals_on_disk
-from engine.verify.findings import REMEDIES, Finding, FindingKind, VerifyReport
+from engine.verify.findings import Finding, VerifyReport
 from engine.verify.repair import Action, RepairResult, apply_actions, await_result, leave_request
 from engine.verify.verify import Verifier
 from native import _core
-from tools.face.options import config_option, load
-from tools.face.terminal import Exit, one_line, printable
+from tools.commands.verify_told import tell_repairs, tell_report
+from tools.face.operator import operator, who_option
+from tools.face.operators_log import note_order
+from tools.face.options import config_option, json_option, load
+from tools.face.telling import tell
+from tools.face.terminal import Exit, counted, printable
 from workers.supervision.taking_in import configured_intake
 
 if TYPE_CHECKING:
     from engine.pixels.check import Checked
 
-_shown_max: Final = 20  # of each kind; --all shows every one
 _actions_per_request: Final = 500
 _request_wait_s: Final = 60.0
 _leaving_ms_max: Final = 5000  # a receiver that drains is given time to leave its journal
@@ -44,9 +48,17 @@ _leaving_ms_max: Final = 5000  # a receiver that drains is given time to leave i
 @click.option("--content", is_flag=True, help="Read every file and compare its checksum.")
 @click.option("--pixels", is_flag=True, help="Decode every JPEG Lossless image.")
 @click.option("--repair", is_flag=True, help="Repair what can be repaired.")
-@click.option("--all", "show_all", is_flag=True, help="Name every difference.")
+@click.option("--all", "show_all", is_flag=True, help="Name every difference; so does --json.")
+@who_option
+@json_option
 def command(
-    config_path: Path | None, content: bool, pixels: bool, repair: bool, show_all: bool
+    config_path: Path | None,
+    content: bool,
+    pixels: bool,
+    repair: bool,
+    show_all: bool,
+    who: str | None,
+    as_json: bool,
 ) -> int:
     """Check that files and index agree. The service may go on meanwhile.
 
@@ -54,57 +66,64 @@ def command(
     """
     config = load(config_path).config
     data_directory = config.data_path
+    repairer = operator(who) if repair else ""
     with _Writer(config, repair) as writer:
         try:
             reader = writer.reader()
         except NoIndexError:
-            return _without_index(data_directory)
+            return _without_index(data_directory, as_json)
         with closing(reader):
             if not catch_up(data_directory):
                 click.echo("the index is behind; what came last is not checked", err=True)
             report = _check(data_directory, reader, content, pixels)
-            _print_report(report, pixels, show_all)
-            damaged = _print_damage(data_directory)
-            if not report.findings:
-                if repair:
-                    _note_parted(report, writer)
-                click.echo("index and files agree")
-                return Exit.NEGATIVE if damaged else Exit.OK
-            if repair:
-                if _print_outcomes(report.findings, writer):
-                    _note_parted(report, writer)
-            else:
-                click.echo("nothing was changed; scai verify --repair carries the remedies out")
-    return Exit.NEGATIVE
+            tell_report(report, pixels, show_all, as_json)
+            damaged = _tell_damage(data_directory, as_json)
+            done = _repair(report.findings, writer) if repair and report.findings else []
+            # Whether each study holds one patient's instances now.
+            if repair and all(result.done or action.kind != "part" for action, result in done):
+                _note_parted(report, writer)
+    if repair and report.findings:
+        repaired = Counter(str(action.kind) for action, result in done if result.done)
+        note_order(data_directory, repairer, "repair", repaired=repaired)
+        tell_repairs(report.findings, done, as_json)
+    elif not as_json:
+        text = "nothing was changed; scai verify --repair carries the remedies out"
+        click.echo(text if report.findings else "index and files agree")
+    return Exit.NEGATIVE if report.findings or damaged else Exit.OK
 
 
-def _print_damage(data_directory: Path) -> bool:
+def _tell_damage(data_directory: Path, as_json: bool) -> bool:
     """What is damaged in the journals, found by a start before or by the next."""
     damaged = False
     for name in journals_on_disk(data_directory):
         directory = data_directory / JOURNAL_DIRECTORY / name
         for damage in damage_of(directory):
             damaged = True
-            click.echo(f"the journal of {name} was damaged: {damage.text}")
+            text = f"the journal of {name} was damaged: {damage.text}"
+            tell(as_json, text, told="journal", journal=name, found="before")
         damage_now = examine(directory)
         if damage_now is not None:
             damaged = True
-            click.echo(f"the journal of {name} is damaged: {damage_now.text}")
-            click.echo("  the next start takes in what still proves itself behind it")
+            text = (
+                f"the journal of {name} is damaged: {damage_now.text}\n"
+                "  the next start takes in what still proves itself behind it"
+            )
+            tell(as_json, text, told="journal", journal=name, found="now")
     return damaged
 
 
-def _without_index(data_directory: Path) -> int:
-    if _print_damage(data_directory):
+def _without_index(data_directory: Path, as_json: bool) -> int:
+    if _tell_damage(data_directory, as_json):
         return Exit.NEGATIVE
     files = sum(len(names) for _, _, names in os.walk(StoreTree(data_directory).root))
     if not files:
-        click.echo("nothing was stored yet")
+        tell(as_json, "nothing was stored yet", told="checked", instances=0, files=0, differences=0)
         return Exit.OK
-    click.echo(
-        f"there is no index, but there are {files} files in {STORE_DIRECTORY}/: they cannot be "
-        "found nor sent; scai verify --repair takes them into a new index"
+    text = (
+        f"there is no index, but {counted(files, 'file is', 'files are')} in {STORE_DIRECTORY}/, "
+        "which can be neither found nor sent; scai verify --repair takes them into a new index"
     )
+    tell(as_json, text, told="checked", instances=0, files=files, differences=files)
     return Exit.NEGATIVE
 
 
@@ -113,7 +132,9 @@ def _check(data_directory: Path, reader: IndexReader, content: bool, pixels: boo
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    shown = sys.stderr.isatty()  # elsewhere it would leave an empty line
+    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         task = progress.add_task("checking")
 
         def show(report: VerifyReport) -> None:
@@ -212,54 +233,16 @@ class _Writer:
         return outcomes
 
 
-def _print_report(report: VerifyReport, pixels: bool, show_all: bool) -> None:
-    click.echo(f"instances in the index  {report.instances}")
-    click.echo(f"files in the tree       {report.files}")
-    click.echo(f"studies                 {report.studies}")
-    if report.checked_bytes:
-        click.echo(f"bytes compared          {report.checked_bytes}")
-    if pixels:
-        click.echo(f"images checked          {report.images}")
-        click.echo(f"frames checked          {report.frames - report.frames_unchecked}")
-        click.echo(f"frames not checked      {report.frames_unchecked}")
-    for uid, patients in list(report.shared.items())[: None if show_all else _shown_max]:
-        click.echo(one_line(f"{patients} patients have studies of one UID, kept apart: {uid}"))
-    if len(report.shared) > _shown_max and not show_all:
-        click.echo(f"... and {len(report.shared) - _shown_max} more such UIDs (--all)")
-    counts = Counter(finding.kind for finding in report.findings)
-    for kind in FindingKind:
-        if not counts[kind]:
-            continue
-        click.echo(f"\n{counts[kind]} x {kind.value} (remedy: {REMEDIES[kind]})")
-        shown = [finding for finding in report.findings if finding.kind is kind]
-        for finding in shown if show_all else shown[:_shown_max]:
-            what = finding.path or finding.study_uid or "(a study without a UID)"
-            text = f": {finding.text}" if finding.text else ""
-            click.echo("  " + one_line(f"{what}{text}"))
-        if len(shown) > _shown_max and not show_all:
-            click.echo(f"  ... and {len(shown) - _shown_max} more (--all)")
-
-
 def _note_parted(report: VerifyReport, writer: _Writer) -> None:
     """The files of release 0.2.0 need not be read again."""
     if report.unparted:
         writer.apply([Action("parted", study=report.unparted)])
 
 
-def _print_outcomes(findings: Sequence[Finding], writer: _Writer) -> bool:
-    """Carry them out; whether each study holds one patient's instances now."""
-    pairs = [(finding, finding.action) for finding in findings]
-    actions = [action for _, action in pairs if action is not None]
+def _repair(findings: Sequence[Finding], writer: _Writer) -> list[tuple[Action, RepairResult]]:
+    """Carry out what there is to do about them."""
+    actions = [action for finding in findings if (action := finding.action) is not None]
     outcomes = writer.apply(actions)
     if len(outcomes) != len(actions):
         raise OperatorError("the indexer could not read the request: " + outcomes[0].text)
-    repaired = sum(outcome.done for outcome in outcomes)
-    click.echo(f"\nrepaired {repaired}, left {len(findings) - repaired}")
-    for action, outcome in zip(actions, outcomes, strict=True):
-        if not outcome.done:
-            what = action.path or action.study_uid or "(a study without a UID)"
-            click.echo("  left: " + one_line(f"{what}: {outcome.text}"))
-    return all(
-        outcome.done or action.kind != "part"
-        for action, outcome in zip(actions, outcomes, strict=True)
-    )
+    return list(zip(actions, outcomes, strict=True))

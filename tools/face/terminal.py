@@ -38,6 +38,11 @@ def moment(nanoseconds: int, timespec: Literal["seconds", "milliseconds"] = "mil
     return when.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """So many of something: "1 study", "2 studies"."""
+    return f"{count} {one if count == 1 else many}"
+
+
 def is_text(argument: str) -> bool:
     """Whether an argument is UTF-8: other bytes arrive as halves of characters (PEP 383)."""
     return not any("\ud800" <= c <= "\udfff" for c in argument)
@@ -46,7 +51,7 @@ def is_text(argument: str) -> bool:
 def confirmed(question: str) -> bool:
     """Ask. OperatorError where nobody is there to answer: in a script, in a pipe."""
     try:
-        return click.confirm(printable(question))
+        return click.confirm(printable(question), err=True)
     except click.Abort as abort:
         if not isinstance(abort.__context__, EOFError):
             raise  # Ctrl-C

@@ -150,7 +150,7 @@ class RemoteArchive:
                 raise _in_words(f"C-MOVE on {level.name.lower()} level", failure) from failure
             conversation.release()
         if moved.failed:
-            self._note(f"the archive could not send {moved.failed} instances")
+            self._note(f"instances that the archive could not send: {moved.failed}")
         self._job.progress.step = step
         return moved
 

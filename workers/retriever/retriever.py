@@ -238,8 +238,8 @@ class Retriever:
         unaskable = job.progress.unaskable_count
         state = JobState.INCOMPLETE if missing or unaskable else JobState.DONE
         reasons = [
-            f"{missing} promised instances did not arrive" if missing else "",
-            f"{unaskable} studies or series have a UID that cannot be asked for"
+            f"promised instances that did not arrive: {missing}" if missing else "",
+            f"studies or series with a UID that cannot be asked for: {unaskable}"
             if unaskable
             else "",
         ]

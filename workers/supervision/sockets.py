@@ -78,6 +78,10 @@ class Listeners:
         self._held |= fresh
         return set(fresh)
 
+    def places(self) -> list[tuple[str, int]]:
+        """(address, port) of each that is held."""
+        return sorted(self._held)
+
     def descriptors(self, place: tuple[str, int]) -> tuple[int, ...]:
         return tuple(listener.fileno() for listener in self._held[place])
 

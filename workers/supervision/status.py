@@ -52,6 +52,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     configuration: str  # the file, or "" for defaults
     reload_refused: str = ""  # why the last reload was, "" if it was not
     reload_refused_at: float = 0.0  # Unix seconds
+    places: list[tuple[str, int]] = []  # addresses and ports that are listened on
     processes: list[ProcessStatus]
 
 

@@ -373,6 +373,7 @@ class Supervisor:
             configuration=str(self._loaded.path or ""),
             reload_refused=self._refused,
             reload_refused_at=self._refused_at,
+            places=self._resources.listeners.places(),
             processes=[
                 status_of(process, self._resources.counters, now) for process in self._everybody()
             ],

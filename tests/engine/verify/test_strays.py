@@ -122,7 +122,7 @@ def test_files_without_an_index_are_a_difference(tmp_path: Path) -> None:
     lay(StoreTree(tmp_path), Stored("1.4.2", "ANNA"), "far/away/from/1.4.2.dcm")
     code, said = run()
     assert code == Exit.NEGATIVE
-    assert "there is no index, but there are 2 files in store/" in said
+    assert "there is no index, but 2 files are in store/" in said
     code, said = run("--repair")
     assert code == Exit.NEGATIVE
     assert "repaired 2, left 0" in said

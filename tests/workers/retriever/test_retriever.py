@@ -344,7 +344,7 @@ def test_less_than_promised_is_asked_for_once_more_and_then_named(
     with ScriptedPeer(shelf.scp()) as peer:
         job = run(gateway, trigger, peer.port)
     assert (job.state, job.attempts) == (JobState.INCOMPLETE, 1)
-    assert job.reason == "1 promised instances did not arrive"
+    assert job.reason == "promised instances that did not arrive: 1"
     assert shelf.moves == [("STUDY", "PrefetchAP"), ("IMAGE", "PrefetchAP")]
     assert job.progress.missing == [next(iter(shelf.study.images.values()))[2]]
     assert (job.progress.total("moved"), job.progress.total("missing")) == (2, 1)
