@@ -1,5 +1,6 @@
 """What operators do is kept with who did it, durably, and without a patient's data."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from engine.outbox.outbox import Outbox
 from engine.outbox.writer import OutboxWriter
 from tests.rigs.index_entries import make_entry
 from tests.rigs.outbox_deliveries import new
+from tests.rigs.sending import ct_files
 from tools.commands import edit, queue, send, verify
 from tools.face import operators_log
 from tools.face.operators_log import LOG_NAME, note_order, orders
@@ -109,7 +111,10 @@ def test_what_changed_nothing_is_no_order(data: Path) -> None:
 
 
 def test_nothing_of_a_patient_is_kept(data: Path) -> None:
-    (data / "ROE_JANE.dcm").write_bytes(b"no instance")
+    (given,) = ct_files(data / "ROE", 1)
+    given = given.rename(given.with_name("JANE.dcm"))
+    sent = run(send.command, data, "--to", "PACS", str(given), "--no-wait", "--who", "me")
+    assert sent.return_value == Exit.OK, sent.output
     stray = data / "store" / "JANE" / "ROE.dcm"
     stray.parent.mkdir(parents=True)
     stray.write_bytes(b"no instance")
@@ -120,7 +125,11 @@ def test_nothing_of_a_patient_is_kept(data: Path) -> None:
     run(verify.command, data, "--repair", "--who", "me")
     assert run(queue.command, data, "discard", "--all", said="y\n").return_value == Exit.OK
     lines = kept(data)
-    assert [line["order"] for line in lines] == ["correct", "correct", "repair", "discard"]
+    assert [line["order"] for line in lines] == [
+        *("send", "correct", "correct", "repair", "discard")
+    ]
+    assert lines[0]["paths"] == 1
+    lines.pop(0)
     assert lines[0]["keywords"] == ["PatientID", "PatientName"]
     assert lines[1]["study_uid"] == "1.2"
     assert lines[2]["repaired"] == {"forget": 1, "set_aside": 1}
@@ -173,6 +182,26 @@ def test_a_line_that_was_cut_short_takes_no_other_with_it(tmp_path: Path) -> Non
     with (tmp_path / LOG_NAME).open("ab") as log:
         log.write(b'{"time": "2026-')
     note_order(tmp_path, "me", "hold", number=2)
+    assert [line["number"] for line in orders(tmp_path)] == [1, 2]
+
+
+def test_who_comes_while_another_makes_room_writes_into_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note_order(tmp_path, "me", "hold", number=1)
+    asked: list[int] = []
+    real = fcntl.flock
+
+    def slow(descriptor: int, operation: int) -> None:
+        real(descriptor, operation)
+        if not asked:
+            (tmp_path / LOG_NAME).replace(tmp_path / f"{LOG_NAME}.1")
+        asked.append(operation)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    note_order(tmp_path, "me", "hold", number=2)
+    assert asked == [fcntl.LOCK_EX] * 2
+    assert '"number": 2' in (tmp_path / LOG_NAME).read_text()
     assert [line["number"] for line in orders(tmp_path)] == [1, 2]
 
 
