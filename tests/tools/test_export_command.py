@@ -23,6 +23,7 @@ from tools.commands import export as export_command
 from tools.commands.export_copies import Export, NotAsWritten
 from tools.commands.export_places import DirectoryPlace, ZipPlace, open_place
 from tools.commands.selection import Selection
+from tools.face.operators_log import orders
 
 pytestmark = pytest.mark.process
 
@@ -61,6 +62,9 @@ def test_a_study_is_copied_with_its_corrections(stored: Gateway, tmp_path: Path)
     said = stored.command("export", "--study", study(stored), "--to", str(target), "--json")
     assert said.returncode == 0, said
     assert json.loads(said.stdout)["instances"] == 3
+    *_, order = orders(stored.data)
+    assert (order["order"], order["study_uids"]) == ("export", [study(stored)])
+    assert str(target) not in str(order), "its name may be a patient's"
     whole = originals(stored)
     for uid, path in copies(target).items():
         copy, original = (

@@ -20,8 +20,10 @@ from engine.settings.settings import Config
 from tools.commands.export_copies import Export, NotAsWritten
 from tools.commands.export_places import DirectoryPlace, ZipPlace, open_place
 from tools.commands.selection import Selection
+from tools.face.operator import operator, who_option
+from tools.face.operators_log import note_order
 from tools.face.options import config_option, json_option, load
-from tools.face.terminal import Exit, one_line
+from tools.face.terminal import Exit, counted, one_line
 
 
 @click.command(name="export")
@@ -42,6 +44,7 @@ from tools.face.terminal import Exit, one_line
     help="A new or empty directory, or a ZIP file that is not there yet.",
 )
 @click.option("--as-received", is_flag=True, help="The stored files, without corrections.")
+@who_option
 @json_option
 def command(
     config_path: Path | None,
@@ -52,6 +55,7 @@ def command(
     issuer: str,
     target: Path,
     as_received: bool,
+    who: str | None,
     as_json: bool,
 ) -> int:
     """Copy stored studies, series or instances, corrected, into a directory or a ZIP file.
@@ -67,7 +71,10 @@ def command(
     selection = Selection(studies, series, instances, patient, issuer)
     if not (studies or series or instances):
         raise click.UsageError("say what: --study, --series or --instance")
+    exporter = operator(who)
     done = _export(config, selection, target.absolute(), as_received)
+    # The name of the place may be a patient's.
+    note_order(config.data_path, exporter, "export", instances=done.instances, **selection.uids)
     _report(done, target, as_json)
     return Exit.NEGATIVE if done.missing_count else Exit.OK
 
@@ -136,7 +143,7 @@ def _report(done: Export, target: Path, as_json: bool) -> None:
     if not as_json:
         click.echo(
             one_line(
-                f"{done.instances} instances ({done.file_bytes} bytes) are in {target}, each read "
-                "back; SHA256SUMS has their checksums"
+                f"{counted(done.instances, 'instance is', 'instances are')} in {target} "
+                f"({done.file_bytes} bytes), each read back; SHA256SUMS has their checksums"
             )
         )

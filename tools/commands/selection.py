@@ -23,6 +23,16 @@ class Selection(NamedTuple):
     issuer: str = ""
 
     @property
+    def uids(self) -> dict[str, list[str]]:
+        """What is named, for what is kept of an order: nothing of a patient."""
+        named = {
+            "study_uids": self.studies,
+            "series_uids": self.series,
+            "sop_instance_uids": self.instances,
+        }
+        return {name: list(uids) for name, uids in named.items() if uids}
+
+    @property
     def may_overlap(self) -> bool:
         """Whether an instance may be asked for twice."""
         return len(self.studies) + len(self.series) + len(self.instances) > 1

@@ -143,11 +143,6 @@ def _queue(writer: OutboxWriter, config: Config, wanted: Wanted, who: str) -> Qu
 def _note(data_directory: Path, who: str, wanted: Wanted, queueing: Queueing) -> None:
     """Keep who sent what where. Names of files may be patients' names: they are counted."""
     if queueing.numbers:
-        named = {
-            "study_uids": wanted.studies,
-            "series_uids": wanted.series,
-            "sop_instance_uids": wanted.instances,
-        }
         note_order(
             data_directory,
             who,
@@ -155,7 +150,7 @@ def _note(data_directory: Path, who: str, wanted: Wanted, queueing: Queueing) ->
             deliveries=len(set(queueing.numbers)),
             destinations=[remote.name for remote in wanted.remotes],
             paths=len(wanted.paths),
-            **{name: list(uids) for name, uids in named.items() if uids},
+            **wanted.stored.uids,
         )
 
 
