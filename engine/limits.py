@@ -269,6 +269,16 @@ outbox_portion_max: Final = 1000
 # A spooled copy that no delivery names is younger than this while its delivery is being queued.
 outbox_orphan_s: Final = 3600
 
+# --- removal ------------------------------------------------------------------------------------
+# Instances that leave under one commit: some 5 ms of the index, in which sender and commands wait,
+# and as many files to unlink before the next instance is taken in.
+removal_portion_max: Final = 200
+tombstone_prune_count: Final = 500  # in one transaction
+tombstone_days_default: Final = 365  # a year's priors are looked for
+tombstone_days_max: Final = 36_500
+# A removal by hand is waited for as long as it goes on; without any news for so long it is not.
+removal_wait_s: Final = 60.0
+
 # --- supervision --------------------------------------------------------------------------------
 heartbeat_ms: Final = 50
 heartbeat_hung_ms: Final = 500  # hung is found within this, replaced within the second

@@ -125,7 +125,7 @@ class Batch(Correcting):
                 self._delete("instances", old_key)
             if old_path != entry.path:
                 removed_path = old_path
-                self._put("removals", old_path.encode(), b"")
+                self.note_removal(old_path)
             if replaced.mark != entry.mark:
                 self._delete("sop_uids", _uid_key_of(replaced))
                 self._put("sop_uids", uid_key, key or old_key)
@@ -172,6 +172,11 @@ class Batch(Correcting):
         """What may replace what, by journal."""
         for journal, policy in policies.items():
             self._put("meta", records.policy_key(journal), policy.encode("ascii"))
+
+    def note_removal(self, path: str) -> None:
+        """No instance of the index has this file any more: it is to be unlinked."""
+        self._put("removals", path.encode(), b"")
+        self._has_removals = True
 
     def forget_removals(self, paths: Iterable[str]) -> None:
         """These files are gone from the tree."""

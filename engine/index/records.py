@@ -29,7 +29,8 @@ Format 1 had one study for each UID, whoever's it was; engine/index/migration.py
 
 The tables of the outbox, `deliveries` and those after it, are told in engine/outbox/records.py,
 those of prefetching in engine/prefetch/records.py, what is expected of studies that may come in
-engine/index/expected.py, and the messages that were answered in engine/hl7/store.py.
+engine/index/expected.py, the messages that were answered in engine/hl7/store.py, and what is
+remembered of studies that were removed in engine/index/tombstones.py.
 
 Studies and series are numbered so that the instances of one series lie side by side: taking in a
 series appends to one leaf page, however many millions there are. `words` are the secondary keys,
@@ -87,6 +88,10 @@ TABLES: Final = (
     "given_studies",
     "hl7_messages",
     "hl7_message_ages",
+    "delivered_instances",
+    "tombstones",
+    "tombstone_ages",
+    "removed",
 )
 
 NUMBER: Final = Packing(">I")

@@ -70,6 +70,7 @@ class Intake:
         with self._reader.view() as view:
             self._removals = view.removals()
         self._removed: list[str] = []
+        self._settled: dict[str, int] | None = None  # by journal; see is_settled()
         # {SOP Instance UID: {patient's mark: mark}} of what is placed and not committed.
         self._marks: dict[str, dict[str, str]] = {}
         self._standing = Standing()  # likewise
@@ -353,7 +354,6 @@ class Intake:
                     self._in_hand.take(entry.journal, entry.sequence)
                     self.dispatcher.arrived(batch, entry, entry.arrival.received_ns)
             self._in_hand.put_down()
-            batch.forget_removals(self._removed)
             for (journal, _), position in zip(work, positions, strict=True):
                 batch.set_position(journal.name, position)
             return puts, [put.removed_path for put in puts if put.removed_path is not None]
@@ -363,7 +363,6 @@ class Intake:
             for (journal, _), position in zip(work, positions, strict=True)
         ):
             puts, elsewhere = self._writer.commit(apply)
-            self._removed = []
             done.replaced = replacements(entries, puts)
             done.apart += [
                 Apart(put.apart, entry.study_uid, entry.arrival.sop_instance_uid)
@@ -415,7 +414,9 @@ class Intake:
             and not journal.pending
         ]
         if not journals:
+            self._note_settled()
             return False
+        removed = list(self._removed)
         try:
             self._sync(tree=True)
         except OSError:
@@ -432,7 +433,13 @@ class Intake:
             )
             for journal in journals
         }
-        self._writer.commit(lambda batch: _set_positions(batch, positions.items()))
+
+        def apply(batch: Batch) -> None:
+            _set_positions(batch, positions.items())
+            batch.forget_removals(removed)  # the tree was synced without them
+
+        self._writer.commit(apply)
+        del self._removed[: len(removed)]
         self._sync(tree=False)
         for journal in journals:
             journal.position = positions[journal.name]
@@ -440,7 +447,23 @@ class Intake:
             journal.bytes_since_checkpoint = 0
             assert journal.reader is not None
             journal.reader.release(journal.position.checkpointed + 1)
+        self._note_settled()
         return True
+
+    def _note_settled(self) -> None:
+        positions = {name: journal.position for name, journal in self._journals.items()}
+        if all(each.applied == each.checkpointed for each in positions.values()):
+            self._settled = {name: each.checkpointed for name, each in positions.items()}
+
+    def is_settled(self, journal: str, sequence: int) -> bool:
+        """Whether no replay can bring this record's instance back once it is removed: all journals
+        were checkpointed together after it was taken in. Another journal, which cannot be read just
+        now, may have an older record of the same instance."""
+        if self._settled is None:
+            return False
+        if journal not in self._journals or sequence > self._journals[journal].position.applied:
+            return True  # of a journal that is there no more
+        return sequence <= self._settled.get(journal, 0)
 
     def _sync(self, tree: bool) -> None:
         if not self._durable:

@@ -17,6 +17,7 @@ from itertools import islice
 from engine.index.damage import IndexDamagedError
 from engine.limits import delivery_deaths_max, outbox_portion_max, probe_looked_at_max
 from engine.outbox import records
+from engine.outbox.delivered import DELIVERED_INSTANCES, row_of
 from engine.outbox.records import (
     BLOCKED,
     NUMBER,
@@ -293,7 +294,8 @@ class Outbox(OutboxView):
 
     # --- history ---
     def prune_delivered(self, before_ns: int, limit: int = outbox_portion_max) -> int:
-        """Forget up to `limit` of what was delivered before a time; how many."""
+        """Forget up to `limit` of what was delivered before a time; how many. That an instance was
+        delivered is remembered in short for as long as it is here."""
         numbers: list[int] = []
         for destination in self._destinations(State.DELIVERED):
             for delivered_ns, number in self._places(State.DELIVERED, destination):
@@ -301,7 +303,11 @@ class Outbox(OutboxView):
                     break
                 numbers.append(number)
         for number in numbers:
-            self._remove(self._load(number))
+            delivery = self._load(number)
+            row = row_of(self, delivery)
+            if row is not None:
+                self._put(DELIVERED_INSTANCES, *row)
+            self._remove(delivery)
         return len(numbers)
 
     # --- leases ---

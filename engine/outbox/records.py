@@ -15,6 +15,8 @@
                       "away\\0" destination,               Away,
                       "asked\\0" destination               u64: when the user wanted it asked
 
+What is remembered of instances that were delivered is told in engine/outbox/delivered.py.
+
 Each delivery stands once in `delivery_queue`, at a place that depends on its state. A waiting one
 stands at its study's rank, one that is tried again at the time it is due, a delivered one at the
 time of its delivery. A study's rank is the number of its first delivery that waits; it keeps it

@@ -1,7 +1,7 @@
 """Looking into the outbox: what the sender asks before it acts, and what people are shown."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Self
 
 from engine.index.damage import IndexDamagedError
@@ -179,6 +179,21 @@ class OutboxView(View):
         """The names of what is noted as taken from a folder."""
         notes = self.keys_with_prefix("outbox", records.TAKEN)
         return [text_of(key[len(records.TAKEN) :]) for key, value in notes if value == folder]
+
+    def destinations_with_open(self) -> list[str]:
+        """Those that something is still to be sent to, or could not be."""
+        return sorted({name for name, state in self.counts() if state is not State.DELIVERED})
+
+    def open_of(
+        self, sop_instance_uid: str, patient: str, destinations: Iterable[str]
+    ) -> list[Delivery]:
+        """The deliveries of an instance to these that have not ended well."""
+        found = []
+        for destination in destinations:
+            for whose in dict.fromkeys((patient, "")):  # what 0.2.0 queued names no patient
+                target = records.target_key(destination, sop_instance_uid, whose)
+                found += [self._load(number) for number in self._target(target) if number]
+        return found
 
     # --- tables ---
     def _load(self, number: int) -> Delivery:

@@ -192,6 +192,13 @@ class PrefetchJobs(PrefetchTables):
             for key, value in cast(Iterator[tuple[bytes, bytes]], cursor.iterprev()):
                 yield records.job_of(key, value)
 
+    def unfinished(self) -> Iterator[Job]:
+        """The jobs that have not ended."""
+        for key, _ in self.keys_from("prefetch_due", b""):
+            job = self.job(records.DUE.unpack(key)[1])
+            if job is not None:
+                yield job
+
     def counts(self) -> dict[JobState, int]:
         """Jobs by state."""
         return {state: self._total(records.state_key(state)) for state in JobState}

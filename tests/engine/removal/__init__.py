@@ -1,0 +1,1 @@
+"""Removals: what goes, what stands against it, and what a crash leaves."""
