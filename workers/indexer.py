@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from engine import limits
 from engine.files.journal_damage import damage_of
+from engine.index import tombstones
 from engine.index.environment import INDEX_FAULTS, IndexReader, fault_code
 from engine.index.writer import IndexWriter, WriterBusyError
 from engine.intake.dispatch import Dispatcher
@@ -23,6 +24,9 @@ from engine.intake.intake import Intake
 from engine.intake.journal import INCOMING_DIRECTORY, JOURNAL_DIRECTORY, journals_on_disk
 from engine.intake.step import Step
 from engine.prefetch.rules import PrefetchRules
+from engine.removal.desk import Desk, Ended
+from engine.removal.orders import Progress
+from engine.removal.remover import Remover
 from engine.rules.routing import Rules
 from engine.telemetry.metrics import Counter, Gauge, Histogram
 from engine.verify.repair import serve_requests
@@ -39,6 +43,7 @@ _publish_s: Final = 1.0
 _readers_checked_s: Final = 10.0
 _retry_s_first: Final = 0.1
 _retry_s_max: Final = 2.0
+_day_ns: Final = 86_400_000_000_000
 # After a crash the files since the last checkpoint are placed again before anybody is told that we
 # are ready; a disk that needs longer than this for it must not look like a process that failed.
 _replay_wait_s: Final = 5.0
@@ -58,6 +63,7 @@ class Indexer:
         self._writer: IndexWriter | None = None
         self._reader: IndexReader | None = None
         self._intake: Intake | None = None
+        self._desk: Desk | None = None
         self._dispatching: IndexerSpec | None = None  # whose rules the intake follows
         self._in_hand: RecordsOnPage | None = None
         self._orphans: dict[str, int] = {}
@@ -110,6 +116,10 @@ class Indexer:
         if now - self._published >= _publish_s:
             self._published = now
             await self._attempt(self._publish_now)
+        if self._desk is not None and self._desk.has_work and step is not None and not step.behind:
+            ended = await self._attempt(self._remove_now)
+            if ended is not None:
+                self._report_removal(ended)
         finished = draining and step is not None and not step.behind
         if finished or asyncio.get_running_loop().time() >= self.child.drain_deadline:
             return True
@@ -121,7 +131,8 @@ class Indexer:
             await self._sleep(self._retry_s)
             self._retry_s = min(2 * self._retry_s, _retry_s_max)
             return
-        if not step.behind and not self.child.draining.is_set():
+        removing = self._desk is not None and self._desk.has_work
+        if not step.behind and not removing and not self.child.draining.is_set():
             try:
                 await asyncio.wait_for(self.doorbell.wait(), _poll_s)
             except TimeoutError:
@@ -303,6 +314,8 @@ class Indexer:
             self._writer = IndexWriter(self.data_directory)
             self._reader = self._writer.reader()
             self._intake = Intake(self.data_directory, self._writer, durable, self._in_hand_now())
+            remover = Remover(self._writer, self._intake.tree, self._intake.is_settled)
+            self._desk = Desk(self.data_directory, remover, self._checkpoint_now)
             self._find_orphans()
             self._publish_applied()
         return self._intake
@@ -325,7 +338,7 @@ class Indexer:
     def _close_now(self) -> None:
         if self._intake is not None:
             self._intake.close()
-        self._intake = self._reader = self._dispatching = None
+        self._intake = self._reader = self._dispatching = self._desk = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -413,6 +426,41 @@ class Indexer:
             self._readers_checked = now
             self._writer.check_readers()
         serve_requests(self.data_directory, self._writer, self._intake.tree)
+        self._forget_tombstones_now()
+        if self._desk is not None:
+            self._desk.look()
+
+    def _forget_tombstones_now(self) -> None:
+        assert self._writer is not None
+        assert self._reader is not None
+        before_ns = time.time_ns() - self.child.spec.retention.tombstone_days * _day_ns
+        with self._reader.view() as view:
+            oldest_ns = tombstones.oldest_ns(view)
+        if oldest_ns is not None and oldest_ns < before_ns:
+            self._writer.commit(lambda batch: tombstones.prune_tombstones(batch, before_ns))
+
+    # --- removals ---
+    def _remove_now(self) -> Ended | None:
+        return None if self._desk is None else self._desk.turn(time.time_ns())
+
+    def _report_removal(self, ended: Ended) -> None:
+        """Without what the operator wrote: nobody knows what is in it."""
+        order, outcome = ended
+        self.counters.add(Counter.REMOVED_INSTANCES, outcome.instances)
+        self.counters.add(Counter.REMOVED_BYTES, outcome.file_bytes)
+        self.child.log.note(
+            "info" if outcome.progress is Progress.DONE else "warning",
+            "removed" if outcome.progress is Progress.DONE else "removal_refused",
+            {
+                "level_removed": order.level,
+                "uid": order.uid,
+                "instances": outcome.instances,
+                "bytes": outcome.file_bytes,
+                "discarded": outcome.discarded,
+                "forced": order.forced,
+                "reason": "; ".join(outcome.texts),
+            },
+        )
 
 
 async def run(child: Child[IndexerSpec]) -> None:

@@ -15,6 +15,7 @@ from engine import limits
 from engine.settings.entities import Core, Remote, StorageAe, StorageEntity, setting
 from engine.settings.hl7 import Hl7
 from engine.settings.prefetch import Prefetch, QueryRetrieveScu
+from engine.settings.retention import Retention
 from engine.settings.send import Rule, Send
 from engine.settings.timeouts import Timeouts
 from engine.settings.tls import Tls
@@ -257,6 +258,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = ()
     send: Annotated[Send, setting("The queue of deliveries to remote AEs.")] = Send()
+    retention: Annotated[
+        Retention,
+        setting("How long what was received is kept, and what is remembered of what was removed."),
+    ] = Retention()
 
     @property
     def data_path(self) -> Path:

@@ -111,6 +111,8 @@ class Counter(IntEnum):
         "index_set_aside_total",
         "Instances set aside because the indexer died of them again and again.",
     )
+    REMOVED_INSTANCES = "removed_instances_total", "Stored instances removed by operators."
+    REMOVED_BYTES = "removed_bytes_total", "Bytes of them."
     LOG_LINES_DROPPED = "log_lines_dropped_total", "Log lines dropped, the reader being slow."
     HANDSHAKES_DONE = "tls_handshakes_total", "TLS handshakes by result.", "result=done"
     HANDSHAKES_NOT_TLS = "tls_handshakes_total", "", "result=not_tls"

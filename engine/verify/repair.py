@@ -4,11 +4,10 @@ Whoever checks (engine/verify/verify.py) may not write. It leaves a request in `
 indexer takes up within a second; without a running service it applies the same actions itself,
 holding the writer's lock. Each action is looked at again before it is carried out, since instances
 may have come and gone meanwhile. No file is ever deleted: what is not wanted in the tree is set
-aside. Reads the clock, to name requests and to wait for their results.
+aside.
 """
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from engine.errors import LocalError, OperatorError
+from engine.errors import LocalError
+from engine.files import letterbox
 from engine.files.arrival import Arrival
 from engine.files.tree import (
     FILE_SUFFIX,
@@ -32,10 +32,7 @@ from engine.verify import parting
 from native import _core
 
 REPAIRS_DIRECTORY: Final = "repairs"
-_REQUEST_SUFFIX: Final = ".request.json"
-_RESULT_SUFFIX: Final = ".result.json"
 _READ_BYTES: Final = 1 << 20
-_old_s: Final = 3600.0  # a result nobody fetched
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -271,50 +268,22 @@ def _read(path: str) -> str:
 
 def leave_request(data_directory: Path, actions: Sequence[Action]) -> Path:
     """Ask the indexer; the path is what await_result() wants."""
-    directory = data_directory / REPAIRS_DIRECTORY
-    directory.mkdir(mode=0o700, exist_ok=True)
-    name = f"{time.time_ns():x}-{os.getpid()}"
-    fresh = directory / f"{name}.new"
-    request = directory / f"{name}{_REQUEST_SUFFIX}"
     written = [msgspec.structs.replace(one, path=_written(one.path)) for one in actions]
-    fresh.write_bytes(msgspec.json.encode(written))
-    fresh.replace(request)
-    return request
+    return letterbox.leave(data_directory / REPAIRS_DIRECTORY, msgspec.json.encode(written))
 
 
 def await_result(request: Path, timeout_s: float) -> list[RepairResult]:
     """Raises OperatorError when the indexer does not answer in time; the request is withdrawn."""
-    result = request.with_name(request.name.removesuffix(_REQUEST_SUFFIX) + _RESULT_SUFFIX)
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            outcomes = _results.decode(result.read_bytes())
-        except FileNotFoundError:
-            time.sleep(0.05)
-            continue
-        result.unlink()
-        return list(outcomes)
-    request.unlink(missing_ok=True)
-    raise OperatorError("the indexer did not take up the repairs; is the service in trouble?")
+    answered = letterbox.answer_to(request, letterbox.within(timeout_s), "the repairs")
+    return list(_results.decode(answered))
 
 
 def serve_requests(data_directory: Path, writer: IndexWriter, tree: StoreTree) -> int:
     """The indexer's: carry out what lies in `repairs/`; how many actions were carried out."""
-    directory = data_directory / REPAIRS_DIRECTORY
-    try:
-        names = sorted(os.listdir(directory))
-    except FileNotFoundError:
-        return 0
     carried_out = 0
-    for name in names:
-        path = directory / name
-        if not name.endswith(_REQUEST_SUFFIX):
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _old_s:
-                    path.unlink()
-            continue
+    for request in letterbox.waiting(data_directory / REPAIRS_DIRECTORY):
         try:
-            asked: Sequence[Action] = _requests.decode(path.read_bytes())
+            asked: Sequence[Action] = _requests.decode(request.read_bytes())
             actions = [msgspec.structs.replace(one, path=_read(one.path)) for one in asked]
             outcomes = apply_actions(writer, tree, actions)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
@@ -322,8 +291,5 @@ def serve_requests(data_directory: Path, writer: IndexWriter, tree: StoreTree) -
         except FileNotFoundError:
             continue  # withdrawn
         carried_out += sum(outcome.done for outcome in outcomes)
-        fresh = directory / f"{name}.new"
-        fresh.write_bytes(msgspec.json.encode(outcomes))
-        path.unlink(missing_ok=True)
-        fresh.replace(directory / (name.removesuffix(_REQUEST_SUFFIX) + _RESULT_SUFFIX))
+        letterbox.answer(request, msgspec.json.encode(outcomes))
     return carried_out

@@ -13,6 +13,7 @@ import msgspec
 from engine.settings.entities import Remote
 from engine.settings.hl7 import Hl7
 from engine.settings.prefetch import Prefetch
+from engine.settings.retention import Retention
 from engine.settings.send import Rule
 from engine.settings.timeouts import Timeouts
 
@@ -101,6 +102,7 @@ class IndexerSpec(ProcessSpec, frozen=True, kw_only=True, tag="indexer"):
     rules: tuple[Rule, ...] = ()
     prefetch: tuple[Prefetch, ...] = ()
     extra_tags: tuple[int, ...] = ()  # as the receivers are told
+    retention: Retention = Retention()
 
 
 class SenderSpec(ProcessSpec, frozen=True, kw_only=True, tag="sender"):
@@ -180,7 +182,7 @@ CHANGEABLE: Final[dict[str, frozenset[str]]] = {
         }
     ),
     "indexer": frozenset(
-        _common | {"journals", "reserve_bytes", "rules", "prefetch", "extra_tags"}
+        _common | {"journals", "reserve_bytes", "rules", "prefetch", "extra_tags", "retention"}
     ),
     "sender": frozenset(
         _common

@@ -213,6 +213,7 @@ def _specify(common: ProcessSpec, config: Config, resources: Resources) -> AnySp
             rules=config.rules,
             prefetch=config.prefetch,
             extra_tags=wanted_extra_tags(config),
+            retention=config.retention,
         )
     if common.role == SENDER:
         return _sender(fields, config, resources)
