@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "find": Entry("tools.commands.find", "Find studies, series and instances."),
     "echo": Entry("tools.commands.echo", "Verify remote AEs (C-ECHO), and tell what fails."),
     "edit": Entry("tools.commands.edit", "Correct patient, study and series information."),
+    "remove": Entry("tools.commands.remove", "Remove studies, series or instances for good."),
     "verify": Entry("tools.commands.verify", "Check that files and index agree, and repair them."),
     "rules": Entry("tools.commands.rules", "List the routing rules, or try them on a file."),
     "send": Entry("tools.commands.send", "Send files, or what is stored, to remote AEs."),

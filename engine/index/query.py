@@ -92,6 +92,12 @@ def find(view: View, query: Query) -> Iterator[Match]:
     yield from islice(_Plan(query).run(view), limit)
 
 
+def study_test(query: Query) -> Callable[[Study], bool]:
+    """Whether a query for studies means one, wherever it stands."""
+    plan = _Plan(query)
+    return lambda study: _passes(plan.study_tests, study)
+
+
 def _match(
     view: View, study: Study, series: Series | None = None, instance: Instance | None = None
 ) -> Match:
@@ -107,7 +113,7 @@ class _Plan:
         self._limit = query.limit
         # Values with something in them; an empty key asks for the attribute, not for a value.
         self._wanted = {k: v for k, v in query.keys.items() if v.strip(" \0*")}
-        self._study_tests: list[tuple[Callable[[Study], str], Matcher]] = []
+        self.study_tests: list[tuple[Callable[[Study], str], Matcher]] = []
         self._series_tests: list[tuple[Callable[[Series], str], Matcher]] = []
         self._instance_tests: list[tuple[Callable[[Instance], str], Matcher]] = []
         for keyword in query.keys:
@@ -135,7 +141,7 @@ class _Plan:
         elif level is Level.SERIES:
             self._series_tests.append((_series_value(keyword, tag), match))
         else:
-            self._study_tests.append((_study_value(keyword, tag), match))
+            self.study_tests.append((_study_value(keyword, tag), match))
 
     def run(self, view: View) -> Iterator[Match]:
         if "SOPInstanceUID" in self._wanted and not self._has_wildcard("SOPInstanceUID"):
@@ -163,7 +169,7 @@ class _Plan:
                 series = present(view.series(number), "an instance's series is in the index")
                 study = view.study_of_series(number)
                 if (
-                    _passes(self._study_tests, study)
+                    _passes(self.study_tests, study)
                     and _passes(self._series_tests, series)
                     and _passes(self._instance_tests, instance)
                 ):
@@ -184,13 +190,13 @@ class _Plan:
             first, last = self._days()
             for number in view.study_numbers_latest_first(first, last):
                 study = view.study(number)
-                if study is not None and _passes(self._study_tests, study):
+                if study is not None and _passes(self.study_tests, study):
                     yield number, study
             return
         matches: list[tuple[int, Study]] = []
         for number in numbers:
             study = view.study(number)
-            if study is not None and _passes(self._study_tests, study):
+            if study is not None and _passes(self.study_tests, study):
                 matches.append((number, study))
         if self._level is QueryLevel.STUDY and self._limit is not None:
             yield from heapq.nlargest(self._limit, matches, key=_study_order)

@@ -6,6 +6,7 @@ transaction in which a delivery ends; it needs nothing else of this room.
 """
 
 from engine.index import records as index_records
+from engine.index.tombstones import tombstones_of_uid
 from engine.prefetch import records
 from engine.prefetch.records import Fetched, Job, Totals
 from engine.prefetch.tables import PrefetchTables
@@ -26,6 +27,8 @@ class HitRate(PrefetchTables):
                 continue
             used_ns = 0 if known is None else known.used_ns
             self._put_fetched(study.study_uid, Fetched(job.number, study.moved, now_ns, used_ns))
+            if any(stone.fetched for stone in tombstones_of_uid(self, study.study_uid)):
+                continue  # it came before, was removed, and was counted then
             self._add(records.FETCHED_TOTAL, 1)
             self._add(records.USED_TOTAL, 1 if used_ns else 0)
 

@@ -17,7 +17,7 @@ checkpointed since the record was taken in (`Intake.is_settled`).
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from engine.files.tree import StoreTree, sync_directory
 from engine.index import tombstones
@@ -34,6 +34,7 @@ from engine.removal.orders import Meant, Order, Outcome, Progress, meant
 from engine.rules.routing import PREFETCH
 
 Settled = Callable[[str, int], bool]  # journal, sequence
+_COULD_COME_AGAIN: Final = "a journal that cannot be read just now could bring it back"
 
 
 class _Portion(NamedTuple):
@@ -141,7 +142,7 @@ class Remover:
         if texts:
             return _Portion(_outcome(Progress.REFUSED, removed, texts), [])
         if not all(self._settled(one.instance.journal, one.instance.sequence) for one in found):
-            return _Portion(_outcome(Progress.WAITS, removed), [])
+            return _Portion(_outcome(Progress.WAITS, removed, (_COULD_COME_AGAIN,)), [])
         paths = self._take_out(batch, order, found, removed, now_ns)
         removed.ended = next(self._meant(batch, order), None) is None
         tombstones.note_removed(batch, order.name, removed)

@@ -20,6 +20,13 @@ from engine.errors import OperatorError
 from engine.index.environment import IndexReader, NoIndexError, open_index_reader
 from engine.index.freshness import catch_up
 from engine.index.query import Match, Query, find
+from tools.commands.find_removed import (
+    is_here,
+    mention_removed,
+    removed,
+    stone_fields,
+    stone_text,
+)
 from tools.face.options import config_option, json_option, load
 from tools.face.tables import Column, Row, print_table
 from tools.face.terminal import Exit, moment
@@ -82,6 +89,7 @@ _LEVELS: Final = {level.name.lower(): level for level in QueryLevel}
 )
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many; a table: 100.")
 @json_option
+@click.option("--removed", "was_removed", is_flag=True, help="Studies that were here and are not.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
@@ -90,6 +98,7 @@ def command(
     level: str,
     keys: tuple[str, ...],
     limit: int | None,
+    was_removed: bool,
     form: str,
     as_json: bool,
     **options: str | None,
@@ -112,11 +121,15 @@ def command(
     with closing(reader):
         if not catch_up(data_directory):
             click.echo("the index is behind: what was received last may be missing", err=True)
-        if form == "json":
+        if was_removed:
+            found = _print_removed(reader, query, form)
+        elif form == "json":
             found = _print_json(reader, query, data_directory)
         else:
             with reader.view() as view:
                 matches = list(find(view, query))
+                if not matches:
+                    mention_removed(view, query)
             found = len(matches)
             _print_table(matches, query)
     if found == 0 and form == "table":
@@ -194,6 +207,15 @@ def _print_json(reader: IndexReader, query: Query, data_directory: Path) -> int:
         for line in lines:
             sys.stdout.write(line.decode("ascii"))
     return found
+
+
+def _print_removed(reader: IndexReader, query: Query, form: str) -> int:
+    with reader.view() as view:
+        stones = [(stone, is_here(view, stone)) for stone in removed(view, query)]
+    for stone, here in stones:
+        fields = {**fields_of(Match(stone.study)), **stone_fields(stone, here)}
+        click.echo(json.dumps(fields) if form == "json" else stone_text(stone, here))
+    return len(stones)
 
 
 def _print_table(matches: Sequence[Match], query: Query) -> None:

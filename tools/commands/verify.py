@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from engine import limits
 from engine.config.loading import Config
 from engine.errors import OperatorError
 from engine.files.journal_damage import damage_of, examine
@@ -22,25 +21,23 @@ from engine.files.tree import STORE_DIRECTORY, StoreTree
 from engine.index.environment import IndexReader, NoIndexError, open_index_reader
 from engine.index.freshness import catch_up
 from engine.index.writer import IndexWriter, WriterBusyError
-from engine.intake.journal import INCOMING_DIRECTORY, JOURNAL_DIRECTORY, journals_on_disk
+from engine.intake.journal import JOURNAL_DIRECTORY, journals_on_disk
 from engine.verify.findings import Finding, VerifyReport
 from engine.verify.repair import Action, RepairResult, apply_actions, await_result, leave_request
 from engine.verify.verify import Verifier
-from native import _core
+from tools.commands.taking_in import take_in_journals
 from tools.commands.verify_told import tell_repairs, tell_report
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import note_order
 from tools.face.options import config_option, json_option, load
 from tools.face.telling import tell
-from tools.face.terminal import Exit, counted, printable
-from workers.supervision.taking_in import configured_intake
+from tools.face.terminal import Exit, counted
 
 if TYPE_CHECKING:
     from engine.pixels.check import Checked
 
 _actions_per_request: Final = 500
 _request_wait_s: Final = 60.0
-_leaving_ms_max: Final = 5000  # a receiver that drains is given time to leave its journal
 
 
 @click.command(name="verify")
@@ -175,7 +172,7 @@ class _Writer:
         if self._wanted and self._data_directory.is_dir():  # otherwise there is nothing to repair
             try:
                 self._own = IndexWriter(self._data_directory)
-                self._take_in_journals(self._own)
+                take_in_journals(self._config, self._own).close()
             except WriterBusyError:
                 self._own = None  # the service runs: it is asked
         return self
@@ -188,39 +185,6 @@ class _Writer:
         if self._own is not None:
             return self._own.reader()
         return open_index_reader(self._data_directory)
-
-    def _take_in_journals(self, writer: IndexWriter) -> None:
-        """What a killed service left in its journals comes first: those are no differences."""
-        intake = configured_intake(self._config, writer)
-        ends = {name: self._end_of(name) for name in journals_on_disk(self._data_directory)}
-        behind = True
-        while behind:
-            step = intake.step(ends)
-            behind = step.behind
-            for name, error in step.unreadable:
-                click.echo(f"the journal of {name} cannot be read: {error}", err=True)
-            for lost in step.lost:
-                what = "indexed before" if lost.indexed else "not indexed"
-                numbers = f"records {lost.first} to {lost.last}"
-                click.echo(f"the journal of {lost.journal} lost {numbers}, {what}", err=True)
-            for missing in step.missing:
-                uid = printable(missing.sop_instance_uid)
-                click.echo(f"acknowledged, but its bytes are nowhere: {uid}", err=True)
-            for refused in step.refused:
-                where = printable(refused.path)
-                click.echo(f"may not replace what is there, kept as {where}", err=True)
-        intake.checkpoint()
-        intake.close()
-
-    def _end_of(self, name: str) -> int:
-        """The last record, once the journal is mended and sealed files have theirs."""
-        journal = str(self._data_directory / JOURNAL_DIRECTORY / name)
-        incoming = str(self._data_directory / INCOMING_DIRECTORY / name)
-        segment_bytes, segments_max = limits.journal_segment_bytes, limits.journal_segments_max
-        _core.adopt_sealed(
-            journal, segment_bytes, segments_max + 1, True, incoming, limits, _leaving_ms_max
-        )
-        return _core.journal_last_sequence(journal)
 
     def apply(self, actions: Sequence[Action]) -> list[RepairResult]:
         if self._own is not None:

@@ -45,6 +45,7 @@ _index_families: Final = (
     "series",
     "studies",
     "patients",
+    "removed_",
 )
 _sender_families: Final = ("sent_", "outbox_")
 _retriever_family: Final = "prefetch_"

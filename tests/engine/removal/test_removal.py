@@ -11,8 +11,9 @@ from engine.index import tombstones
 from engine.index.writer import IndexWriter
 from engine.outbox.outbox import Outbox
 from engine.outbox.records import State
+from engine.prefetch.hit_rate import HitRate
 from engine.prefetch.jobs import Trigger
-from engine.prefetch.records import Ask, JobState, StudyProgress
+from engine.prefetch.records import Ask, JobState, StudyProgress, Totals
 from engine.removal import remover as remover_module
 from engine.removal.orders import Progress
 from tests.rigs.indexer_box import LARGE
@@ -180,6 +181,27 @@ def test_what_is_fetched_again_later_stays_unless_forced(box: RemovalBox) -> Non
     assert box.remove(order("1.2", name="2", forced=True)).progress is Progress.DONE
 
 
+def test_a_study_that_is_fetched_again_counts_once(tmp_path: Path) -> None:
+    box = RemovalBox(tmp_path, ("prefetch_scp",))
+    try:
+        for name in ("1", "2"):
+            box.store("1.1", "prefetch_scp")
+            box.index()
+            fetching(box, JobState.RUNNING)
+            job = box.jobs(lambda jobs: next(iter(jobs.jobs())))
+            job.progress.studies[0].moved = 1
+            box.jobs(lambda jobs, job=job: jobs.end(job, JobState.DONE, NOW))
+            totals = box.jobs(lambda jobs: HitRate.within(jobs).totals())
+            assert totals == Totals(1, 0)
+            box.remove(order("1.2", name=name, undelivered=True))
+            box.jobs(lambda jobs: jobs.prune(2 * NOW, 10))
+        with box.reader.view() as view:
+            (stone,) = tombstones.tombstones_of_uid(view, "1.2")
+        assert stone.fetched
+    finally:
+        box.close()
+
+
 def test_another_patients_study_of_the_same_uid_stays(box: RemovalBox) -> None:
     box.store("1.1", patient="A")
     box.store("1.1", patient="B")
@@ -302,6 +324,30 @@ def test_a_new_instance_in_the_place_of_one_that_could_not_be_unlinked_stays(
     box.remover.settle()
     assert box.content("1.1").endswith(b"y" * 100)
     box.check()
+
+
+def test_nothing_goes_before_its_successor_is_durable(
+    box: RemovalBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(box)
+    done: list[str] = []
+
+    def noted(where: object, name: str) -> None:
+        call = getattr(where, name)
+
+        def run(*arguments: Any) -> Any:
+            done.append(name)
+            return call(*arguments)
+
+        monkeypatch.setattr(where, name, run)
+
+    noted(IndexWriter, "commit")
+    noted(IndexWriter, "sync")
+    noted(StoreTree, "remove")
+    noted(remover_module, "sync_directory")
+    assert box.remover.step(order("1.2"), NOW).progress is Progress.DONE
+    box.remover.settle()
+    assert done == ["commit", "sync", *["remove"] * 3, "sync_directory", "commit"]
 
 
 # --- kill -9 at every step -----------------------------------------------------------------------

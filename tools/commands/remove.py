@@ -1,0 +1,262 @@
+"""`scai remove`: takes a study, a series or an instance out, for good, and remembers that it did.
+
+The indexer removes, on request; when no service runs the command does it itself, under the same
+lock. What somebody still waits for is named, and goes only with --force; what is being sent or
+fetched at this moment never does.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import click
+import msgspec
+
+from engine.config.loading import Config
+from engine.dictionary.attributes import PATIENT_ID, PATIENT_NAME
+from engine.errors import OperatorError
+from engine.files import letterbox
+from engine.index import tombstones
+from engine.index.environment import IndexReader, View, open_index_reader
+from engine.index.freshness import catch_up
+from engine.index.records import Study
+from engine.index.tombstones import Removed
+from engine.index.writer import IndexWriter, WriterBusyError
+from engine.limits import removal_wait_s
+from engine.outbox.delivered import DeliveredOf
+from engine.removal.desk import await_outcome, leave_order
+from engine.removal.obstacles import Obstacle, never_delivered, obstacles_of
+from engine.removal.orders import Level, Order, Outcome, Progress, meant
+from engine.removal.remover import Remover
+from tools.commands.find_removed import delivered_text
+from tools.commands.selection import Selection, stored
+from tools.commands.taking_in import take_in_journals
+from tools.face.operator import operator, who_option
+from tools.face.options import config_option, load
+from tools.face.terminal import Exit, confirmed, is_text, moment, one_line
+
+MIB: Final = 1 << 20
+
+
+class _Found(NamedTuple):
+    """What an order means, as it is now."""
+
+    order: Order
+    study: Study
+    instances: int
+    file_bytes: int
+    obstacles: list[Obstacle]
+
+
+@click.command(name="remove")
+@config_option
+@click.option("--study", metavar="UID", help="One study.")
+@click.option("--series", metavar="UID", help="One series.")
+@click.option("--instance", metavar="UID", help="One instance.")
+@click.option("--patient", metavar="ID", help="Whose, by the Patient ID received.")
+@click.option("--issuer", metavar="TEXT", default="", help="Issuer of that Patient ID.")
+@click.option("--why", metavar="TEXT", default="", help="The reason, for the history.")
+@who_option
+@click.option("--force", is_flag=True, help="Also what is queued, or was never delivered.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--history", "show_history", is_flag=True, help="Show what was removed, and by whom.")
+def command(
+    config_path: Path | None,
+    study: str | None,
+    series: str | None,
+    instance: str | None,
+    patient: str | None,
+    issuer: str,
+    why: str,
+    who: str | None,
+    force: bool,
+    yes: bool,
+    show_history: bool,
+) -> int:
+    """Remove what is stored, for good. Corrections and their history stay.
+
+    \b
+    scai remove --study 1.2.3 --why 'sent by mistake'
+    scai remove --series 1.2.3.4 --yes
+    scai remove --history
+
+    What is still to be sent, or was never delivered to anybody, is named and stays without --force.
+    Exit code 1: nothing, or not all, was removed.
+    """
+    config = load(config_path).config
+    if show_history:
+        return _show_history(config.data_path)
+    if not is_text(why):
+        raise OperatorError("is no UTF-8 text", "--why")
+    level, uid = _named(study, series, instance)
+    uids = {each: [uid] if each == level else [] for each in ("study", "series", "instance")}
+    selection = Selection(uids["study"], uids["series"], uids["instance"], patient, issuer)
+    with _holding(config) as holder, closing(holder.reader()) as reader:
+        if not catch_up(config.data_path):
+            click.echo("the index is behind: what comes after this is not meant", err=True)
+        with reader.view() as view:
+            found = _find(view, selection, level, uid, (operator(who), why, force))
+        if not _may_go(found, force):
+            return Exit.NEGATIVE
+        if not yes and not confirmed(f"Remove {level} {uid} for good?"):
+            click.echo("nothing was removed", err=True)
+            return Exit.NEGATIVE
+        outcome = holder.remove(reader, found.order)
+    return _report(outcome)
+
+
+def _named(study: str | None, series: str | None, instance: str | None) -> tuple[Level, str]:
+    levels: tuple[Level, ...] = ("study", "series", "instance")
+    given = zip(levels, (study, series, instance), strict=True)
+    named = [(level, uid) for level, uid in given if uid is not None]
+    if len(named) != 1:
+        raise OperatorError("say what to remove: one of --study, --series and --instance")
+    return named[0]
+
+
+def _find(
+    view: View, selection: Selection, level: Level, uid: str, said: tuple[str, str, bool]
+) -> _Found:
+    first = next(stored(view, selection), None)
+    if first is None:
+        raise OperatorError(f"no {level} of this UID is stored here", uid)
+    study = view.study_of_series(first[0])
+    who, why, force = said
+    order = Order("", level, uid, study.patient_mark, who, why, force)
+    found = list(meant(view, order))
+    numbers = {one.study_number for one in found}
+    records = {number: view.study(number) for number in numbers}
+    delivered = {number: DeliveredOf(view, it.uid if it else "") for number, it in records.items()}
+    obstacles = obstacles_of(view, order, found)
+    obstacles += never_delivered(view, order, found, delivered)
+    file_bytes = sum(one.instance.file_bytes for one in found)
+    return _Found(order, study, len(found), file_bytes, obstacles)
+
+
+def _may_go(found: _Found, force: bool) -> bool:
+    """Say what it is and what stands against it; whether that leaves anything to ask."""
+    study = found.study
+    name, patient = study.value(PATIENT_NAME), study.value(PATIENT_ID)
+    click.echo(one_line(f"patient {patient!r}, {name!r}"), err=True)
+    size = f"{found.instances} instances, {found.file_bytes / MIB:.1f} MiB"
+    click.echo(one_line(f"study {study.uid}: {size}"), err=True)
+    for obstacle in found.obstacles:
+        click.echo(one_line(f"  {obstacle.text}"), err=True)
+    if any(obstacle.firm for obstacle in found.obstacles):
+        click.echo("nothing was removed: try again when that has ended", err=True)
+        return False
+    if found.obstacles and not force:
+        click.echo("nothing was removed: --force removes it nevertheless", err=True)
+        return False
+    return True
+
+
+def _report(outcome: Outcome) -> int:
+    if outcome.instances:
+        click.echo(f"removed {outcome.instances} instances, {outcome.file_bytes / MIB:.1f} MiB")
+    if outcome.discarded:
+        click.echo(f"{outcome.discarded} deliveries will not be made")
+    if outcome.delivered:
+        click.echo(one_line(f"they had been delivered to {delivered_text(outcome.delivered)}"))
+    if outcome.progress is Progress.DONE:
+        return Exit.OK
+    click.echo("not removed:" if not outcome.instances else "the rest was not:", err=True)
+    for text in outcome.texts:
+        click.echo("  " + one_line(text), err=True)
+    return Exit.NEGATIVE
+
+
+def _show_history(data_directory: Path) -> int:
+    with closing(open_index_reader(data_directory)) as reader, reader.view() as view:
+        lines = list(tombstones.removals_so_far(view))
+    for line in lines:
+        click.echo(_line(line))
+    if not lines:
+        click.echo("nothing was removed", err=True)
+    return Exit.OK if lines else Exit.NEGATIVE
+
+
+def _line(line: Removed) -> str:
+    when = moment(line.when_ns, "seconds")
+    why = f", {line.why!r}" if line.why else ""
+    lost = f", {line.discarded} deliveries discarded" if line.discarded else ""
+    what = f"{line.level} {line.uid}: {line.instances} instances"
+    to = delivered_text(line.delivered)
+    return one_line(f"{when}  {line.who}{why}  {what}, delivered to {to}{lost}")
+
+
+# --- who removes ---------------------------------------------------------------------------------
+class _Service:
+    """The indexer, asked."""
+
+    def __init__(self, data_directory: Path) -> None:
+        self._data_directory = data_directory
+
+    def reader(self) -> IndexReader:
+        return open_index_reader(self._data_directory)
+
+    def remove(self, reader: IndexReader, order: Order) -> Outcome:
+        request = leave_order(self._data_directory, order)
+        return await_outcome(request, _news_of(reader, letterbox.name_of(request)))
+
+
+def _news_of(reader: IndexReader, name: str) -> Callable[[], bool]:
+    """Whether an order still goes on: something was removed within the time one waits."""
+    seen, heard = -1, time.monotonic()
+
+    def goes_on() -> bool:
+        nonlocal seen, heard
+        with reader.view() as view:
+            removed = tombstones.removed_by(view, name)
+        count = 0 if removed is None else removed.instances
+        if count != seen:
+            seen, heard = count, time.monotonic()
+        return time.monotonic() - heard < removal_wait_s
+
+    return goes_on
+
+
+class _Ourselves:
+    """This process, which holds the index."""
+
+    def __init__(self, config: Config, writer: IndexWriter) -> None:
+        self._writer = writer
+        self._intake = take_in_journals(config, writer)
+        self._remover = Remover(writer, self._intake.tree, self._intake.is_settled)
+
+    def reader(self) -> IndexReader:
+        return self._writer.reader()
+
+    def remove(self, reader: IndexReader, order: Order) -> Outcome:
+        del reader
+        named = msgspec.structs.replace(order, name=f"{time.time_ns():016x}-{os.getpid()}")
+        while True:
+            outcome = self._remover.step(named, time.time_ns())
+            if outcome.progress is not Progress.GOES_ON:
+                self._remover.settle()
+                self._writer.sync()
+                return outcome
+
+    def close(self) -> None:
+        self._intake.close()
+
+
+@contextmanager
+def _holding(config: Config) -> Iterator[_Service | _Ourselves]:
+    """Whoever may remove: this process, if no service holds the index, or the indexer."""
+    data_directory = config.data_path
+    open_index_reader(data_directory).close()  # says so where nothing was stored yet
+    try:
+        writer = IndexWriter(data_directory)
+    except WriterBusyError:
+        yield _Service(data_directory)
+        return
+    ourselves = _Ourselves(config, writer)
+    try:
+        yield ourselves
+    finally:
+        ourselves.close()
+        writer.close()
