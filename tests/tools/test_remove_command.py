@@ -10,6 +10,7 @@ from engine.errors import OperatorError
 from tests.rigs.removals import RemovalBox
 from tools.commands import find as find_command
 from tools.commands import remove as remove_command
+from tools.face.operators_log import orders
 from tools.face.terminal import Exit
 
 
@@ -57,6 +58,8 @@ def test_what_was_delivered_goes_and_is_remembered(data: Path) -> None:
     assert "they had been delivered to PACS (2, the last 1970-01-01T" in done.stdout
     assert stored(data) == ["3.1", "4.1", "4.1"]
     history = run(data, "--history")
+    (noted,) = orders(data)
+    assert (noted["order"], noted["who"], noted["study_uids"]) == ("remove", "Ann", ["1.2"])
     assert "Ann, 'a mistake'  study 1.2: 2 instances, delivered to PACS (2" in history.stdout
 
 

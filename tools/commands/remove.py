@@ -35,6 +35,7 @@ from tools.commands.find_removed import delivered_text
 from tools.commands.selection import Selection, stored
 from tools.commands.taking_in import take_in_journals
 from tools.face.operator import operator, who_option
+from tools.face.operators_log import note_order
 from tools.face.options import config_option, load
 from tools.face.terminal import Exit, confirmed, is_text, moment, one_line
 
@@ -105,6 +106,9 @@ def command(
             click.echo("nothing was removed", err=True)
             return Exit.NEGATIVE
         outcome = holder.remove(reader, found.order)
+    if outcome.instances:
+        counts = {"instances": outcome.instances, "discarded": outcome.discarded}
+        note_order(config.data_path, found.order.who, "remove", **counts, **selection.uids)
     return _report(outcome)
 
 
