@@ -437,6 +437,10 @@ hl7_stray_bytes_max: Final = 256
 # Interface engines hold one connection for each feed; over it, the one that has been silent for
 # longest is closed.
 hl7_connections_max: Final = 32
+# Of connections over TLS that are not secured yet, each for `tls_handshake_s`: as many again, so
+# that all senders may come back at once. OpenSSL's state of one is some 60 KiB. Over it, the one
+# that has been at it for longest is closed.
+hl7_handshakes_max: Final = 32
 hl7_message_s: Final = 30  # from a message's first byte to its last; a network that is ill
 hl7_answer_s: Final = 30  # for a peer to take its answer
 hl7_text_characters_max: Final = 64  # of a value, an identifier, a sender: VR LO, PS3.5 6.2

@@ -28,6 +28,9 @@ _JIS_ESCAPE: Final = re.compile(rb"\x1b(?:\$[@B]|\$\(D|\([BIJ])")
 _MOMENT: Final = re.compile(
     r"(\d{4})(\d{2})?(\d{2})?(?:(\d{2})(\d{2})(?:(\d{2})(?:\.(\d{1,6})\d*)?)?)?([+-]\d{4})?"
 )
+# 2.10.3: what holds several messages. None of ours would know which of them its answer is about.
+_BATCH_HEADERS: Final = ("FHS", "BHS")
+_BATCH_TRAILERS: Final = ("BTS", "FTS")
 DELETED: Final = '""'  # a value that is to be none, 2.5.3 "null"
 
 
@@ -57,6 +60,7 @@ class Header(NamedTuple):
     moment: str = ""  # MSH-7
     codec: str = "ascii"
     names_its_set: bool = False
+    batch: str = ""  # FHS or BHS, where it is no message's header
 
     @property
     def sender(self) -> str:
@@ -178,11 +182,13 @@ def read_header(content: bytes, character_set: str) -> Header:
     """MSH alone, so that whatever is wrong with the rest can be answered."""
     line = _JIS_ESCAPE.sub(b"", content.lstrip().split(b"\r", 1)[0].split(b"\n", 1)[0])
     text = line.decode("latin-1")
-    if not text.startswith("MSH") or not _are_delimiters(text[3:8]):
+    if text.startswith(_BATCH_TRAILERS):
+        raise _batch(text[:3])
+    if not text.startswith(("MSH", *_BATCH_HEADERS)) or not _are_delimiters(text[3:8]):
         raise RefusedError("does not begin with MSH and its delimiters", ErrorCode.DATA_TYPE, "MSH")
     delimiters = Delimiters(*text[3:8])
     field, component, repetition, _, subcomponent = delimiters
-    fields = ["MSH", field, *text[4:].split(field)]
+    fields = [text[:3], field, *text[4:].split(field)]
     if len(fields[2]) > 5:
         raise RefusedError("more than five encoding characters", ErrorCode.DATA_TYPE, "MSH-2")
     fields += [""] * (20 - len(fields))
@@ -191,6 +197,9 @@ def read_header(content: bytes, character_set: str) -> Header:
         whole = fields[number].split(repetition)[0].split(component)[0].split(subcomponent)[0]
         return whole.strip()
 
+    if fields[0] in _BATCH_HEADERS:  # FHS-3 to 7 and BHS-3 to 7 are as in MSH, 11 is the identifier
+        header = Header(delimiters, name(3), name(4), name(5), name(6))
+        return header._replace(control_id=fields[11].strip(), batch=fields[0])
     kind = [*fields[9].split(component), ""][:2]
     header = Header(
         delimiters,
@@ -212,8 +221,13 @@ def read_header(content: bytes, character_set: str) -> Header:
 def read_message(content: bytes, character_set: str) -> Message:
     """A whole message. RefusedError: what is wrong with it, and where."""
     header = read_header(content, character_set)
+    if header.batch:
+        raise _batch(header.batch)
     text = decoded(content, header.codec, header.names_its_set)
     lines = [line for line in re.split(r"[\r\n]+", text.strip()) if line[:3] in _SEGMENTS]
+    if sum(line.startswith("MSH") for line in lines) > 1:
+        text = "a second message begins in this block: send each in one of its own"
+        raise RefusedError(text, ErrorCode.DATA_TYPE, "MSH")
     if len(lines) > hl7_segments_max:
         raise RefusedError("has more segments than are looked at", ErrorCode.DATA_TYPE)
     if sum(len(_DELIMITED.findall(line)) for line in lines) > hl7_separators_max:
@@ -231,6 +245,16 @@ def read_message(content: bytes, character_set: str) -> Message:
     )
     _check_header(header)
     return Message(header, segments)
+
+
+def _batch(name: str) -> RefusedError:
+    """What is answered to a batch, or to a part of one."""
+    return RefusedError(
+        "batches are not taken: send each message by itself, beginning with MSH",
+        ErrorCode.UNSUPPORTED_MESSAGE,
+        name,
+        "AR",
+    )
 
 
 def _are_delimiters(text: str) -> bool:

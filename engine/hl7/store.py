@@ -11,7 +11,7 @@ Used by one thread.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -107,6 +107,13 @@ class MessageStore:
         """Forget what was kept before then, a portion of it; how many rows went."""
         return self._change(lambda batch: _prune(batch, before_ns))
 
+    def forget(self, kept: Sequence[Expectation]) -> list[Expectation]:
+        """Forget what an operator has seen and does not want, durably; what was. What a message
+        has said anew meanwhile stays."""
+        forgotten = self._change(lambda batch: _forget(batch, kept))
+        self._environment.sync()
+        return forgotten
+
     def _change(self, work: Callable[[Batch], T]) -> T:
         """Run `work` in a transaction and commit it; it may be run twice."""
         environment = self._environment
@@ -131,6 +138,18 @@ def expectations(view: View) -> Iterator[Expectation]:
         stored = view.stored("expected", key)
         if stored is not None:
             yield decode_expectation(stored)
+
+
+def _forget(batch: Batch, kept: Sequence[Expectation]) -> list[Expectation]:
+    forgotten = []
+    for each in kept:
+        stored = batch.stored("expected", each.key)
+        if stored is not None and decode_expectation(stored).age == each.age:
+            dropped = batch.drop_expected(each.key)
+            assert dropped is not None, "it was there in this transaction"
+            batch.forget_alias(dropped)
+            forgotten.append(dropped)
+    return forgotten
 
 
 def _take(batch: Batch, content: bytes, message: Message, terms: Terms, now_ns: int) -> Taken:

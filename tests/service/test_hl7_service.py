@@ -16,7 +16,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from engine.limits import hl7_connections_max
+from engine import limits
 from tests.material.waiting import eventually, free_ports
 from tests.peers.mllp import Mllp, asked_by_library, code_of
 from tests.peers.receivers import Storescp, remote
@@ -244,9 +244,11 @@ def test_what_the_listener_answers(hospital: Hospital) -> None:
 
 def test_silent_connections_make_room(hospital: Hospital) -> None:
     hospital.start()
-    held = [hospital.sender() for _ in range(hl7_connections_max)]
+    held = [hospital.sender() for _ in range(limits.hl7_connections_max)]
     try:
-        eventually(lambda: hospital.metrics()[OPEN] == hl7_connections_max, 10, "all are counted")
+        eventually(
+            lambda: hospital.metrics()[OPEN] == limits.hl7_connections_max, 10, "all are counted"
+        )
         for one in (held[0], *held[2:]):
             assert one.ask(update("A", "A")) == "AA"  # the second is the most silent now
         with hospital.sender() as one_more:
@@ -293,6 +295,30 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_answered_twice(hospital: 
         assert (code_of(answer), "taken before" in str(answer)) == ("AA", True)
 
 
+def _crowd(made: SecuredGateway, port: int, context: ssl.SSLContext) -> None:
+    """More begin a handshake than may at a time: the oldest make room, and a message gets through
+    before the others' time is over."""
+    crowd = [
+        socket.create_connection(("127.0.0.1", port)) for _ in range(limits.hl7_handshakes_max + 8)
+    ]
+    try:
+        for silent in crowd[:8]:
+            silent.settimeout(limits.tls_handshake_s / 2)
+            assert silent.recv(1) == b"", "the oldest are closed at once"
+        with Mllp(("127.0.0.1", port), context) as sender:
+            assert sender.ask(update("A", "E")) == "AA"
+        crowd[-1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            crowd[-1].recv(1)
+    finally:
+        for silent in crowd:
+            silent.close()
+    lines = [line for line in made.log() if line["event"] == "hl7_crowded_out"]
+    assert len(lines) == 9
+    metric = 'scai_hl7_connections_total{ae="",process="hl7",result="crowded_out"}'
+    assert eventually(lambda: made.metrics()[metric] == 9, 10, "it is counted")
+
+
 def test_messages_over_tls(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     hl7 = {"enabled": True, "port": port, "address": "127.0.0.1", "tls": True}
@@ -316,9 +342,10 @@ def test_messages_over_tls(tmp_path: Path) -> None:
         with Mllp(("127.0.0.1", port), context) as sender:
             assert sender.ask(update("A", "D")) == "AA"
         silent.close()
+        _crowd(made, port, context)
         assert made.processes()["hl7"] == worker, "no peer's handshake ends the process"
         lines = [line for line in made.log() if line["process"] == "hl7"]
         assert not [line for line in lines if line["level"] == "error"]
-        assert len([line for line in lines if line["event"] == "hl7_message"]) == 2
+        assert len([line for line in lines if line["event"] == "hl7_message"]) == 3
     finally:
         made.close()

@@ -89,7 +89,7 @@ def test_things_have_one_name_each(path: str) -> None:
 
 ASKING = [path for path, one in ALL.items() if any("--yes" in o.opts for o in _options(one))]
 CHANGING = ["send", "export", "edit", "queue retry", "queue hold", "queue release", "queue discard"]
-CHANGING += ["queue pause", "queue resume", "verify"]
+CHANGING += ["queue pause", "queue resume", "verify", "hl7 forget"]
 
 
 @pytest.mark.parametrize("path", sorted({*ASKING, *CHANGING}))

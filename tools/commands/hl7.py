@@ -5,38 +5,33 @@ Texts of messages are hostile, and are escaped.
 """
 
 import json
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import click
 
-from engine.dictionary.attributes import BY_TAG
 from engine.errors import OperatorError
 from engine.hl7.framing import END, START
 from engine.hl7.instructions import Merge, Order, Terms, Update, instructions_of
 from engine.hl7.message import Message
 from engine.hl7.refusal import RefusedError
 from engine.hl7.sheet import Sheet
-from engine.hl7.store import expectations, read, written
+from engine.hl7.store import read, written
 from engine.hl7.terms import terms_of
 from engine.hl7.values import Identity
 from engine.index.corrections import Edit
-from engine.index.environment import NoIndexError, View, open_index_reader
-from engine.index.expected import Expectation
+from engine.index.environment import View
 from engine.index.freshness import catch_up
 from engine.limits import hl7_message_bytes_max
 from engine.settings.entities import character_sets_of_all
 from engine.telemetry.counters import open_counters
 from engine.telemetry.metrics import Counter, Gauge, ProcessState, labels_of
+from tools.commands.hl7_kept import fields_of, forget, looking, said, subject, unmatched
 from tools.face.options import config_option, json_option, load
 from tools.face.tables import Column, Row, print_table
 from tools.face.terminal import Exit, counted, moment, one_line
-
-_table_rows_default: Final = 50
 
 
 @click.group(name="hl7")
@@ -47,7 +42,12 @@ def command() -> None:
     scai hl7 test message.hl7
     scai hl7 status
     scai hl7 unmatched
+    scai hl7 forget --patient ID --accession NUMBER
     """
+
+
+command.add_command(unmatched)
+command.add_command(forget)
 
 
 # --- test ---------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def test(config_path: Path | None, as_json: bool, file: BinaryIO) -> int:
     catch_up(config.data_path)
     try:
         message = read(content, terms)
-        with _looking(config.data_path) as view:
+        with looking(config.data_path) as view:
             sheet = written(view, message, terms, time.time_ns())
             hints = list(_hints(view, message, terms))
     except RefusedError as refused:
@@ -83,23 +83,11 @@ def test(config_path: Path | None, as_json: bool, file: BinaryIO) -> int:
     return Exit.OK if sheet.edits or sheet.kept else Exit.NEGATIVE
 
 
-@contextmanager
-def _looking(data_directory: Path) -> Iterator[View]:
-    try:
-        reader = open_index_reader(data_directory)
-    except NoIndexError as error:
-        raise OperatorError(
-            "nothing was stored yet: there is nothing a message could change", str(data_directory)
-        ) from error
-    with closing(reader), reader.view() as view:
-        yield view
-
-
 def _print(sheet: Sheet, hints: list[str]) -> None:
     for edit in sheet.edits:
         click.echo(one_line(f"{_whose(edit)}  {edit.keyword}: {edit.old!r} -> {edit.new!r}"))
     for each in sheet.kept:
-        click.echo(one_line(f"kept for studies to come, {_subject(each)}: {_said(each)}"))
+        click.echo(one_line(f"kept for studies to come, {subject(each)}: {said(each)}"))
     for text in (*dict.fromkeys(sheet.notes), *hints):
         click.echo(one_line(f"note: {text}"))
     studies = counted(len(sheet.studies), "study", "studies")
@@ -111,17 +99,6 @@ def _whose(edit: Edit) -> str:
     if edit.whose == "patient":
         return f"patient {edit.identifier}{issuer}"
     return f"{edit.whose} {edit.identifier} of patient {edit.patient}{issuer}"
-
-
-def _subject(each: Expectation) -> str:
-    issuer = f" of {each.issuer}" if each.issuer else ""
-    order = f", accession number {each.accession}" if each.accession else ""
-    study = f", study {each.study_uid}" if each.study_uid else ""
-    return f"patient {each.patient_id}{issuer}{order}{study}"
-
-
-def _said(each: Expectation) -> str:
-    return ", ".join(f"{BY_TAG[tag].keyword} {text!r}" for tag, text in each.values.items())
 
 
 def _fields_of(message: Message, sheet: Sheet, hints: list[str]) -> dict[str, object]:
@@ -165,74 +142,6 @@ def _hints(view: View, message: Message, terms: Terms) -> Iterator[str]:
                 f"images of this identifier are here without an issuer: if {patient.issuer} gave "
                 "it, name that in hl7.local_authorities"
             )
-
-
-# --- unmatched ----------------------------------------------------------------------------------
-@command.command()
-@config_option
-@json_option
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many; a table: 50.")
-def unmatched(config_path: Path | None, as_json: bool, limit: int | None) -> int:
-    """List what messages said that no study contradicts: it is kept for those that come later.
-
-    The oldest first, which is forgotten first. Exit code 1 when there is none.
-    """
-    config = load(config_path).config
-    limit = limit or (sys.maxsize if as_json else _table_rows_default)
-    listed: list[Expectation] = []
-    total = 0
-    with _looking(config.data_path) as view:
-        total = view.count("expected")
-        for each in expectations(view):
-            if len(listed) >= limit:
-                break
-            listed.append(each)
-    if as_json:
-        for each in listed:
-            click.echo(json.dumps(fields_of(each)))
-    elif listed:
-        columns = (
-            Column("received", whole=True),
-            Column("from"),
-            Column("patient"),
-            Column("issuer"),
-            Column("accession"),
-            Column("study"),
-            Column("says"),
-        )
-        rows = (
-            Row(
-                (
-                    moment(each.received_ns, "seconds"),
-                    each.who,
-                    each.patient_id,
-                    each.issuer,
-                    each.accession,
-                    each.study_uid,
-                    _said(each),
-                )
-            )
-            for each in listed
-        )
-        print_table(columns, rows)
-        if len(listed) < total:
-            click.echo(f"the oldest {len(listed)} of {total}; more with --limit", err=True)
-    else:
-        click.echo("nothing is kept", err=True)
-    return Exit.OK if listed else Exit.NEGATIVE
-
-
-def fields_of(each: Expectation) -> dict[str, object]:
-    """As JSON has it."""
-    return {
-        "received": moment(each.received_ns) if each.received_ns else "",
-        "from": each.who,
-        "patient_id": each.patient_id,
-        "issuer": each.issuer,
-        "accession_number": each.accession,
-        "study_uid": each.study_uid,
-        "says": {BY_TAG[tag].keyword: text for tag, text in each.values.items()},
-    }
 
 
 # --- status -------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from workers.frame.spec import Hl7Spec
 from workers.frame.tls_handover import read_secured
 from workers.hl7.connection import Connection
 from workers.hl7.desk import Answered, Desk
+from workers.hl7.handshakes import Handshakes
 
 _house_s: Final = 1.0
 
@@ -34,6 +35,7 @@ class Listener:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scai-hl7")
         self._sockets = [socket.socket(fileno=fd) for fd in child.spec.listen_descriptors]
         self._servers: list[asyncio.Server] = []
+        self._handshakes: Handshakes | None = None
         self._connections: set[Connection] = set()
         self._changed = asyncio.Event()
         self._digest = ""
@@ -78,17 +80,20 @@ class Listener:
                     secured.wipe()
             self._child.log.info("tls_loaded", profile=secured.profile)
         self._digest = spec.tls_digest
-        # A server closes the socket that it was given; the supervisor's goes on listening.
+        # Who listens closes the socket that it was given; the supervisor's goes on listening.
+        given = [listener.dup() for listener in self._sockets]
+        if context is not None:
+            self._handshakes = Handshakes(self, context, given, self._connection)
+            return
         self._servers = [
             await self._loop.create_server(
-                lambda: Connection(self, self._loop),
-                sock=listener.dup(),
-                ssl=context,
-                ssl_handshake_timeout=limits.tls_handshake_s if context else None,
-                backlog=limits.listen_backlog,
+                self._connection, sock=listener, backlog=limits.listen_backlog
             )
-            for listener in self._sockets
+            for listener in given
         ]
+
+    def _connection(self) -> Connection:
+        return Connection(self, self._loop)
 
     async def _listen_anew(self) -> None:
         if self._child.spec.tls_digest != self._digest:
@@ -99,10 +104,14 @@ class Listener:
         for server in self._servers:
             server.close()
         self._servers = []
+        if self._handshakes is not None:
+            self._handshakes.close()
 
     async def _drain(self) -> None:
         """No new connection; a message under way is committed and answered."""
         self._stop_listening()
+        if self._handshakes is not None:
+            self._handshakes.abandon()
         for listener in self._sockets:
             listener.close()
         for connection in list(self._connections):
@@ -117,13 +126,36 @@ class Listener:
         for connection in list(self._connections):
             connection.crowd_out()
 
+    # --- what handshakes ask ---
+    def may_knock(self, peer: str) -> bool:
+        """Whether this host is let in at all."""
+        allowed = self._child.spec.settings.allowed_hosts
+        if not allowed or _is_allowed(peer, allowed):
+            return True
+        self._child.counters.add(Counter.HL7_HOSTS_REFUSED)
+        fields = {"peer": peer, "text": "host is not allowed"}
+        self._child.log.note("warning", "hl7_refused", fields)
+        return False
+
+    def crowded_out(self, peer: str) -> None:
+        """A handshake was ended for another one."""
+        self._child.counters.add(Counter.HL7_CROWDED_OUT)
+        fields = {"peer": peer, "text": "too many handshakes are under way"}
+        self._child.log.note("warning", "hl7_crowded_out", fields)
+
+    def failed(self, peer: str, why: str) -> None:
+        """A handshake came to nothing."""
+        self._child.counters.add(Counter.HL7_BROKEN)
+        self._child.log.note("warning", "hl7_broken", {"peer": peer, "text": why})
+
+    def watch(self, task: "asyncio.Task[None]") -> None:
+        """A fault of ours in it ends the process."""
+        self._child.faults.watch(task)
+
     # --- what a connection asks ---
     def admit(self, connection: Connection) -> bool:
         """Whether this peer is let in; the one that was silent for longest makes room for it."""
-        allowed = self._child.spec.settings.allowed_hosts
-        if allowed and not _is_allowed(connection.peer, allowed):
-            self._child.counters.add(Counter.HL7_HOSTS_REFUSED)
-            self.note(connection, "warning", "hl7_refused", text="host is not allowed")
+        if not self.may_knock(connection.peer):
             return False
         if self._child.draining.is_set():
             return False

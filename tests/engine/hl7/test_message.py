@@ -121,6 +121,11 @@ def test_escape_sequences_that_are_not_resolved(sent: str) -> None:
         (adt("A40", pid("1~2"), "MRG|3"), "MRG-1"),
         (adt("A35", pid("1"), "MRG|2||A"), "MRG-1"),
         (adt("A01", pid("1")), "MSH-9"),
+        (adt("A08", pid("1", "A")) + adt("A08", pid("2", "B")), "MSH"),
+        (b"FHS|^~\\&|A\rBHS|^~\\&|A\r" + adt("A08", pid("1", "A")) + b"BTS|1\rFTS|1\r", "FHS"),
+        (b"BHS|^~\\&|A\r" + adt("A08", pid("1", "A")) + b"BTS|1\r", "BHS"),
+        (b"BTS|1\r", "BTS"),
+        (b"FTS|1\r", "FTS"),
     ],
 )
 def test_what_is_refused_and_where(content: bytes, place: str) -> None:

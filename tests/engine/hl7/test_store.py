@@ -38,6 +38,24 @@ def test_what_is_kept_is_forgotten_when_its_time_is_over(desk: Hl7Desk) -> None:
     assert desk.shown("1.4.2")["StudyDescription"] == "CT HEAD"
 
 
+def test_what_an_operator_does_not_want_is_forgotten_with_all_that_hangs_on_it(
+    desk: Hl7Desk,
+) -> None:
+    desk.take(adt("A40", pid("BERTA", "OF^BERTA"), "MRG|ANNA", control_id="1"))
+    desk.take(order("CARLA", "A1", "CT HEAD", control_id="2"))
+    seen = desk.kept()
+    desk.take(order("CARLA", "A1", "CT NECK", control_id="3", moment="20260112"))
+    forgotten = desk.store.forget(seen)
+    desk.check()
+    assert {each.patient_id for each in forgotten} == {"ANNA", "BERTA"}
+    assert [each.patient_id for each in desk.kept()] == ["CARLA"], "it was said anew meanwhile"
+    with desk.store.view() as view:
+        assert view.count("patient_aliases") == 0
+    desk.arrive("1.4.1", "ANNA", "1.1")
+    assert desk.patient("1.4.1") == ("ANNA", "ANNA^NAME")
+    assert desk.store.forget(seen) == []
+
+
 def test_a_correction_that_was_made_stays(desk: Hl7Desk) -> None:
     now = time.time_ns()
     desk.arrive("1.4.1", "ANNA", "1.1")

@@ -94,6 +94,20 @@ def test_an_answer_is_a_message_of_its_own(office: Office) -> None:
     assert "SECRET" not in str(answer) + str(answered.fields)
 
 
+def test_batches_are_refused_in_words_and_by_their_own_number(office: Office) -> None:
+    batch = b"BHS|^~\\&|KIS|HOSP|PACS|RAD|2026||batch||B77\r" + adt("A08", pid("1", "A"))
+    answer = parsed(office.desk.answer(batch + b"BTS|1\r"))
+    assert (str(answer["MSA"][0][1]), str(answer["MSA"][0][2])) == ("AR", "B77")
+    assert "send each message by itself" in str(answer["MSA"][0][3])
+    assert str(answer["MSH"][0][5]) == "KIS"
+    trailer = parsed(office.desk.answer(b"FTS|1\r"))
+    assert str(trailer["MSA"][0][1]) == "AR"
+    assert "send each message by itself" in str(trailer["MSA"][0][3])
+    two = parsed(office.desk.answer(adt("A08", pid("1", "A")) + adt("A08", pid("2", "B"))))
+    assert str(two["MSA"][0][1]) == "AE"
+    assert "a second message begins in this block" in str(two["MSA"][0][3])
+
+
 def test_before_version_2_5_the_error_has_one_field(office: Office) -> None:
     content = adt("A08", pid("", "A")).replace(b"|2.5.1", b"|2.3")
     answer = parsed(office.desk.answer(content))
