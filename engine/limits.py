@@ -231,6 +231,10 @@ trouble_pause_s_first: Final = 0.5
 trouble_pause_s_max: Final = 10
 # A long weekend and the days of a repair; 0: for ever. Ten years.
 give_up_after_hours_default: Final = 168
+# So often is a destination asked in an hour at the least, a quarter of what its pauses allow for:
+# the rest is for time-outs, and for a service that was stopped now and then. Whoever was asked less
+# often has not been away for so long: the clock was set forward.
+away_asked_in_hour_min: Final = 90
 give_up_after_hours_max: Final = 87_600
 
 # --- decoding -----------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ class PrefetchJobs(PrefetchTables):
             if job.state not in ENDED:
                 self._defer(job, now_ns + trigger.quiet_ns)
                 return None
-            if now_ns < job.changed_ns + trigger.repeat_ns:
+            # One that ended later than now was ended by a wrong clock, whenever that was.
+            if 0 <= now_ns - job.changed_ns < trigger.repeat_ns:
                 return None
         number = self._total(records.NEXT_NUMBER) + 1
         self._put("prefetch_totals", records.NEXT_NUMBER, records.NUMBER.pack(number))

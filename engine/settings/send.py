@@ -61,7 +61,9 @@ class Send(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int,
         setting(
             "Hours for which what waits for a remote AE that cannot be reached is kept waiting, "
-            "before it stays in the queue as failed; 0: for ever. Not reaching it uses no attempt.",
+            "before it stays in the queue as failed; 0: for ever. Not reaching it uses no attempt. "
+            "It must have been asked in vain for a good part of that time: a clock that is set "
+            "forward gives nothing up.",
             least=0,
             most=limits.give_up_after_hours_max,
         ),

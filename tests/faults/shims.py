@@ -93,6 +93,21 @@ class FailNth:
         return self._memory[40:].split(b"\0")[0].decode(errors="replace")
 
 
+class WallClock:
+    """What wall_clock.c tells the processes that are started with its environment."""
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / "wall-clock"
+        path.write_bytes(bytes(8))
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), 8)
+        self.environment = {"LD_PRELOAD": str(library("wall_clock")), "WALL_CLOCK": str(path)}
+
+    def set(self, off_s: float) -> None:
+        """From now on it is so far from the true time."""
+        self._memory[:] = struct.pack("<q", int(off_s * 1_000_000_000))
+
+
 class PowerCut:
     """The shadow kept by power_cut.c of the directory `live`."""
 

@@ -2,14 +2,15 @@
 
 `[send] give_up_after_hours` counts for each delivery from when it might have gone out, at the
 earliest from when its destination was found to be away. What has waited for longer stays in the
-queue as failed, for somebody to decide. A destination that is not asked, paused or configured no
-more, is not away: nobody knows.
+queue as failed, for somebody to decide. A clock that was set forward is no waiting: the destination
+must have been asked in vain for a good part of that time. One that is not asked, paused or
+configured no more, is not away: nobody knows.
 """
 
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
-from engine.limits import outbox_portion_max
+from engine.limits import away_asked_in_hour_min, outbox_portion_max
 from engine.outbox.outbox import Outbox
 from engine.outbox.records import Away
 from engine.outbox.writer import OutboxWriter
@@ -44,7 +45,8 @@ class Patience:
         for name in sorted(away.keys() - {*unasked}):
             patience_ns = hours * _hour_ns
             due_ns = max(self._due_ns.get(name, 0), away[name].since_ns + patience_ns)
-            if hours and now_ns >= due_ns:
+            was_asked = away[name].asked >= hours * away_asked_in_hour_min
+            if hours and now_ns >= due_ns and was_asked:
                 count = self._give_up(writer, name, away[name], patience_ns, now_ns)
                 given_up += [GivenUp(name, count)] if count else []
         return given_up

@@ -99,6 +99,15 @@ def test_what_ended_just_now_is_not_repeated(store: PrefetchStore) -> None:
     assert made(store, trigger("1.1"), 210 + 3601) == 2
 
 
+def test_what_a_wrong_clock_ended_in_the_future_is_repeated(store: PrefetchStore) -> None:
+    year_s = 365 * 86400
+    made(store, trigger("1.1"), year_s)
+    job = begun(store, year_s + 100)
+    assert job is not None
+    store.commit(lambda jobs: jobs.end(job, JobState.DONE, (year_s + 110) * SECOND))
+    assert made(store, trigger("1.1"), 220) == 2
+
+
 def test_a_trigger_that_cannot_be_asked_for_is_a_failed_job(store: PrefetchStore) -> None:
     number = made(store, trigger("1.1", refusal="has no Patient ID"), 100)
     assert job_of(store, number).state is JobState.FAILED

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 
 from engine import limits
+from engine.limits import away_asked_in_hour_min
 from engine.outbox.outbox import Outbox
 from engine.outbox.records import State
 from engine.settings.tls import Tls
@@ -175,7 +176,8 @@ def test_patience_ends_for_what_waited_so_long_and_for_nothing_else(tmp_path: Pa
 
     def age(outbox: Outbox) -> None:
         """Away for four hours; two deliveries wait as long, one failed an attempt before."""
-        outbox.note_away("pacs", now_ns - 4 * _HOUR_NS, 1.0, "nobody listens")
+        for _ in range(3 * away_asked_in_hour_min):
+            outbox.note_away("pacs", now_ns - 4 * _HOUR_NS, 1.0, "nobody listens")
         outbox.note_away("gone", now_ns - 4 * _HOUR_NS, 1.0, "nobody listens")
         outbox.retry(old, now_ns - 4 * _HOUR_NS)
         leased = outbox.lease("pacs", 1, now_ns - 4 * _HOUR_NS)
@@ -202,6 +204,32 @@ def test_patience_ends_for_what_waited_so_long_and_for_nothing_else(tmp_path: Pa
             sending.ledger.writer.commit(lambda outbox: outbox.retry(numbers[:2], time.time_ns()))
             sending.run([destination(port)])
         assert {state for state, _ in attempts_of(sending, numbers)} == {State.DELIVERED}
+
+
+def test_a_clock_that_was_set_forward_is_no_waiting(tmp_path: Path) -> None:
+    """By a year, as where the battery of a machine is empty and the time comes over the network."""
+    paths = ct_files(tmp_path / "in", 2)
+    policy = POLICY._replace(give_up_after_hours=168)
+    asked = 168 * away_asked_in_hour_min
+    year_ns = 365 * 24 * _HOUR_NS
+    with office(tmp_path / "data") as sending:
+        numbers = sending.queue(paths, "pacs")
+        begun_ns = time.time_ns() - year_ns
+
+        def note(count: int) -> None:
+            def work(outbox: Outbox) -> None:
+                for _ in range(count):
+                    outbox.note_away("pacs", begun_ns, 1.0, "nobody listens")
+
+            sending.ledger.writer.commit(work)
+
+        sending.ledger.writer.commit(lambda outbox: outbox.hold(numbers, begun_ns))
+        sending.ledger.writer.commit(lambda outbox: outbox.release(numbers, begun_ns))
+        note(asked - 1)
+        assert sending.ledger.tidy(policy, ["pacs"]) == []
+        assert {sending.delivery(number).state for number in numbers} == {State.WAITING}
+        note(1)
+        assert sending.ledger.tidy(policy, ["pacs"]) == [("pacs", 2)]
 
 
 def test_a_new_address_is_asked_at_once(tmp_path: Path) -> None:
