@@ -25,6 +25,7 @@ from engine.intake.journal import INCOMING_DIRECTORY, JOURNAL_DIRECTORY, journal
 from engine.intake.step import Step
 from engine.prefetch.rules import PrefetchRules
 from engine.removal.desk import Desk, Ended
+from engine.removal.erasure import Eraser
 from engine.removal.orders import Progress
 from engine.removal.remover import Remover
 from engine.rules.routing import Rules
@@ -315,7 +316,8 @@ class Indexer:
             self._reader = self._writer.reader()
             self._intake = Intake(self.data_directory, self._writer, durable, self._in_hand_now())
             remover = Remover(self._writer, self._intake.tree, self._intake.is_settled)
-            self._desk = Desk(self.data_directory, remover, self._checkpoint_now)
+            eraser = Eraser(self.data_directory, self._writer)
+            self._desk = Desk(self.data_directory, remover, eraser, self._checkpoint_now)
             self._find_orphans()
             self._publish_applied()
         return self._intake
@@ -453,7 +455,7 @@ class Indexer:
             "removed" if outcome.progress is Progress.DONE else "removal_refused",
             {
                 "level_removed": order.level,
-                "uid": order.uid,
+                "uid": "" if order.level == "patient" else order.uid,
                 "instances": outcome.instances,
                 "bytes": outcome.file_bytes,
                 "discarded": outcome.discarded,

@@ -217,6 +217,12 @@ class PrefetchJobs(PrefetchTables):
             self._forget(job)
         return len(old)
 
+    def forget(self, number: int) -> None:
+        """Forget a job that has ended, and what it fetched."""
+        job = self.job(number)
+        if job is not None and job.state in ENDED:
+            self._forget(job)
+
     def _forget(self, job: Job) -> None:
         number = records.NUMBER.pack(job.number)
         self._delete("prefetch_jobs", number)

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from engine.files import letterbox
+from engine.removal.erasure import Eraser
 from engine.removal.orders import Order, Outcome, Progress
 from engine.removal.remover import Remover
 
@@ -43,10 +44,15 @@ class Desk:
     """The indexer's side."""
 
     def __init__(
-        self, data_directory: Path, remover: Remover, checkpoint: Callable[[], object]
+        self,
+        data_directory: Path,
+        remover: Remover,
+        eraser: Eraser,
+        checkpoint: Callable[[], object],
     ) -> None:
         self._directory = data_directory / REMOVALS_DIRECTORY
         self._remover = remover
+        self._eraser = eraser
         self._checkpoint = checkpoint
         self._waiting: list[Path] = []
 
@@ -75,7 +81,8 @@ class Desk:
             self._end(request, outcome)
             return None
         order = msgspec.structs.replace(order, name=letterbox.name_of(request))
-        outcome = self._remover.step(order, now_ns)
+        carries_out = self._eraser if order.level == "patient" else self._remover
+        outcome = carries_out.step(order, now_ns)
         if outcome.progress is Progress.WAITS:
             self._checkpoint()
             self._waiting = []  # until it is looked again

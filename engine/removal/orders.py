@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -10,14 +10,14 @@ from engine.index.environment import View
 from engine.index.records import Instance, Study
 from engine.index.tombstones import Delivered
 
-Level = Literal["study", "series", "instance"]
-LEVELS: Final[tuple[Level, ...]] = ("study", "series", "instance")
+Level = Literal["study", "series", "instance", "patient"]
 
 
 class Order(msgspec.Struct, frozen=True):
     """One removal. `patient`: the mark of whose it is. `name`: no other order has it, and they sort
     by time. `forced`: also what waits to be sent, was never sent, or is pinned. `undelivered`: only
-    that it was never sent does not stand against it."""
+    that it was never sent does not stand against it. Of the level "patient", `uid` is his
+    identifier and `issuer` its issuer; it is about what is known of him besides what is stored."""
 
     name: str
     level: Level
@@ -27,6 +27,7 @@ class Order(msgspec.Struct, frozen=True):
     why: str
     forced: bool = False
     undelivered: bool = False
+    issuer: str = ""
 
 
 class Progress(Enum):
@@ -47,6 +48,7 @@ class Outcome(msgspec.Struct, frozen=True):
     discarded: int = 0
     delivered: Delivered = {}
     texts: tuple[str, ...] = ()
+    erased: dict[str, int] = {}  # of a patient, by kind
 
 
 class Meant(NamedTuple):

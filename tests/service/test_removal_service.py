@@ -38,6 +38,12 @@ def agreed(gateway: Gateway) -> None:
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
+def another(gateway: Gateway, last: int) -> int:
+    """The indexer's pid, once it is not the last one's."""
+    pid = gateway.processes().get("indexer", 0)
+    return 0 if pid == last else pid
+
+
 def counted(gateway: Gateway) -> float:
     metrics = gateway.metrics().items()
     return sum(count for name, count in metrics if "removed_instances_total" in name)
@@ -65,7 +71,14 @@ def test_a_study_is_removed_and_received_again(
     gateway.start()
     assert len(gateway.find()) == 1
     agreed(gateway)
-    gateway.command("remove", "--study", study, "--who", "Ann", "--yes", "--force")
+    patient = str(next(iter(filled.values()))["patient_id"])
+    gone = gateway.command("remove", "--patient", patient, "--who", "Ann", "--yes", "--force")
+    assert gone.returncode == 0, gone.stdout + gone.stderr
+    assert "removed 1 studies, 1 instances" in gone.stdout
+    assert "erased 1 tombstones" in gone.stdout
+    assert gateway.find() == {}
+    assert gateway.command("find", "--removed").returncode == 1
+    agreed(gateway)
 
 
 def test_an_order_outlives_the_indexer(
@@ -79,8 +92,11 @@ def test_an_order_outlives_the_indexer(
     assert record is not None
     patient = mark_of(record.patient_attributes)
     request = leave_order(gateway.data, Order("", "study", study, patient, "Ann", "", True))
+    killed = 0
     for _ in range(3):
-        os.kill(gateway.pid("indexer"), signal.SIGKILL)
+        pid = eventually(lambda last=killed: another(gateway, last), 30, "it is replaced")
+        os.kill(pid, signal.SIGKILL)
+        killed = pid
     eventually(lambda: not request.exists(), 60, "the order is carried out")
     outcome = await_outcome(request, lambda: False)
     assert (outcome.progress, outcome.instances) == (Progress.DONE, COUNT)

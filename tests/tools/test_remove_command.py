@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from engine.dictionary.patient_mark import patient_mark
 from engine.errors import OperatorError
-from tests.rigs.removals import RemovalBox
+from engine.outbox.records import NewDelivery
+from tests.rigs.removals import NOW, RemovalBox
+from tests.rigs.two_patients import Stored, file_bytes
 from tools.commands import find as find_command
 from tools.commands import remove as remove_command
 from tools.face.operators_log import orders
@@ -137,6 +140,43 @@ def test_what_is_being_sent_stays_even_with_force(data: Path) -> None:
     assert "1.1" in stored(data)
 
 
+def test_a_patient_goes_with_all_that_is_known_of_him(data: Path) -> None:
+    (data / "set_aside" / "scp").mkdir(parents=True)
+    for number, patient in enumerate("AB"):
+        kept = file_bytes(Stored(f"4.{number}", patient))
+        (data / "set_aside" / "scp" / f"7-4.{number}.dcm").write_bytes(kept)
+    asked = run(data, "--patient", "A", "--who", "Ann", said="n\n")
+    assert asked.return_value == Exit.NEGATIVE
+    done = run(data, "--patient", "A", "--who", "Ann", "--yes")
+    assert done.return_value == Exit.OK, done.output
+    assert "removed 1 studies, 1 instances" in done.stdout
+    assert "erased 1 tombstones" in done.stdout
+    assert "the journals' segments, until they are used again" in done.stdout
+    assert "set_aside/scp/7-4.0.dcm: remove it by hand" in done.stdout
+    assert done.stdout.count("remove it by hand") == 1
+    assert stored(data) == ["1.1", "1.2", "3.1", "4.1"]
+    assert found(data, "--removed").return_value == Exit.NEGATIVE
+    history = run(data, "--history").stdout
+    assert "Ann  patient" in history
+    assert "1.4" not in history
+    (noted,) = orders(data)
+    assert (noted["order"], noted["studies"], noted["instances"]) == ("erase", 1, 1)
+    again = run(data, "--patient", "A", "--who", "Ann", "--yes")
+    assert again.return_value == Exit.OK
+
+
+def test_what_is_queued_of_a_patient_wants_force(data: Path) -> None:
+    box = RemovalBox(data)
+    mark = patient_mark("A", "")
+    new = NewDelivery("PACS", "4.1", "1.2", "1.4", "", "1.2.1", 1, "user", patient=mark)
+    box.outbox(lambda outbox: outbox.enqueue(new, NOW))
+    box.close()
+    refused = run(data, "--patient", "A", "--who", "Ann", "--yes")
+    assert refused.return_value == Exit.NEGATIVE
+    assert "study 1.4: 1 wait to be sent to PACS" in refused.stderr
+    assert run(data, "--patient", "A", "--who", "Ann", "--yes", "--force").return_value == Exit.OK
+
+
 def test_whose_it_is_must_be_said_where_two_have_it(data: Path) -> None:
     asked = run(data, "--study", "1.4", "--who", "Ann", "--yes", "--force")
     assert isinstance(asked.exception, OperatorError)
@@ -150,7 +190,7 @@ def test_what_is_not_here_is_said(data: Path) -> None:
     asked = run(data, "--series", "7.7", "--who", "Ann", "--yes")
     assert "no series of this UID is stored here" in str(asked.exception)
     twice = run(data, "--study", "1.2", "--instance", "1.1", "--yes")
-    assert "one of --study, --series and --instance" in str(twice.exception)
+    assert "one of --study, --series and --instance, or" in str(twice.exception)
 
 
 def test_nothing_was_stored(tmp_path: Path) -> None:

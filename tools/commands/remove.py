@@ -5,35 +5,26 @@ lock. What somebody still waits for is named, and goes only with --force; what i
 fetched at this moment never does.
 """
 
-import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
-import msgspec
 
-from engine.config.loading import Config
 from engine.dictionary.attributes import PATIENT_ID, PATIENT_NAME
 from engine.errors import OperatorError
-from engine.files import letterbox
 from engine.index import tombstones
-from engine.index.environment import IndexReader, View, open_index_reader
+from engine.index.environment import View, open_index_reader
 from engine.index.freshness import catch_up
 from engine.index.records import Study
 from engine.index.tombstones import Removed
-from engine.index.writer import IndexWriter, WriterBusyError
-from engine.limits import removal_wait_s
 from engine.outbox.delivered import DeliveredOf
-from engine.removal.desk import await_outcome, leave_order
 from engine.removal.obstacles import Obstacle, never_delivered, obstacles_of
 from engine.removal.orders import Level, Order, Outcome, Progress, meant
-from engine.removal.remover import Remover
 from tools.commands.find_removed import delivered_text
+from tools.commands.remove_patient import Patient, remove_patient
+from tools.commands.removing import holding
 from tools.commands.selection import Selection, stored
-from tools.commands.taking_in import take_in_journals
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import note_order
 from tools.face.options import config_option, load
@@ -57,7 +48,7 @@ class _Found(NamedTuple):
 @click.option("--study", metavar="UID", help="One study.")
 @click.option("--series", metavar="UID", help="One series.")
 @click.option("--instance", metavar="UID", help="One instance.")
-@click.option("--patient", metavar="ID", help="Whose, by the Patient ID received.")
+@click.option("--patient", metavar="ID", help="Whose, or all of whom, by the Patient ID received.")
 @click.option("--issuer", metavar="TEXT", default="", help="Issuer of that Patient ID.")
 @click.option("--why", metavar="TEXT", default="", help="The reason, for the history.")
 @who_option
@@ -77,11 +68,12 @@ def command(
     yes: bool,
     show_history: bool,
 ) -> int:
-    """Remove what is stored, for good. Corrections and their history stay.
+    """Remove what is stored, for good. Corrections and their history stay, but for --patient alone.
 
     \b
     scai remove --study 1.2.3 --why 'sent by mistake'
     scai remove --series 1.2.3.4 --yes
+    scai remove --patient 4711                  (all that is known of a patient)
     scai remove --history
 
     What is still to be sent, or was never delivered to anybody, is named and stays without --force.
@@ -92,10 +84,12 @@ def command(
         return _show_history(config.data_path)
     if not is_text(why):
         raise OperatorError("is no UTF-8 text", "--why")
+    if patient is not None and (study, series, instance) == (None, None, None):
+        return remove_patient(config, Patient(patient, issuer), operator(who), force, yes)
     level, uid = _named(study, series, instance)
     uids = {each: [uid] if each == level else [] for each in ("study", "series", "instance")}
     selection = Selection(uids["study"], uids["series"], uids["instance"], patient, issuer)
-    with _holding(config) as holder, closing(holder.reader()) as reader:
+    with holding(config) as holder, closing(holder.reader()) as reader:
         if not catch_up(config.data_path):
             click.echo("the index is behind: what comes after this is not meant", err=True)
         with reader.view() as view:
@@ -117,7 +111,7 @@ def _named(study: str | None, series: str | None, instance: str | None) -> tuple
     given = zip(levels, (study, series, instance), strict=True)
     named = [(level, uid) for level, uid in given if uid is not None]
     if len(named) != 1:
-        raise OperatorError("say what to remove: one of --study, --series and --instance")
+        raise OperatorError("say what: one of --study, --series and --instance, or --patient alone")
     return named[0]
 
 
@@ -190,77 +184,3 @@ def _line(line: Removed) -> str:
     what = f"{line.level} {line.uid}: {line.instances} instances"
     to = delivered_text(line.delivered)
     return one_line(f"{when}  {line.who}{why}  {what}, delivered to {to}{lost}")
-
-
-# --- who removes ---------------------------------------------------------------------------------
-class _Service:
-    """The indexer, asked."""
-
-    def __init__(self, data_directory: Path) -> None:
-        self._data_directory = data_directory
-
-    def reader(self) -> IndexReader:
-        return open_index_reader(self._data_directory)
-
-    def remove(self, reader: IndexReader, order: Order) -> Outcome:
-        request = leave_order(self._data_directory, order)
-        return await_outcome(request, _news_of(reader, letterbox.name_of(request)))
-
-
-def _news_of(reader: IndexReader, name: str) -> Callable[[], bool]:
-    """Whether an order still goes on: something was removed within the time one waits."""
-    seen, heard = -1, time.monotonic()
-
-    def goes_on() -> bool:
-        nonlocal seen, heard
-        with reader.view() as view:
-            removed = tombstones.removed_by(view, name)
-        count = 0 if removed is None else removed.instances
-        if count != seen:
-            seen, heard = count, time.monotonic()
-        return time.monotonic() - heard < removal_wait_s
-
-    return goes_on
-
-
-class _Ourselves:
-    """This process, which holds the index."""
-
-    def __init__(self, config: Config, writer: IndexWriter) -> None:
-        self._writer = writer
-        self._intake = take_in_journals(config, writer)
-        self._remover = Remover(writer, self._intake.tree, self._intake.is_settled)
-
-    def reader(self) -> IndexReader:
-        return self._writer.reader()
-
-    def remove(self, reader: IndexReader, order: Order) -> Outcome:
-        del reader
-        named = msgspec.structs.replace(order, name=f"{time.time_ns():016x}-{os.getpid()}")
-        while True:
-            outcome = self._remover.step(named, time.time_ns())
-            if outcome.progress is not Progress.GOES_ON:
-                self._remover.settle()
-                self._writer.sync()
-                return outcome
-
-    def close(self) -> None:
-        self._intake.close()
-
-
-@contextmanager
-def _holding(config: Config) -> Iterator[_Service | _Ourselves]:
-    """Whoever may remove: this process, if no service holds the index, or the indexer."""
-    data_directory = config.data_path
-    open_index_reader(data_directory).close()  # says so where nothing was stored yet
-    try:
-        writer = IndexWriter(data_directory)
-    except WriterBusyError:
-        yield _Service(data_directory)
-        return
-    ourselves = _Ourselves(config, writer)
-    try:
-        yield ourselves
-    finally:
-        ourselves.close()
-        writer.close()
