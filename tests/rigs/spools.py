@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,21 @@ TAGS = [0x00080018, 0x00100020, 0x0020000D]
 class SpoolBox:
     """A spool with its directories and its ring memory."""
 
-    def __init__(self, directory: Path, slots: int = 2, durable: bool = True, **more: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        slots: int = 2,
+        durable: bool = True,
+        tags: Sequence[int] = TAGS,
+        **more: Any,
+    ) -> None:
         self.incoming = directory / "incoming"
         self.journal = directory / "journal"
         for made in (self.incoming, self.journal):
             made.mkdir(parents=True, exist_ok=True)
         self.slots = slots
+        self.tags = tags
+        self.head = HEAD  # of the files to come
         self.durable = durable
         self.more = {
             "segment_bytes": SEGMENT_BYTES,
@@ -50,7 +60,7 @@ class SpoolBox:
             RING_BYTES,
             INLINE_BYTES,
             durable=self.durable,
-            wanted_tags=TAGS,
+            wanted_tags=self.tags,
             limits=limits,
             **self.more,
         )
@@ -109,7 +119,7 @@ class SpoolBox:
                 if event[0] == _core.EVENT_DATASET:
                     return self.wait(slot)
                 assert event[0] == _core.EVENT_COMMAND
-                self.spool.begin(slot, HEAD, prologue, True)
+                self.spool.begin(slot, self.head, prologue, True)
                 cutter.expect_data(event[1])
             else:
                 assert code == _core.RECEIVED_FULL
