@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from engine import limits
 from engine.files.journal_damage import damage_of
 from engine.index import tombstones
-from engine.index.environment import INDEX_FAULTS, IndexReader, fault_code
+from engine.index.environment import INDEX_DAMAGE, INDEX_FAULTS, IndexReader, fault_code
 from engine.index.writer import IndexWriter, WriterBusyError
 from engine.intake.dispatch import Dispatcher
 from engine.intake.intake import Intake
@@ -178,6 +178,8 @@ class Indexer:
     def _note_fault(self, error: Exception, work: str) -> None:
         self.counters.add(Counter.INDEX_ERRORS)
         code = fault_code(error)
+        if isinstance(error, INDEX_DAMAGE):
+            self.counters.set(Gauge.INDEX_CUT, 1)  # until we are started again
         if self._faults.get(work) != code:
             self._faults[work] = code
             self.counters.set(Gauge.INDEX_FAULT, code)

@@ -49,6 +49,13 @@ INDEX_DIRECTORY: Final = "index"
 Tables = Mapping[str, lmdb._Database]
 # What a disk or an index may do to whoever writes; everything else is a fault of ours.
 INDEX_FAULTS: Final = (OSError, lmdb.Error, OperatorError)
+# Those among them that say that its pages are none: trying again does not help.
+INDEX_DAMAGE: Final = (
+    IndexDamagedError,
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+)
 _META_PAGES: Final = 2  # LMDB's: its file begins with them, and commits use them in turn
 
 

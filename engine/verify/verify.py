@@ -21,6 +21,7 @@ from engine.index.records import Instance
 from engine.verify.findings import Finding, FindingKind, VerifyReport
 from engine.verify.parting import stored_of, strangers
 from engine.verify.repair import checksum, read_entry
+from engine.verify.tables import check_tables
 
 if TYPE_CHECKING:
     from engine.pixels.check import Checked
@@ -59,7 +60,9 @@ class Verifier:
         self.report = VerifyReport()
 
     def run(self, pause_s: float = _pause_s) -> VerifyReport:
-        """All three walks; then what looked wrong once more."""
+        """All three walks; then what looked wrong once more. IndexDamagedError: the index itself
+        has to be made anew."""
+        check_tables(self._reader)
         # The records first: repaired first, they carry the other repairs.
         suspects = [*self._walk_records(), *self._walk_index(), *self._walk_tree()]
         # What is missing goes first: a study is parted by what all of its files say.

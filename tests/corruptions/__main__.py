@@ -2,9 +2,10 @@
 
 Each start has to take in everything acknowledged that is not itself damaged and to name what is, or
 to be refused with the way on; it is never silent and dies of nothing. Most starts are those of the
-receivers and the indexer in one process; each so many are a real `scai run`. Case K of a seed is
-the same in every run: `--only K` does it again and keeps the directory. Exit status: 0 all kept,
-1 not.
+receivers and the indexer in one process; each so many are a real `scai run`. Case K of a seed draws
+the same numbers in every run; what it meets there is of the same kind, but names and times in it
+differ, so the directory of a case that does not hold is kept (`--keep`) as it was before the start.
+Exit status: 0 all kept, 1 not.
 """
 
 import argparse
@@ -53,12 +54,13 @@ class Tally:
 
 
 def run(cases: Iterable[int], seed: int, real: int = 0, keep: Path | None = None) -> Tally:
-    """Try them all, and print what did not hold. `real`: each so many, as `scai run`."""
+    """Try them all, and print what did not hold. `real`: each so many, as `scai run`. `keep`: where
+    the directories of cases go that did not hold."""
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="corruptions-") as room:
         makes = material(Path(room))
         for case in cases:
-            copy = keep or Path(room) / "copy" / "data"
+            copy = Path(room) / "copy" / "data"
             made, done = damaged_copy(makes, seed, case, copy)
             if real and case % real == real - 1:
                 verdict = judge_service(made, copy, done)
@@ -68,8 +70,9 @@ def run(cases: Iterable[int], seed: int, real: int = 0, keep: Path | None = None
             tally.take(done.kind, verdict)
             if verdict.wrong:
                 print(f"case {case}: {done.text}", *verdict.wrong[:4], sep="\n    ", flush=True)
-            if keep is None:
-                shutil.rmtree(copy.parent)
+                if keep is not None:
+                    damaged_copy(makes, seed, case, keep / str(case))
+            shutil.rmtree(copy.parent)
     return tally
 
 
@@ -79,18 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
-    parser.add_argument("--only", type=int, help="this case alone; its directory is kept")
+    parser.add_argument("--keep", type=Path, help="a directory for what does not hold")
     parser.add_argument("--real", type=int, default=250, help="each so many is a real service")
     parser.add_argument("--minutes", type=float, default=0, help="begin none after so long")
     options = parser.parse_args(arguments)
     began = time.monotonic()
-    if options.only is not None:
-        keep = Path(tempfile.mkdtemp(prefix="corruption-")) / "data"
-        tally = run([options.only], options.seed, options.real, keep)
-        print(keep)
-    else:
-        cases = _until(range(options.first, options.first + options.count), 60 * options.minutes)
-        tally = run(cases, options.seed, options.real)
+    cases = _until(range(options.first, options.first + options.count), 60 * options.minutes)
+    tally = run(cases, options.seed, options.real, options.keep)
     count = sum(tally.cases.values())
     print(tally.text())
     took = time.monotonic() - began

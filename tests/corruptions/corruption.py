@@ -4,7 +4,6 @@ What it may cost are the instances whose own bytes or records it touches. The in
 being made again.
 """
 
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,7 +105,10 @@ def _stale(made: Made, copy: Path, chance: random.Random) -> Corruption:
     older = chance.choice(made.older[path])
     now = (copy / path).read_bytes() if (copy / path).exists() else b""
     (copy / path).write_bytes(older)
-    common = len(os.path.commonprefix([now, older]))
+    common = next(
+        (at for at, (one, other) in enumerate(zip(now, older, strict=False)) if one != other),
+        min(len(now), len(older)),
+    )
     return Corruption("stale segment", path, common, len(now), _costs(made, path, now, common))
 
 

@@ -121,7 +121,7 @@ def make(directory: Path, killed: bool) -> Made:
 
     In a process of its own: no index is ever taken through a fork.
     """
-    assert SEGMENT_BYTES < limits.journal_segment_bytes
+    assert limits.journal_segment_bytes > SEGMENT_BYTES, "a segment of its own is no whole one"
     directory.mkdir()
     maker = _Maker(directory)
     maker.store(25)

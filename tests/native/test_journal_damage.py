@@ -230,20 +230,26 @@ def test_behind_a_cut_that_nobody_noted_numbers_go_on_where_none_was_used(box: S
     assert following == lost[-1] + 1 > 5
 
 
-@pytest.mark.parametrize("is_gap_lost", [False, True])
-def test_damage_behind_a_wide_gap_costs_no_more(box: SpoolBox, is_gap_lost: bool) -> None:
-    """The gap stands for more numbers than any segment has records."""
+@pytest.mark.parametrize("are_gaps_lost", [False, True])
+def test_damage_behind_wide_gaps_costs_no_more(box: SpoolBox, are_gaps_lost: bool) -> None:
+    """Two cuts that nobody noted: the gaps stand for more numbers than any segment has records."""
     (only,) = filled(box, 5)
-    (box.journal / "reached").unlink()
-    os.truncate(only, records.record(only, 4).begin)
+    cut, gaps = records.record(only, 4).begin, []
+    for _ in range(2):
+        (box.journal / "reached").unlink()
+        os.truncate(only, cut)
+        gaps.append(box.open().durable_sequence)
+        box.spool.close()
+        cut = [*records.records(only.read_bytes())][-1].end
+    first = gaps[-1] + 1
+    assert first > SEGMENT_BYTES // records.ALIGNMENT + 4
     box.open()
-    first = box.store(content(1), prologue=b"p?")[4]
-    for number in range(first + 1, first + 4):
+    for number in range(first, first + 4):
         assert box.store(content(number), prologue=b"p%d" % number)[4] == number
     box.spool.close()
-    if is_gap_lost:
-        records.destroy(only, 4)
-    records.destroy(only, first)
+    lost = [first, 4, gaps[0] + 1] if are_gaps_lost else [first]
+    for number in lost:
+        records.destroy(only, number)
     box.open()
     assert read(box) == ([1, 2, 3, *range(first + 1, first + 4)], [*range(4, first + 1)])
 
@@ -296,7 +302,7 @@ def test_a_recycled_segment_gives_back_nothing_of_its_earlier_life(box: SpoolBox
 
 def test_a_name_that_leads_elsewhere_is_no_record(box: SpoolBox) -> None:
     """A peer's bytes that look like a record are looked at only where a record is damaged."""
-    head = [records.MAGIC, 0, 0, 0, 3, 0, 10, 0, 1, 0, 9, 3]
+    head = [records.MAGIC, 0, 0, 0, 2, 0, 10, 0, 1, 0, 9, 3]
     text = b"p../secret"
     head[5] = 128
     head[1] = _core.crc32c(records.HEAD.pack(*head)[8:] + text)

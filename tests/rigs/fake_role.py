@@ -1,7 +1,8 @@
 """A role without any work, for tests of the supervisor: answers every connection with its pid.
 
 What the first bytes of a connection say: `hang` blocks the loop asleep, `spin` burns the processor,
-`die` ends the process, `fault` raises; anything else is a connection that holds until the end.
+`die` ends the process, `index` ends it as a damaged index does, `fault` raises; anything else is a
+connection that holds until the end.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import socket
 import time
 
 from engine.telemetry.metrics import Counter, Gauge
-from workers.frame.child import Child
+from workers.frame.child import EXIT_INDEX, Child
 from workers.frame.spec import ReceiverSpec
 
 
@@ -62,6 +63,8 @@ async def _serve(child: Child, connection: socket.socket) -> None:
                 pass
         elif word == b"die":
             os._exit(9)
+        elif word == b"index":
+            os._exit(EXIT_INDEX)
         elif word == b"fault":
             loop.call_soon(loop.stop)
     active = child.counters.get(Gauge.ASSOCIATIONS_ACTIVE)

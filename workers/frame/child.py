@@ -24,9 +24,11 @@ from setproctitle import setproctitle
 
 from engine import limits
 from engine.errors import OperatorError
+from engine.index.damage import INDEX_FILE
 from engine.telemetry.counters import CounterBlock, CounterSegment
 from engine.telemetry.logs import Log
 from engine.telemetry.metrics import Counter, Gauge, ProcessState
+from native import _core
 from workers.frame.confinement import confine
 from workers.frame.control import Begin, Change, Drain, Failed, Gone, Letterbox, Ready
 from workers.frame.fault import FaultError, FaultWatch, trace_of
@@ -36,6 +38,7 @@ EXIT_DRAINED: Final = 0
 EXIT_BOOT: Final = 3  # it cannot do its work as things are: trying again at once is of no use
 EXIT_INTERNAL: Final = 4  # a fault of ours
 EXIT_ORPHANED: Final = 5  # the supervisor is gone; what was under way is finished or given up
+EXIT_INDEX: Final = 6  # LMDB fell over a page of the index, or could not read it
 
 SpecT = TypeVar("SpecT", bound=AnySpec, covariant=True)
 
@@ -151,6 +154,8 @@ def run_child(control_descriptor: int) -> int:
             os.sched_setaffinity(0, spec.cores)
         setproctitle(f"scai: {spec.name}")
         _hold_name(spec)
+        # The words are the supervisor's, who logs every end.
+        _core.tell_index_crashes(INDEX_FILE, "", EXIT_INDEX)
         role = importlib.import_module(spec.module)
         uvloop.run(_run_role(child, role.run))
     except (OperatorError, OSError) as error:

@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from engine import limits
@@ -17,7 +19,7 @@ from engine.index.damage import INDEX_CUT
 from engine.telemetry.counters import CounterSegment
 from engine.telemetry.logs import Log
 from engine.telemetry.metrics import Gauge, ProcessState
-from workers.frame.child import EXIT_BOOT, EXIT_DRAINED
+from workers.frame.child import EXIT_BOOT, EXIT_DRAINED, EXIT_INDEX
 from workers.frame.control import Begin, Change, Drain, Failed, Gone, Letterbox, Ready
 from workers.frame.environment import environment_of_children
 from workers.frame.spec import (
@@ -212,15 +214,16 @@ class Supervised:
         healthy = lived_s >= limits.restart_healthy_s
         self._failures = 1.0 if healthy else max(0.0, self._failures - forgiven) + 1.0
         # One that says it cannot start would say so again at once.
-        step = int(self._failures) - (0 if status == EXIT_BOOT else 1)
+        step = int(self._failures) - (0 if status in (EXIT_BOOT, EXIT_INDEX) else 1)
         delay_ms = limits.restart_backoff_ms_first
         if step > 0:
             delay_ms = min(
                 limits.restart_backoff_ms_step << min(step - 1, 16), limits.restart_backoff_ms_max
             )
-        if status == -signal.SIGBUS:
+        if status == EXIT_INDEX:
             # Until we are started again, since whoever mends it has to stop us.
             self._counters.set(Gauge.INDEX_CUT, 1)
+            self._blame_nothing_in_hand()
         reason = self._killed_for or self._told or _ending(status)
         if status != EXIT_DRAINED:
             self.fault = reason
@@ -235,6 +238,12 @@ class Supervised:
             replaced_in=delay_ms / 1000,
         )
         return delay_ms / 1000
+
+    def _blame_nothing_in_hand(self) -> None:
+        """The index was the death of it: no instance or delivery is set aside for that."""
+        page = Path(self.spec.data_directory) / "run" / f"{self.spec.role}.inhand"
+        with suppress(OSError):  # a page that cannot be removed blames; it is kept all the same
+            page.unlink(missing_ok=True)
 
     def _read_letters(self) -> None:
         while self._letterbox is not None:
@@ -279,9 +288,8 @@ def _descriptors(spec: AnySpec) -> list[int]:
 
 
 def _ending(status: int) -> str:
-    if status == -signal.SIGBUS:
-        # What a mapped file gives that is shorter than it says; LMDB maps the index.
-        return f"killed by SIGBUS: {INDEX_CUT}"
+    if status == EXIT_INDEX:
+        return f"ended by the index: {INDEX_CUT}"
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     return f"exit code {status}"

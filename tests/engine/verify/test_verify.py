@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 from engine.files import part10
 from engine.files.tree import StoreTree, instance_path
 from engine.index.batch import Batch
+from engine.index.damage import IndexDamagedError
+from engine.index.environment import View
 from engine.index.writer import IndexWriter
 from engine.verify.findings import FindingKind
 from engine.verify.repair import (
@@ -289,3 +291,34 @@ def test_a_file_that_cannot_be_synced_gets_no_row(
     (outcome,) = apply_actions(store.writer, store.tree, [Action("adopt", path)])
     assert outcome.done
     assert store.kinds() == []
+
+
+def test_an_index_that_does_not_find_its_own_rows_is_damaged(store: Store) -> None:
+    """One bit of a key: what stands beside it is there, and is not found by its name. A repair
+    would put the row in again, and the others would stay away."""
+    for number in range(10):
+        store.add(f"1.{number}")
+    store.check()
+    store.writer.close()
+    data = store.data / "index" / "data.mdb"
+    content = data.read_bytes()
+    assert b"u1.5" in content
+    data.write_bytes(content.replace(b"u1.5", b"u1,5"))
+    store.writer = IndexWriter(store.data)
+    with pytest.raises(IndexDamagedError, match="out of order"):
+        store.verify()
+
+
+def test_a_row_that_a_search_passes_by_is_damage(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the page above says another beginning of it."""
+    store.add("1.1")
+    stored = View.stored
+
+    def passes_by(view: View, table: str, key: bytes) -> bytes | None:
+        return None if table == "sop_uids" else stored(view, table, key)
+
+    monkeypatch.setattr(View, "stored", passes_by)
+    with pytest.raises(IndexDamagedError, match="not found by its key"):
+        store.verify()

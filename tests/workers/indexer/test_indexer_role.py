@@ -16,6 +16,7 @@ from engine.telemetry.counters import CounterSegment
 from engine.telemetry.metrics import Counter, Gauge
 from engine.verify.repair import Action, await_result, leave_request
 from tests.rigs.indexer_box import LARGE, Box
+from workers.frame.records_in_hand import RecordsOnPage
 from workers.frame.spec import IndexerSpec, JournalSpec
 from workers.indexer import Indexer
 
@@ -201,6 +202,26 @@ def test_an_error_of_the_index_opens_it_anew(box: Box, monkeypatch: pytest.Monke
     child = live(box, story)
     assert child.log.events == ["index_fault", "index_recovered"]
     assert instances(box) == 1
+
+
+def test_a_damaged_index_is_told_with_the_way_on(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no record is blamed for it: what was in hand is taken in by the next index."""
+    import lmdb
+
+    def damaged(*_: object) -> None:
+        raise lmdb.CorruptedError("mdb_put: MDB_CORRUPTED: Located page was wrong type")
+
+    monkeypatch.setattr(IndexWriter, "commit", damaged)
+
+    async def story(child: FakeChild) -> None:
+        child.drain_deadline = 0.0  # it will not come to an end by itself
+        child.ring(box.store("1.1"))
+        await until(lambda: child.counters.get(Gauge.INDEX_CUT) == 1)
+        assert child.counters.get(Gauge.INDEX_FAULT) == errno.EIO
+
+    live(box, story)
+    page = RecordsOnPage(box.data / "run" / "indexer.inhand")
+    assert page.blamed is None
 
 
 def test_a_low_disk_is_told(box: Box) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.index.damage import INDEX_CUT
 from engine.telemetry.counters import CounterSegment, open_counters, read_run_file
-from engine.telemetry.metrics import Counter
+from engine.telemetry.metrics import Counter, Gauge
 from tests.material.waiting import free_ports, within
 from tests.rigs.gateway import ROOT, toml
 from workers.supervision.machine import Activity, Liveness, Pulse, judge
@@ -254,6 +255,22 @@ def test_one_that_cannot_start_is_tried_ever_more_slowly(service: Service) -> No
     assert status is not None
     assert status.state == "starting"
     assert service.stop() == 0
+
+
+def test_what_the_index_fells_is_told_and_blames_nothing_in_hand(service: Service) -> None:
+    """LMDB crashed: it would again at once, and no instance or delivery was the death of it."""
+    service.start()
+    in_hand = service.data / "run" / "receiver.inhand"
+    in_hand.write_bytes(b"a record")
+    connection, *_ = service.connect()
+    connection.sendall(b"index")
+    connection.recv(1)
+    service.until(lambda: service.events("worker_ended"))
+    (ended,) = service.events("worker_ended")
+    assert INDEX_CUT in ended["text"]
+    assert ended["replaced_in"] == 0.25
+    assert not in_hand.exists()
+    assert service.counters().any_set(Gauge.INDEX_CUT)
 
 
 def test_reload_changes_policy_without_a_restart(service: Service) -> None:
