@@ -42,6 +42,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "edit": Entry("tools.commands.edit", "Correct patient, study and series information."),
     "remove": Entry("tools.commands.remove", "Remove studies, series or instances for good."),
     "verify": Entry("tools.commands.verify", "Check that files and index agree, and repair them."),
+    "backup": Entry("tools.commands.backup", "Make a backup while the service runs, or check one."),
+    "restore": Entry("tools.commands.restore", "Bring a backup back into a new data directory."),
     "rules": Entry("tools.commands.rules", "List the routing rules, or try them on a file."),
     "send": Entry("tools.commands.send", "Send files, or what is stored, to remote AEs."),
     "export": Entry("tools.commands.export", "Copy what is stored to a directory or a ZIP file."),

@@ -452,6 +452,14 @@ class IndexReader:
         with self._environment.begin() as transaction:
             yield View(transaction, self._environment.tables)
 
+    def copy(self, directory: Path) -> None:
+        """One state of the whole, as an index of its own in an empty directory, while others go on
+        changing this one. OSError: it cannot be written there; it may lie in memory only yet."""
+        try:
+            self._environment.lmdb.copy(str(directory))
+        except lmdb.Error as error:
+            raise OSError(fault_code(error), str(error), str(directory)) from error
+
     def used_bytes(self) -> tuple[int, int]:
         """(size of the map, bytes of it in use)."""
         information = self._environment.lmdb.info()

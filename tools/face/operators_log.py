@@ -20,6 +20,7 @@ from tools.face.terminal import moment
 
 LOG_NAME: Final = "operators.log"
 _EARLIER: Final = "operators.log.1"
+LOG_NAMES: Final = (_EARLIER, LOG_NAME)
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
