@@ -88,8 +88,8 @@ def test_things_have_one_name_each(path: str) -> None:
 
 
 ASKING = [path for path, one in ALL.items() if any("--yes" in o.opts for o in _options(one))]
-CHANGING = ["send", "export", "edit", "queue retry", "queue hold", "queue release", "queue discard"]
-CHANGING += ["queue pause", "queue resume", "verify", "hl7 forget"]
+CHANGING = ["send", "export", "remove", "edit", "verify", "hl7 forget"]
+CHANGING += [f"queue {name}" for name in ["retry", "hold", "release", "discard", "pause", "resume"]]
 
 
 @pytest.mark.parametrize("path", sorted({*ASKING, *CHANGING}))

@@ -66,6 +66,17 @@ def test_what_was_delivered_goes_and_is_remembered(data: Path) -> None:
     assert "Ann, 'a mistake'  study 1.2: 2 instances, delivered to PACS (2" in history.stdout
 
 
+def test_programs_are_told_the_same(data: Path) -> None:
+    done = run(data, "--study", "1.2", "--who", "Ann", "--why", "a mistake", "--yes", "--json")
+    told = json.loads(done.stdout)
+    assert (told["progress"], told["instances"], told["texts"]) == ("done", 2, [])
+    assert told["delivered"].startswith("PACS (2, ")
+    (line,) = run(data, "--history", "--json").stdout.splitlines()
+    history = json.loads(line)
+    assert (history["who"], history["why"], history["level"]) == ("Ann", "a mistake", "study")
+    assert (history["uid"], history["instances"]) == ("1.2", 2)
+
+
 def found(data: Path, *arguments: str) -> Result:
     return CliRunner().invoke(
         find_command.command,

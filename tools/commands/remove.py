@@ -5,6 +5,7 @@ lock. What somebody still waits for is named, and goes only with --force; what i
 fetched at this moment never does.
 """
 
+import json
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -27,8 +28,9 @@ from tools.commands.removing import holding
 from tools.commands.selection import Selection, stored
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import note_order
-from tools.face.options import config_option, load
-from tools.face.terminal import Exit, confirmed, is_text, moment, one_line
+from tools.face.options import config_option, json_option, load
+from tools.face.telling import tell
+from tools.face.terminal import Exit, confirmed, counted, is_text, moment, one_line
 
 MIB: Final = 1 << 20
 
@@ -55,6 +57,7 @@ class _Found(NamedTuple):
 @click.option("--force", is_flag=True, help="Also what is queued, or was never delivered.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--history", "show_history", is_flag=True, help="Show what was removed, and by whom.")
+@json_option
 def command(
     config_path: Path | None,
     study: str | None,
@@ -67,6 +70,7 @@ def command(
     force: bool,
     yes: bool,
     show_history: bool,
+    as_json: bool,
 ) -> int:
     """Remove what is stored, for good. Corrections and their history stay, but for --patient alone.
 
@@ -81,11 +85,11 @@ def command(
     """
     config = load(config_path).config
     if show_history:
-        return _show_history(config.data_path)
+        return _show_history(config.data_path, as_json)
     if not is_text(why):
         raise OperatorError("is no UTF-8 text", "--why")
     if patient is not None and (study, series, instance) == (None, None, None):
-        return remove_patient(config, Patient(patient, issuer), operator(who), force, yes)
+        return remove_patient(config, Patient(patient, issuer), operator(who), force, yes, as_json)
     level, uid = _named(study, series, instance)
     uids = {each: [uid] if each == level else [] for each in ("study", "series", "instance")}
     selection = Selection(uids["study"], uids["series"], uids["instance"], patient, issuer)
@@ -103,7 +107,7 @@ def command(
     if outcome.instances:
         counts = {"instances": outcome.instances, "discarded": outcome.discarded}
         note_order(config.data_path, found.order.who, "remove", **counts, **selection.uids)
-    return _report(outcome)
+    return _report(outcome, as_json)
 
 
 def _named(study: str | None, series: str | None, instance: str | None) -> tuple[Level, str]:
@@ -139,7 +143,7 @@ def _may_go(found: _Found, force: bool) -> bool:
     study = found.study
     name, patient = study.value(PATIENT_NAME), study.value(PATIENT_ID)
     click.echo(one_line(f"patient {patient!r}, {name!r}"), err=True)
-    size = f"{found.instances} instances, {found.file_bytes / MIB:.1f} MiB"
+    size = f"{_instances(found.instances)}, {found.file_bytes / MIB:.1f} MiB"
     click.echo(one_line(f"study {study.uid}: {size}"), err=True)
     for obstacle in found.obstacles:
         click.echo(one_line(f"  {obstacle.text}"), err=True)
@@ -152,11 +156,19 @@ def _may_go(found: _Found, force: bool) -> bool:
     return True
 
 
-def _report(outcome: Outcome) -> int:
+def _report(outcome: Outcome, as_json: bool) -> int:
+    if as_json:
+        fields = msgspec.structs.asdict(outcome) | {
+            "progress": outcome.progress.name.lower(),
+            "delivered": delivered_text(outcome.delivered),
+        }
+        click.echo(json.dumps(fields))
+        return Exit.OK if outcome.progress is Progress.DONE else Exit.NEGATIVE
     if outcome.instances:
-        click.echo(f"removed {outcome.instances} instances, {outcome.file_bytes / MIB:.1f} MiB")
+        size = f"{outcome.file_bytes / MIB:.1f} MiB"
+        click.echo(f"removed {_instances(outcome.instances)}, {size}")
     if outcome.discarded:
-        click.echo(f"{outcome.discarded} deliveries will not be made")
+        click.echo(f"{counted(outcome.discarded, 'delivery', 'deliveries')} will not be made")
     if outcome.delivered:
         click.echo(one_line(f"they had been delivered to {delivered_text(outcome.delivered)}"))
     if outcome.progress is Progress.DONE:
@@ -167,20 +179,39 @@ def _report(outcome: Outcome) -> int:
     return Exit.NEGATIVE
 
 
-def _show_history(data_directory: Path) -> int:
+def _instances(count: int) -> str:
+    return counted(count, "instance", "instances")
+
+
+def _show_history(data_directory: Path, as_json: bool) -> int:
     with closing(open_index_reader(data_directory)) as reader, reader.view() as view:
         lines = list(tombstones.removals_so_far(view))
     for line in lines:
-        click.echo(_line(line))
+        tell(as_json, _line(line), **_fields_of(line))
     if not lines:
         click.echo("nothing was removed", err=True)
     return Exit.OK if lines else Exit.NEGATIVE
 
 
+def _fields_of(line: Removed) -> dict[str, object]:
+    return {
+        "when": moment(line.when_ns, "seconds"),
+        "who": line.who,
+        "why": line.why,
+        "level": line.level,
+        "uid": line.uid,
+        "instances": line.instances,
+        "file_bytes": line.file_bytes,
+        "discarded": line.discarded,
+        "delivered": delivered_text(line.delivered),
+    }
+
+
 def _line(line: Removed) -> str:
     when = moment(line.when_ns, "seconds")
     why = f", {line.why!r}" if line.why else ""
-    lost = f", {line.discarded} deliveries discarded" if line.discarded else ""
-    what = f"{line.level} {line.uid}: {line.instances} instances"
+    deliveries = counted(line.discarded, "delivery", "deliveries")
+    lost = f", {deliveries} discarded" if line.discarded else ""
+    what = f"{line.level} {line.uid}: {_instances(line.instances)}"
     to = delivered_text(line.delivered)
     return one_line(f"{when}  {line.who}{why}  {what}, delivered to {to}{lost}")

@@ -4,6 +4,7 @@ First every study of his is removed, then what the index knows besides. What can
 here is named, with what has to be done about it.
 """
 
+import json
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,7 +23,7 @@ from engine.removal.obstacles import obstacles_of
 from engine.removal.orders import Level, Order, Outcome, Progress, meant
 from tools.commands.removing import holding
 from tools.face.operators_log import note_order
-from tools.face.terminal import Exit, confirmed, one_line
+from tools.face.terminal import Exit, confirmed, counted, one_line
 
 LEFT: Final = (
     "the journals' segments, until they are used again (as new instances come)",
@@ -50,7 +51,9 @@ class _Stored(NamedTuple):
     firm: bool
 
 
-def remove_patient(config: Config, patient: Patient, who: str, force: bool, yes: bool) -> int:
+def remove_patient(
+    config: Config, patient: Patient, who: str, force: bool, yes: bool, as_json: bool
+) -> int:
     """Exit.NEGATIVE: not all of it, or nothing, was removed."""
     mark = patient_mark(patient.patient_id, patient.issuer)
     with holding(config) as holder, closing(holder.reader()) as reader:
@@ -63,7 +66,8 @@ def remove_patient(config: Config, patient: Patient, who: str, force: bool, yes:
             return Exit.NEGATIVE
         question = (
             f"Erase all that is stored and known of patient {patient.patient_id} "
-            f"({len(found.orders)} studies, {found.instances} instances) for good?"
+            f"({counted(len(found.orders), 'study', 'studies')}, "
+            f"{counted(found.instances, 'instance', 'instances')}) for good?"
         )
         if not yes and not confirmed(question):
             click.echo("nothing was removed", err=True)
@@ -79,10 +83,18 @@ def remove_patient(config: Config, patient: Patient, who: str, force: bool, yes:
     note_order(config.data_path, who, "erase", studies=len(found.orders), instances=instances)
     if outcome.progress is not Progress.DONE:
         return _stopped(outcome, instances)
-    click.echo(f"removed {len(found.orders)} studies, {instances} instances")
+    studies, left = len(found.orders), _left(config.data_path, mark, others)
+    if as_json:
+        fields = {"studies": studies, "instances": instances, "erased": outcome.erased}
+        click.echo(json.dumps({**fields, "left": left}))
+        return Exit.OK
+    counts = counted(studies, "study", "studies"), counted(instances, "instance", "instances")
+    click.echo(f"removed {', '.join(counts)}")
     for kind, count in sorted(outcome.erased.items()):
         click.echo(f"erased {count} {kind}")
-    _tell_left(config.data_path, mark, others)
+    click.echo("left, and not ours to reach now:")
+    for text in left:
+        click.echo(one_line(f"  {text}"))
     return Exit.OK
 
 
@@ -124,15 +136,14 @@ def _stopped(outcome: Outcome, instances: int) -> int:
     return Exit.NEGATIVE
 
 
-def _tell_left(data_directory: Path, mark: str, others: list[tuple[str, str]]) -> None:
+def _left(data_directory: Path, mark: str, others: list[tuple[str, str]]) -> list[str]:
     """What of him may still be where, and what he is called besides."""
-    click.echo("left, and not ours to reach now:")
-    for text in LEFT:
-        click.echo(f"  {text}")
+    left = list(LEFT)
     aside = data_directory / SET_ASIDE_DIRECTORY
     for path in sorted(aside.rglob("*")):
         if path.is_file() and not path.is_symlink() and whose_file(str(path)) == mark:
-            click.echo(one_line(f"  {path}: remove it by hand"))
+            left.append(f"{path}: remove it by hand")
     for patient_id, issuer in others:
         of = f" of {issuer!r}" if issuer else ""
-        click.echo(one_line(f"  shown under this identifier, and received as {patient_id!r}{of}"))
+        left.append(f"shown under this identifier, and received as {patient_id!r}{of}")
+    return left
