@@ -139,15 +139,16 @@ def refused_words(refused: Sequence[RefusedContext]) -> str:
 
 def _refused_context(context: RefusedContext) -> str:
     abstract = _named(context.abstract_syntax)
-    if context.result == USER_REJECTION:
-        return f"{abstract}: not for this title or role"
-    if context.result == ABSTRACT_SYNTAX_NOT_SUPPORTED:
-        return f"{abstract}: not among `contexts`"
     syntaxes = context.transfer_syntaxes[: limits.refused_syntaxes_logged_max]
     names = [_named(syntax) for syntax in syntaxes]
     more = len(context.transfer_syntaxes) - len(syntaxes)
     names += [f"{more} more"] if more else []
-    return f"{abstract}: not in {', '.join(names)}"
+    proposed = f"{abstract} in {', '.join(names)}"
+    if context.result == USER_REJECTION:
+        return f"{proposed}: not for this title or role"
+    if context.result == ABSTRACT_SYNTAX_NOT_SUPPORTED:
+        return f"{proposed}: the class is not among `contexts`"
+    return f"{proposed}: the class is taken, but in none of these"
 
 
 def _named(uid: str) -> str:

@@ -10,15 +10,19 @@ from tests.rigs.gateway import Gateway
 pytestmark = pytest.mark.process
 _CR = "1.2.840.10008.5.1.4.1.1.1"
 _JPEG_2000 = "1.2.840.10008.1.2.4.90"
+_PLAIN = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"]
+_SYNTAXES = (
+    "Implicit VR Little Endian (1.2.840.10008.1.2), Explicit VR Little Endian (1.2.840.10008.1.2.1)"
+)
 _PRIVATE = "1.2.392.200036.9125.1.1.2"
 
 
 def test_refused_contexts_are_named(gateway: Gateway) -> None:
     peer = AE("CR_ROOM_3")
     peer.add_requested_context(Verification)
-    peer.add_requested_context(_CR)
+    peer.add_requested_context(_CR, _PLAIN)
     peer.add_requested_context(CTImageStorage, _JPEG_2000)
-    peer.add_requested_context(_PRIVATE)
+    peer.add_requested_context(_PRIVATE, _PLAIN)
     association = peer.associate("127.0.0.1", gateway.port, ae_title="SCP_AE")
     assert association.is_established
     association.release()
@@ -29,9 +33,10 @@ def test_refused_contexts_are_named(gateway: Gateway) -> None:
     (accepted,) = [line for line in lines if line["event"] == "association_accepted"]
     assert accepted["contexts_refused"] == 3
     assert accepted["refused"] == (
-        f"Computed Radiography Image Storage ({_CR}): not among `contexts`; CT Image Storage "
-        f"({CTImageStorage}): not in JPEG 2000 Lossless ({_JPEG_2000}); {_PRIVATE}: not among "
-        "`contexts`"
+        f"Computed Radiography Image Storage ({_CR}) in {_SYNTAXES}: the class is not among "
+        f"`contexts`; CT Image Storage ({CTImageStorage}) in JPEG 2000 Lossless ({_JPEG_2000}): "
+        f"the class is taken, but in none of these; {_PRIVATE} in {_SYNTAXES}: the class is not "
+        "among `contexts`"
     )
     counted = {
         name: value
@@ -42,4 +47,6 @@ def test_refused_contexts_are_named(gateway: Gateway) -> None:
     for label in ("Computed Radiography Image Storage", "CT Image Storage", "other"):
         assert any(f'sop_class="{label}"' in name for name in counted), label
     assert not any(_PRIVATE in name for name in counted), "no label is a peer's choice"
-    assert "a presentation context was refused" in gateway.command("status").stdout
+    shown = gateway.command("status").stdout
+    assert "storage_scp: last refused" in shown
+    assert "a presentation context of CT Image Storage" in shown or "no storage class" in shown

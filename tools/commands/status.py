@@ -242,7 +242,7 @@ def _refused(numbers: Numbers) -> str:
     name = STORAGE_SOP_CLASSES.get(uid, "a class that is no storage class of the standard")
     ago = _span(time.time() - numbers.last_refused)
     return (
-        f"{numbers.name}: a presentation context was refused {ago} ago, of {name}; the log's "
+        f"{numbers.name}: last refused {ago} ago: a presentation context of {name}; the log's "
         "association_accepted says by whom and why"
     )
 

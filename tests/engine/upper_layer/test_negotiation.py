@@ -262,5 +262,5 @@ def test_the_log_names_few_of_many_refused_contexts() -> None:
     words = refused_words(refused)
     assert words.endswith("; and 108 more")
     assert words.count("196 more") == limits.refused_contexts_logged_max
-    assert len(words) < 20 * 120
+    assert len(words) < 20 * 180
     assert "not for this title" in refused_words([RefusedContext("1.2", (), USER_REJECTION)])
