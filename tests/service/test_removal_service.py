@@ -74,7 +74,7 @@ def test_a_study_is_removed_and_received_again(
     patient = str(next(iter(filled.values()))["patient_id"])
     gone = gateway.command("remove", "--patient", patient, "--who", "Ann", "--yes", "--force")
     assert gone.returncode == 0, gone.stdout + gone.stderr
-    assert "removed 1 studies, 1 instances" in gone.stdout
+    assert "removed 1 study, 1 instance" in gone.stdout
     assert "erased 1 tombstones" in gone.stdout
     assert gateway.find() == {}
     assert gateway.command("find", "--removed").returncode == 1

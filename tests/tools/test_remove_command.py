@@ -160,7 +160,7 @@ def test_a_patient_goes_with_all_that_is_known_of_him(data: Path) -> None:
     assert asked.return_value == Exit.NEGATIVE
     done = run(data, "--patient", "A", "--who", "Ann", "--yes")
     assert done.return_value == Exit.OK, done.output
-    assert "removed 1 studies, 1 instances" in done.stdout
+    assert "removed 1 study, 1 instance" in done.stdout
     assert "erased 1 tombstones" in done.stdout
     assert "the journals' segments, until they are used again" in done.stdout
     assert "set_aside/scp/7-4.0.dcm: remove it by hand" in done.stdout
@@ -172,8 +172,11 @@ def test_a_patient_goes_with_all_that_is_known_of_him(data: Path) -> None:
     assert "1.4" not in history
     (noted,) = orders(data)
     assert (noted["order"], noted["studies"], noted["instances"]) == ("erase", 1, 1)
-    again = run(data, "--patient", "A", "--who", "Ann", "--yes")
+    again = run(data, "--patient", "A", "--who", "Ann", "--yes", "--json")
     assert again.return_value == Exit.OK
+    told = json.loads(again.stdout)
+    assert (told["studies"], told["instances"]) == (0, 0)
+    assert any("remove it by hand" in text for text in told["left"])
 
 
 def test_what_is_queued_of_a_patient_wants_force(data: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
+import msgspec
 
 from engine.dictionary.attributes import PATIENT_ID, PATIENT_NAME
 from engine.errors import OperatorError

@@ -130,7 +130,8 @@ def _may_go(found: _Stored, force: bool) -> bool:
 
 
 def _stopped(outcome: Outcome, instances: int) -> int:
-    click.echo(f"removed {instances} instances; the rest was not:", err=True)
+    removed = counted(instances, "instance", "instances")
+    click.echo(f"removed {removed}; the rest was not:", err=True)
     for text in outcome.texts:
         click.echo("  " + one_line(text), err=True)
     return Exit.NEGATIVE
