@@ -153,7 +153,8 @@ def fresh_name() -> str:
 
 
 def make_outbox(data_directory: Path) -> None:
-    """The directory of copies, for us alone: what lies in it is patient data."""
+    """The directory of copies, for us alone: what lies in it is patient data. Its name is synced
+    with those of the copies (sync_copies())."""
     directory = data_directory / OUTBOX_DIRECTORY
     if not directory.is_dir():
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -165,7 +166,6 @@ def make_outbox(data_directory: Path) -> None:
                 os.fchown(held, owner.st_uid, owner.st_gid)
             finally:
                 os.close(held)
-        sync_directory(data_directory)
 
 
 def copy_in(source: str | Path, data_directory: Path, name: str) -> None:
@@ -232,5 +232,7 @@ def _copy(source: int, target: int, length: int, through_memory: bool) -> None:
 
 
 def sync_copies(data_directory: Path) -> None:
-    """The names of all copies so far survive a power cut."""
-    sync_directory(data_directory / OUTBOX_DIRECTORY)
+    """The names of all copies so far survive a power cut, and so does their directory's: whoever
+    made it may have died before this, or was told that it failed."""
+    for directory in (data_directory / OUTBOX_DIRECTORY, data_directory):
+        sync_directory(directory)

@@ -9,6 +9,7 @@ import random
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -140,6 +141,23 @@ class PowerCut:
         `every` each so many after it as well. 0: none fails any more."""
         self._failing[:] = self._FAILING.pack(0, 0, number, every)
 
+    def heal(self) -> None:
+        """None fails any more. What was dropped stays so until it is written again."""
+        self._failing[16:] = bytes(16)
+
+    def run(self, script: str, *arguments: str) -> str:
+        """Run a script in a process of its own under the shim; what it prints."""
+        root = str(HERE.parent.parent)
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(self.live), *arguments],
+            env={**os.environ, **self.environment, "PYTHONPATH": root},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return done.stdout
+
     @property
     def failed_syncs(self) -> int:
         """How many failed since."""
@@ -205,6 +223,12 @@ class PowerCut:
         target.chmod(0o600)
         if torn is not None and living is not None:
             _tear(target, living, torn)
+
+
+def fail_own_sync(number: int, every: int = 0) -> None:
+    """In a process that runs under the shim: as `PowerCut.fail_sync()`, from now on."""
+    with Path(os.environ["POWER_CUT_FAIL"]).open("r+b") as control:
+        control.write(struct.pack("<QQQQ", 0, 0, number, every))
 
 
 def _tear(target: Path, living: Path, choose: random.Random, page: int = 4096) -> None:

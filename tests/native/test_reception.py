@@ -346,3 +346,28 @@ def test_a_data_set_of_no_byte_is_no_instance(box: ReceptionBox) -> None:
     assert revealed is not None
     assert revealed[2:4] == (0, True)
     caller.close()
+
+
+def test_a_message_is_timed_from_its_first_byte_and_its_data_set_anew(box: ReceptionBox) -> None:
+    caller = Caller(box, 0)
+    whole = store("1.2.3", b"d" * 5000)
+    assert caller.inlet.message == (0, 0)
+
+    def since_behind(part: bytes, received: int) -> float:
+        caller.theirs.sendall(part)
+        box.turn_until(lambda: caller.inlet.message[1] == received)
+        return caller.inlet.message[0]
+
+    command = since_behind(whole[:60], 60)
+    assert since_behind(whole[60:100], 100) == command > 0
+    data = since_behind(whole[100:1000], 900)
+    assert data > command
+    assert since_behind(whole[1000:-10], len(whole) - 110) == data
+    assert caller.inlet.progress == (0, 4990, 0), "nothing came of it yet"
+    caller.theirs.sendall(whole[-10:])
+    box.turn_until(lambda: box.stored == 1)
+    assert caller.inlet.message == (0, 0), "it has ended"
+    when, data_bytes, stored = caller.inlet.progress
+    assert (data_bytes, stored) == (5000, 1)
+    assert when > data, "an instance is progress"
+    caller.close()

@@ -193,6 +193,8 @@ class FolderWatch:
             sync_copies(self._data_directory)
         if found or self._removed:
             self._queue(writer, folder, found)
+        elif queued:
+            writer.sync()  # theirs may have failed, or whoever queued them died before it
         unlinked = self._unlinked.setdefault(folder.path, [])
         for name in done:
             opened.remove_claimed(name)

@@ -39,7 +39,7 @@ std::optional<Fragments> find_fragments(int descriptor, std::uint64_t at, std::u
             found.behind = at;
             return found;
         }
-        if (tag != item || length > end - at || length == undefined_length) return {};
+        if (tag != item || length == undefined_length) return {};
         if (found.spans.size() >= items_max) return {};
         found.spans.emplace_back(at, at + length);
         at += length;

@@ -21,6 +21,7 @@ from engine.outgoing.outgoing import FileRange
 from engine.outgoing.pixels import Frames, PixelDecoder
 from engine.outgoing.reader import DataSetReader
 from engine.outgoing.reencode import Reencoder
+from native import _core
 from tests.material import samples
 from tests.material.jpeg_encoder import Form, encode, picture
 
@@ -277,3 +278,18 @@ def test_fragments_are_found_alike(
     finally:
         os.close(descriptor)
     assert results[0] == results[1]
+
+
+def test_fragments_are_bounded_by_number_and_by_the_end(tmp_path: Path) -> None:
+    items = [ITEM + struct.pack("<I", 4) + bytes(4)] * 3
+    content = b"".join(items) + SEQUENCE_END
+    too_long = ITEM + struct.pack("<I", 9) + bytes(4)  # it would take a byte behind the end
+    path = tmp_path / "pixel data"
+    path.write_bytes(content + too_long + SEQUENCE_END)
+    with path.open("rb") as file:
+        found = _core.find_fragments(file.fileno(), 0, len(content), 3)
+        assert found is not None
+        assert len(found[0]) == 3
+        assert _core.find_fragments(file.fileno(), 0, len(content), 2) is None
+        start = len(content)
+        assert _core.find_fragments(file.fileno(), start, start + len(too_long), 3) is None
