@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "echo": Entry("tools.commands.echo", "Verify remote AEs (C-ECHO), and tell what fails."),
     "edit": Entry("tools.commands.edit", "Correct patient, study and series information."),
     "remove": Entry("tools.commands.remove", "Remove studies, series or instances for good."),
+    "aside": Entry("tools.commands.aside", "List what was set aside; take it back, discard it."),
     "verify": Entry("tools.commands.verify", "Check that files and index agree, and repair them."),
     "backup": Entry("tools.commands.backup", "Make a backup while the service runs, or check one."),
     "restore": Entry("tools.commands.restore", "Bring a backup back into a new data directory."),

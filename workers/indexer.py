@@ -429,7 +429,9 @@ class Indexer:
         if now - self._readers_checked > _readers_checked_s:
             self._readers_checked = now
             self._writer.check_readers()
-        serve_requests(self.data_directory, self._writer, self._intake.tree)
+        dispatcher = self._intake.dispatcher
+        arrived = None if dispatcher is None else dispatcher.arrived
+        serve_requests(self.data_directory, self._writer, self._intake.tree, arrived)
         self._forget_tombstones_now()
         if self._desk is not None:
             self._desk.look()

@@ -8,7 +8,7 @@ aside.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
@@ -25,12 +25,14 @@ from engine.files.tree import (
     StoreTree,
     sync_directory,
 )
-from engine.index.batch import Batch, Entry
+from engine.index.batch import Batch, Entry, choose_mark
 from engine.index.stored_head import read_stored_head
 from engine.index.writer import IndexWriter
 from engine.verify import parting
 from native import _core
 
+# What becomes of an instance besides being kept, in the transaction that takes it in.
+Arrived = Callable[[Batch, Entry, int], None]
 REPAIRS_DIRECTORY: Final = "repairs"
 _READ_BYTES: Final = 1 << 20
 
@@ -40,13 +42,17 @@ class Action(msgspec.Struct, frozen=True):
 
     `adopt`: a file the index does not know. `forget`: a row whose file is gone. `set_aside`: a
     file. `recount`: a study's records. `part`: a study that holds several patients' instances.
-    `parted`: a note that all are, up to a number."""
+    `parted`: a note that all are, up to a number. `take_back`: a file that was set aside, its path
+    relative to there; it goes where the rules say, as if it came now by `called_ae_title`, and in
+    the place of what is stored of its UID only with `replace`."""
 
-    kind: Literal["adopt", "forget", "set_aside", "recount", "part", "parted"]
+    kind: Literal["adopt", "forget", "set_aside", "recount", "part", "parted", "take_back"]
     path: str = ""
     sop_instance_uid: str = ""
     study_uid: str = ""
     study: int = 0
+    called_ae_title: str = ""
+    replace: bool = False
 
 
 class RepairResult(msgspec.Struct, frozen=True):
@@ -115,9 +121,14 @@ def _inside(tree: StoreTree, path: str) -> str:
 
 # --- carrying out ------------------------------------------------------------------------------
 def apply_actions(
-    writer: IndexWriter, tree: StoreTree, actions: Sequence[Action]
+    writer: IndexWriter, tree: StoreTree, actions: Sequence[Action], arrived: Arrived | None = None
 ) -> list[RepairResult]:
-    """One after another, each in its own transaction: one that fails does not stop the others."""
+    """One after another, each in its own transaction: one that fails does not stop the others.
+    `arrived`: what rules make of an instance that is taken back."""
+
+    def take_back(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
+        _take_back(writer, tree, action, arrived)
+
     apply = {
         "adopt": _adopt,
         "forget": _forget,
@@ -125,6 +136,7 @@ def apply_actions(
         "recount": _recount,
         "part": _part,
         "parted": _parted,
+        "take_back": take_back,
     }
     outcomes: list[RepairResult] = []
     for action in actions:
@@ -171,6 +183,39 @@ def _adopt(writer: IndexWriter, tree: StoreTree, action: Action) -> None:
     writer.commit(lambda batch: batch.put_instance(entry))
     if entry.path != action.path:
         tree.remove(action.path)
+
+
+def _take_back(
+    writer: IndexWriter, tree: StoreTree, action: Action, arrived: Arrived | None
+) -> None:
+    """The file is kept aside until the index is durable: whatever comes between is done again."""
+    aside = StoreTree(tree.root.parent, SET_ASIDE_DIRECTORY)
+    entry = read_entry(aside, action.path)
+    entry.journal = action.path.partition("/")[0]
+    entry.arrival = msgspec.structs.replace(entry.arrival, called_ae_title=action.called_ae_title)
+    with writer.reader().view() as view:
+        marks = view.marks_of(entry.arrival.sop_instance_uid)
+    mark = choose_mark(marks, entry.patient_mark)
+    if mark:
+        entry.mark_as(mark)
+    else:
+        entry.mark = mark
+    if entry.patient_mark in marks and not action.replace:
+        raise LocalError("one of its SOP Instance UID is stored: --replace puts it in that place")
+    tree.place(aside.absolute(action.path), entry.path)
+    _settle(tree, entry.path)
+
+    def apply(batch: Batch) -> str | None:
+        put = batch.put_instance(entry)
+        if arrived is not None:
+            arrived(batch, entry, entry.arrival.received_ns)
+        return put.removed_path
+
+    elsewhere = writer.commit(apply)
+    writer.sync()
+    if elsewhere is not None:
+        tree.remove(elsewhere)
+    aside.remove(action.path)
 
 
 def _choose_place(tree: StoreTree, entry: Entry, path: str, marks: Mapping[str, str]) -> None:
@@ -278,14 +323,16 @@ def await_result(request: Path, timeout_s: float) -> list[RepairResult]:
     return list(_results.decode(answered))
 
 
-def serve_requests(data_directory: Path, writer: IndexWriter, tree: StoreTree) -> int:
+def serve_requests(
+    data_directory: Path, writer: IndexWriter, tree: StoreTree, arrived: Arrived | None = None
+) -> int:
     """The indexer's: carry out what lies in `repairs/`; how many actions were carried out."""
     carried_out = 0
     for request in letterbox.waiting(data_directory / REPAIRS_DIRECTORY):
         try:
             asked: Sequence[Action] = _requests.decode(request.read_bytes())
             actions = [msgspec.structs.replace(one, path=_read(one.path)) for one in asked]
-            outcomes = apply_actions(writer, tree, actions)
+            outcomes = apply_actions(writer, tree, actions, arrived)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             outcomes = [RepairResult(False, f"no request: {error}")]
         except FileNotFoundError:

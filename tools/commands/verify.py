@@ -10,22 +10,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
-from engine.config.loading import Config
 from engine.errors import OperatorError
 from engine.files.journal_damage import damage_of, examine
 from engine.files.tree import STORE_DIRECTORY, StoreTree
-from engine.index.environment import IndexReader, NoIndexError, open_index_reader
+from engine.index.environment import IndexReader, NoIndexError
 from engine.index.freshness import catch_up
-from engine.index.writer import IndexWriter, WriterBusyError
 from engine.intake.journal import JOURNAL_DIRECTORY, journals_on_disk
 from engine.verify.findings import Finding, VerifyReport
-from engine.verify.repair import Action, RepairResult, apply_actions, await_result, leave_request
+from engine.verify.repair import Action, RepairResult
 from engine.verify.verify import Verifier
-from tools.commands.taking_in import take_in_journals
+from tools.commands.repairs import Repairs
 from tools.commands.verify_told import tell_repairs, tell_report
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import note_order
@@ -35,9 +33,6 @@ from tools.face.terminal import Exit, counted
 
 if TYPE_CHECKING:
     from engine.pixels.check import Checked
-
-_actions_per_request: Final = 500
-_request_wait_s: Final = 60.0
 
 
 @click.command(name="verify")
@@ -64,7 +59,7 @@ def command(
     config = load(config_path).config
     data_directory = config.data_path
     repairer = operator(who) if repair else ""
-    with _Writer(config, repair) as writer:
+    with Repairs(config, repair) as writer:
         try:
             reader = writer.reader()
         except NoIndexError:
@@ -158,52 +153,13 @@ def _image_checks(wanted: bool) -> Iterator[Mapping[str, Callable[[int], "Checke
         yield image_checks(decoders.decode)
 
 
-class _Writer:
-    """Who carries repairs out: this process, if no service holds the index, or the indexer."""
-
-    def __init__(self, config: Config, wanted: bool) -> None:
-        self._config = config
-        self._data_directory = data_directory = config.data_path
-        self._wanted = wanted
-        self._own: IndexWriter | None = None
-        self._tree = StoreTree(data_directory)
-
-    def __enter__(self) -> "_Writer":
-        if self._wanted and self._data_directory.is_dir():  # otherwise there is nothing to repair
-            try:
-                self._own = IndexWriter(self._data_directory)
-                take_in_journals(self._config, self._own).close()
-            except WriterBusyError:
-                self._own = None  # the service runs: it is asked
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._own is not None:
-            self._own.close()
-
-    def reader(self) -> IndexReader:
-        if self._own is not None:
-            return self._own.reader()
-        return open_index_reader(self._data_directory)
-
-    def apply(self, actions: Sequence[Action]) -> list[RepairResult]:
-        if self._own is not None:
-            return apply_actions(self._own, self._tree, actions)
-        outcomes: list[RepairResult] = []
-        for start in range(0, len(actions), _actions_per_request):
-            portion = actions[start : start + _actions_per_request]
-            request = leave_request(self._data_directory, portion)
-            outcomes += await_result(request, _request_wait_s)
-        return outcomes
-
-
-def _note_parted(report: VerifyReport, writer: _Writer) -> None:
+def _note_parted(report: VerifyReport, writer: Repairs) -> None:
     """The files of release 0.2.0 need not be read again."""
     if report.unparted:
         writer.apply([Action("parted", study=report.unparted)])
 
 
-def _repair(findings: Sequence[Finding], writer: _Writer) -> list[tuple[Action, RepairResult]]:
+def _repair(findings: Sequence[Finding], writer: Repairs) -> list[tuple[Action, RepairResult]]:
     """Carry out what there is to do about them."""
     actions = [action for finding in findings if (action := finding.action) is not None]
     outcomes = writer.apply(actions)

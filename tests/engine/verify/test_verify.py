@@ -25,6 +25,7 @@ from engine.verify.repair import (
 from engine.verify.verify import Verifier
 from tests.rigs.index_entries import check_whole, study_number
 from tests.rigs.indexer_box import data_set
+from tools.commands import repairs
 from tools.commands import verify as verify_command
 from tools.face.terminal import Exit
 
@@ -246,7 +247,7 @@ def test_the_command_without_a_service(store: Store) -> None:
 def test_the_command_asks_a_running_indexer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader is shared here, since one process cannot open the index twice."""
     store.add("1.1", indexed=False)
-    monkeypatch.setattr(verify_command, "open_index_reader", lambda _: store.writer.reader())
+    monkeypatch.setattr(repairs, "open_index_reader", lambda _: store.writer.reader())
     monkeypatch.setattr(type(store.writer.reader()), "close", lambda _: None)
     over = threading.Event()
 

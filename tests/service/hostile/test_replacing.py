@@ -45,6 +45,14 @@ def test_what_is_there_stays_as_the_operator_chose(tmp_path: Path, policy: str) 
         assert before == after
         assert all((gateway.data / line["path"]).exists() for line in refused)
         assert len(_replacements(gateway, 2)) == 2, "a restart tells nothing anew"
+        for line in refused:  # the running service takes back what it set aside
+            again = ("aside", "take-back", "--replace", line["path"])
+            assert gateway.command(*again).returncode == 0
+            assert not (gateway.data / line["path"]).exists()
+            [stored] = gateway.find().values()
+            assert (gateway.data / "store" / stored["path"]).is_file()
+        assert gateway.command("aside").returncode == 1, "nothing is left"
+        assert gateway.command("verify").returncode == 0
     finally:
         gateway.close()
 
