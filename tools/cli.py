@@ -45,6 +45,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "verify": Entry("tools.commands.verify", "Check that files and index agree, and repair them."),
     "backup": Entry("tools.commands.backup", "Make a backup while the service runs, or check one."),
     "restore": Entry("tools.commands.restore", "Bring a backup back into a new data directory."),
+    "rebuild": Entry("tools.commands.rebuild", "Make the index anew from the stored files."),
     "rules": Entry("tools.commands.rules", "List the routing rules, or try them on a file."),
     "send": Entry("tools.commands.send", "Send files, or what is stored, to remote AEs."),
     "export": Entry("tools.commands.export", "Copy what is stored to a directory or a ZIP file."),

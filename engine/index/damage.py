@@ -12,9 +12,8 @@ from engine.errors import OperatorError
 INDEX_FILE: Final = "/index/data.mdb"  # the end of its path, wherever the data lie
 INDEX_CUT: Final = (
     "index/data.mdb is damaged or cut short, or the disk cannot read it. Nothing that was stored "
-    "is lost by that. Stop the service, move index/ away, start it, and run `scai verify "
-    '--repair`: it takes the files into a new index (docs/operations.md, "If the index is '
-    'damaged or lost")'
+    "is lost by that. Stop the service and run `scai rebuild`: it makes a new index of the files "
+    '(docs/operations.md, "If the index is damaged or lost")'
 )
 
 

@@ -432,6 +432,14 @@ class View:
         value = self._get("meta", records.journal_key(journal))
         return Position() if value is None else records.decode_position(value)
 
+    def positions(self) -> dict[str, Position]:
+        """{journal: how far it was taken in}, of all that ever were."""
+        prefix = records.journal_key("")
+        return {
+            key[len(prefix) :].decode(): records.decode_position(value)
+            for key, value in self.keys_with_prefix("meta", prefix)
+        }
+
     def policies(self) -> dict[str, str]:
         """{journal: what may replace what, as it was last configured}."""
         found = self.keys_with_prefix("meta", records.POLICY)

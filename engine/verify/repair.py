@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -62,8 +62,22 @@ class RepairResult(msgspec.Struct, frozen=True):
     text: str = ""
 
 
+class FileFound(NamedTuple):
+    """What a file of the tree tells of itself, as an entry is made of it."""
+
+    arrival: Arrival
+    row: bytes
+    file_bytes: int
+    crc32c: int
+
+
 def read_entry(tree: StoreTree, path: str) -> Entry:
-    """The entry of a file in the tree, as its own head and bytes tell it.
+    """The entry of a file in the tree, as its own head and bytes tell it. LocalError: none."""
+    return Entry(*read_found(tree, path))
+
+
+def read_found(tree: StoreTree, path: str) -> FileFound:
+    """Read a file of the tree, head and bytes.
 
     Raises LocalError when it is no instance. What the file does not say (titles, peer, when it
     came) is left empty, the time is the file's.
@@ -83,7 +97,7 @@ def read_entry(tree: StoreTree, path: str) -> Entry:
         modified_ns,
         head.data_set_offset,
     )
-    return Entry(arrival, row, file_bytes, crc32c)
+    return FileFound(arrival, row, file_bytes, crc32c)
 
 
 def checksum(descriptor: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pydicom
 
 from engine.files.tree import StoreTree
+from engine.index.batch import choose_mark
 from engine.index.writer import IndexWriter
 from engine.verify.repair import read_entry
 from tests.material import samples
@@ -23,19 +24,21 @@ class StoredData:
         self.writer = IndexWriter(directory)
         self.tree = StoreTree(directory)
 
-    def put(self, number: int, comment: str = "", study: str = STUDY) -> str:
+    def put(self, number: int, comment: str = "", study: str = STUDY, patient: str = "ANNA") -> str:
         """Store a small CT, in the place of the one of that number; its path in the tree. All are
         of one size, whatever their comments."""
         dataset = pydicom.dcmread(samples.original("CT_small.dcm"))
         uid = f"{STUDY}.9.{number}"
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
-        dataset.StudyInstanceUID = study
+        dataset.StudyInstanceUID, dataset.PatientID = study, patient
         dataset.SeriesInstanceUID = f"{study}.1"
         dataset.ImageComments = f"{comment:20.20}."
         arrived = self.tree.prepare("arrived.dcm")
         dataset.save_as(arrived)
         entry = read_entry(self.tree, "arrived.dcm")
         entry.sequence, entry.journal = number, "scp" + comment
+        with self.writer.reader().view() as view:
+            entry.mark_as(choose_mark(view.marks_of(uid), entry.patient_mark))
         self.tree.place(arrived, entry.path)
         os.unlink(arrived)
         put = self.writer.commit(lambda batch: batch.put_instance(entry))
