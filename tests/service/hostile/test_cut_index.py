@@ -53,7 +53,7 @@ def test_a_cut_index_is_told_everywhere(tmp_path: Path) -> None:
         eventually(lambda: INDEX_CUT in health(gateway), 20, "/readyz still says so")
         told = gateway.command("status")
         assert told.returncode == 0
-        assert "scai verify --repair" in " ".join(told.stdout.split())
+        assert "scai rebuild" in " ".join(told.stdout.split())
         assert json.loads(gateway.command("status", "--json").stdout)["index_cut"] is True
         ends = [line for line in gateway.log() if line["event"] == "worker_ended"]
         assert any(INDEX_CUT in line["text"] for line in ends)

@@ -97,7 +97,7 @@ def test_what_is_no_row_is_told_without_its_values() -> None:
         lambda: list(rows.ascending([(b"b", secret), (b"a", secret)])),
         lambda: list(rows.ascending([(b"b", secret), (b"b", secret)])),
     ):
-        with pytest.raises(IndexDamagedError, match="verify --repair") as caught:
+        with pytest.raises(IndexDamagedError, match="scai rebuild") as caught:
             read()
         assert "Doe" not in str(caught.value)
 
