@@ -253,6 +253,9 @@ def test_what_may_be_declared_by_itself_is_known() -> None:
         ("GBK", "😀", (), None),
         ("GBK", "😀", ("GB18030",), "GB18030"),
         ("no such set", "é", ("ISO_IR 192",), None),
+        # Its codec writes the filler alone as bytes that it does not read.
+        ("\\ISO 2022 IR 149", "\u3164", (), None),
+        ("\\ISO 2022 IR 149", "\u3164", ("ISO_IR 192",), "ISO_IR 192"),
     ],
 )
 def test_the_set_that_can_say_it(
@@ -260,3 +263,9 @@ def test_the_set_that_can_say_it(
 ) -> None:
     found = said({NAME: ("PN", text)}, own.encode(), allowed)
     assert (found and found[0].decode()) == becomes
+
+
+@pytest.mark.parametrize("terms", [b"", b"ISO_IR 100", b"\\ISO 2022 IR 87", b"ISO_IR 192"])
+def test_an_escape_character_is_no_text(terms: bytes) -> None:
+    with pytest.raises(UnicodeError):
+        encode("A\x1b$B", declared_by(terms), "LO")

@@ -271,6 +271,15 @@ def test_an_order_follows_its_patient_through_a_merge(desk: Hl7Desk) -> None:
     assert order_edit.who == "RIS/HOSP"
 
 
+def test_an_order_by_an_identifier_that_was_merged_is_the_surviving_patients(desk: Hl7Desk) -> None:
+    desk.arrive("1.4.1", "ANNA", "1.1", AccessionNumber="A1", StudyDescription="raw")
+    desk.take(merge("ANNA", "BERTA"))
+    desk.take(ordered("ANNA", "A1", "CT HEAD", 1))
+    assert desk.shown("1.4.1")["StudyDescription"] == "CT HEAD"
+    desk.arrive("1.4.2", "BERTA", "1.2", AccessionNumber="A1", StudyDescription="raw")
+    assert desk.shown("1.4.2")["StudyDescription"] == "CT HEAD"
+
+
 def test_the_accession_number_may_come_with_a_later_instance(desk: Hl7Desk) -> None:
     desk.take(ordered("ANNA", "A1", "CT HEAD"))
     desk.arrive("1.4.1", "ANNA", "1.1", StudyDescription="raw")

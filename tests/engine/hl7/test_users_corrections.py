@@ -70,3 +70,16 @@ def test_a_study_that_the_user_gave_to_another_patient_follows_that_one(desk: Hl
     )
     assert desk.patient("1.4.1") == ("CARLA", "OF^CARLA")
     assert desk.patient("1.4.2") == ("ANNA", "NEW^ANNA")
+
+
+def test_a_merge_that_was_taken_back_is_not_half_made_by_an_older_message(desk: Hl7Desk) -> None:
+    """Neither identifier nor what it says besides: those are of two people."""
+    desk.arrive("1.4.1", "ANNA", "1.1", PatientBirthDate="19700101")
+    now = moment_ns("20270101") or 0
+    wrong = "MRG|ANNA"
+    desk.take(adt("A40", pid("BERTA", "OF^BERTA"), wrong, moment="20260110", control_id="1"), now)
+    desk.edit(Target("patient", "ANNA"), PatientID=None, PatientName=None)
+    born = pid("BERTA", "OF^BERTA", "19600606")
+    desk.take(adt("A40", born, wrong, moment="20260111", control_id="2"), now)
+    assert desk.patient("1.4.1") == ("ANNA", "ANNA^NAME")
+    assert desk.shown("1.4.1")["PatientBirthDate"] == "19700101"

@@ -229,6 +229,13 @@ def test_who_held_a_slot_in_vain_has_to_be_useful_for_a_while() -> None:
     assert hosts.standing(SCANNER, "CT", NOW + limits.barren_s) is STORED
 
 
+def test_one_instance_in_debt_makes_nobody_known_when_it_ends() -> None:
+    hosts = Hosts([])
+    assert ended(hosts) is BARREN
+    hosts.note_stored(SCANNER, NOW)
+    assert hosts.standing(SCANNER, "CT", NOW + limits.barren_s) is UNKNOWN
+
+
 def test_a_configured_one_is_known_by_title_and_address() -> None:
     hosts = Hosts([("PACS", "192.0.2.9")])
     assert hosts.standing("192.0.2.9", "PACS", NOW) is CONFIGURED

@@ -17,7 +17,7 @@ from engine.outgoing.outgoing import Taken
 from tests.rigs.local_users import as_other, needs_root, open_to_all, other_ids
 from tests.rigs.sending import ct_files
 from workers.sender.folders import REJECTED, TAKEN, Folder, FolderWatch, Turn
-from workers.sender.watched import OpenFolder
+from workers.sender.watched import Entry, OpenFolder
 
 SERIES = "store/ab/1.2.3/1.2.3.4"
 
@@ -173,9 +173,35 @@ def _directory(path: Path, _: Attacked) -> None:
     path.mkdir()
 
 
+def _still_written(path: Path, attacked: Attacked) -> None:
+    path.unlink()
+    path.write_bytes(attacked.images[1].read_bytes()[:3000])
+
+
 def _linked_above(path: Path, attacked: Attacked) -> None:
     path.parent.rename(path.parent.with_name("away"))
     path.parent.symlink_to(attacked.series)
+
+
+def test_what_comes_in_the_place_of_a_file_waits_until_it_is_complete(
+    attacked: Attacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "folder_quiet_s", 60)
+    path = attacked.put("one.dcm")
+    os.utime(path, (0, 0))
+    claim = OpenFolder.claim
+
+    def late(opened: OpenFolder, entry: Entry) -> Entry:
+        _still_written(path, attacked)
+        return claim(opened, entry)
+
+    monkeypatch.setattr(OpenFolder, "claim", late)
+    turn = attacked.watch.look(attacked.folder)
+    assert (turn.collected, turn.rejected) == (0, [])
+    [claimed] = (attacked.folder.path / TAKEN).iterdir()
+    claimed.write_bytes(attacked.images[1].read_bytes())
+    os.utime(claimed, (0, 0))
+    assert attacked.watch.look(attacked.folder).collected == 1
 
 
 @pytest.mark.parametrize("swap", [_link, _pipe, _second_name, _directory, _linked_above])
