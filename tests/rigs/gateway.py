@@ -61,7 +61,12 @@ class Gateway:
         settings: Settings | None = None,
         environment: Mapping[str, str] | None = None,
         data_directory: Path | None = None,
+        ids: tuple[int, int] | None = None,
+        interpreter: str = sys.executable,
     ) -> None:
+        """`ids`: user and group that the service runs as, and that its data are given to;
+        `interpreter`: one that they may run."""
+        self.ids, self.interpreter = ids, interpreter
         self.directory = directory
         self.data = data_directory or directory / "data"
         self.log_file = directory / "service.log"
@@ -72,6 +77,9 @@ class Gateway:
         self.settings = self._merged(settings or {})
         directory.mkdir(parents=True, exist_ok=True)
         self.config_file.write_text(toml(self.settings))
+        if ids is not None:
+            self.data.mkdir(mode=0o700)
+            os.chown(self.data, *ids)
 
     def _merged(self, settings: Settings) -> dict[str, Any]:
         merged: dict[str, Any] = {
@@ -104,16 +112,23 @@ class Gateway:
         """Start the service and wait until it says it is ready."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "run", "-c", str(self.config_file)],
+                [self.interpreter, *COMMAND[1:], "run", "-c", str(self.config_file)],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                **self._as_whom(),
             )
         self.wait_ready(wait_s)
         return self
+
+    def _as_whom(self) -> dict[str, Any]:
+        if self.ids is None:
+            return {}
+        user, group = self.ids
+        return {"user": user, "group": group, "extra_groups": []}
 
     def ready(self) -> bool:
         """What /readyz says now."""

@@ -18,8 +18,9 @@ def bind_problem(name: str, address: str, port: int, error: OSError) -> Operator
             f"     sudo sysctl net.ipv4.ip_unprivileged_port_start={port}\n"
             f"     (a file in /etc/sysctl.d keeps it over a restart);\n"
             f"  3. the capability CAP_NET_BIND_SERVICE for this service alone: in its unit\n"
-            f"     AmbientCapabilities=CAP_NET_BIND_SERVICE, or, for every program this Python "
-            f"runs,\n"
+            f"     AmbientCapabilities=CAP_NET_BIND_SERVICE (the drop-in "
+            f"ops/systemd/low-ports.conf), or,\n"
+            f"     for every program this Python runs,\n"
             f'     sudo setcap cap_net_bind_service=+ep "$(readlink -f "$(command -v python3)")"',
             where,
         )

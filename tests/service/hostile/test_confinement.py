@@ -167,15 +167,23 @@ def test_the_operator_may_switch_it_off(gateway: Gateway, tmp_path: Path) -> Non
         free.close()
 
 
-@pytest.mark.parametrize(("drop_in", "exposure"), [("", "1.5"), ("private-networks.conf", "1.4")])
-def test_the_unit_is_hardened(tmp_path: Path, drop_in: str, exposure: str) -> None:
+@pytest.mark.parametrize(
+    ("drop_ins", "exposure"),
+    [
+        ([], "1.4"),
+        (["private-networks.conf"], "1.3"),
+        (["low-ports.conf"], "1.5"),
+        (["low-ports.conf", "private-networks.conf"], "1.4"),
+    ],
+)
+def test_the_unit_is_hardened(tmp_path: Path, drop_ins: list[str], exposure: str) -> None:
     """The figure of systemd's own judge is one of ten, and less is better."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed (Debian, Ubuntu: apt-get install systemd)")
     unit = tmp_path / "scai.service"
     text = (ROOT / "ops" / "systemd" / "scai.service").read_text()
-    added = (ROOT / "ops" / "systemd" / drop_in).read_text() if drop_in else ""
-    unit.write_text(text + added)
+    added = [(ROOT / "ops" / "systemd" / drop_in).read_text() for drop_in in drop_ins]
+    unit.write_text("".join([text, *added]))
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
         capture_output=True,
