@@ -27,7 +27,9 @@ def who_else(path: str | Path, owners: tuple[int, ...], user: int | None = None)
     except OSError:
         return ""
     quoted = shlex.quote(str(path))
-    if owners and found.st_uid not in owners:
+    # Within a user namespace root's own files may be such as nobody knows the owner of.
+    may_be_roots = 0 in owners and _is_unknown(found.st_uid)
+    if owners and found.st_uid not in owners and not may_be_roots:
         return (
             f"belongs to {user_name(found.st_uid)}, and the service runs as "
             f"{user_name(ours)}. Mend it: chown -R {user_name(ours)} {quoted}, or "

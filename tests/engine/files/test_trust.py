@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.files import trust
 from engine.files.trust import who_else, who_replaces
 from tests.rigs.local_users import needs_root, other_ids
 
@@ -41,6 +42,22 @@ def test_what_belongs_to_another(tmp_path: Path) -> None:
     assert who_else(path, (os.geteuid(), other_ids()[0])) == ""
     mended(words)
     assert who_else(path, (os.geteuid(),)) == ""
+
+
+@needs_root
+def test_what_a_container_sees_of_roots_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their owner is not known there: that is no other user, where root's will do."""
+    path = tmp_path / "scai.toml"
+    path.touch()
+    os.chown(path, *other_ids())
+    assert who_else(path, (0, 4711), 4711).startswith("belongs to nobody")
+    monkeypatch.setattr(trust, "_is_unknown", lambda user: user == other_ids()[0])
+    assert who_else(path, (0, 4711), 4711) == ""
+    assert who_else(path, (4711,), 4711).startswith("belongs to nobody")
+    path.chmod(0o666)
+    assert "every user" in who_else(path, (0, 4711), 4711)
 
 
 @pytest.mark.parametrize(("mode", "refused"), [(0o755, False), (0o777, True), (0o1777, False)])
