@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PACKAGES: Final = ("engine", "workers", "native", "tools")
 BUILD_COMMAND: Final = f'{sys.executable} -m pip install -e ".[dev]"'
 # No step may hang a build for ever; the whole is to stay below fifteen minutes without the long
 # proofs, which take twenty minutes by themselves.

@@ -16,7 +16,6 @@ from engine.errors import AbortReason, AbortSource, PeerError
 _ELEMENT: Final = struct.Struct("<HHI")
 _GROUP_LENGTH: Final = struct.Struct("<I")
 _UIDS: Final = (0x0002, 0x0003, 0x1000, 0x1001)  # affected and requested, class and instance
-_DATA_SET_TYPE: Final = 0x0800
 
 
 class CommandOddity(StrEnum):

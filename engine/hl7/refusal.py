@@ -1,12 +1,11 @@
 """Why a message is refused: what MSA-1 and ERR say of it (HL7 v2.5.1, 2.9, 2.15.5, 2.15.8)."""
 
 from enum import IntEnum
-from typing import Final, Literal
+from typing import Literal
 
 from engine.errors import PeerError
 
 Answer = Literal["AA", "AE", "AR"]
-ANSWERS: Final = ("AA", "AE", "AR")
 
 
 class ErrorCode(IntEnum):

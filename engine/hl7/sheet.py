@@ -53,11 +53,6 @@ class Sheet:
         self._seen: dict[int, Study] = {}
 
     @property
-    def has_changes(self) -> bool:
-        """Whether the index would not be the same afterwards."""
-        return bool(self._corrected or self._timed or self._expected or self._aliases)
-
-    @property
     def kept(self) -> list[Expectation]:
         """What would be kept for studies that may come."""
         return [each for each in self._expected.values() if each is not None]

@@ -77,7 +77,6 @@ class Edit(msgspec.Struct, frozen=True, array_like=True):
         return Target(self.whose, self.identifier, self.issuer, self.patient)
 
 
-encode_values: Final = msgspec.msgpack.Encoder().encode
 decode_values: Final = decoder(dict[int, str])
 decode_edit: Final = decoder(Edit)
 

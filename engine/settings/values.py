@@ -23,8 +23,6 @@ from engine.dictionary.suggestion import suggestion
 from engine.dictionary.uids import verification
 from engine.limits import ae_title_characters_max, uid_characters_max
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 # PS3.5 9.1: components of digits, none with a leading zero unless it is zero.
 _uid_pattern = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 _label_pattern = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")

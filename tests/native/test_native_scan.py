@@ -176,6 +176,17 @@ def test_the_bounds_of_the_row() -> None:
     assert scan_tags(data, True, [], VALUE_MAX, ROW_MAX) == (b"", OUTCOMES["done"])
 
 
+def test_meta_information_ahead_of_a_data_set_tells_nothing_of_its_encoding() -> None:
+    """Group 0002 in either encoding, then the data set in the negotiated one."""
+    implicit = struct.pack("<HHI", 2, 0x10, 4) + b"1.2\0"
+    explicit = struct.pack("<HH2sH", 2, 0x10, b"UI", 4) + b"1.2\0"
+    for meta in (implicit, explicit):
+        data = meta + hostile.MODALITY + hostile.PATIENT + hostile.SERIES + hostile.PIXELS
+        row, outcome = scan_tags(data, True, INDEXED, VALUE_MAX, ROW_MAX)
+        assert outcome == OUTCOMES["done"]
+        assert cut(row) == hostile.ALL
+
+
 def test_nesting_is_followed_as_deep_as_the_bound_says() -> None:
     """The scanner's own constant is the one in engine/limits.py."""
 

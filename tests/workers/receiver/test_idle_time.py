@@ -200,6 +200,7 @@ def test_a_commit_that_takes_long_is_not_the_peers(tmp_path: Path) -> None:
     line = Line(tmp_path, native=True)
     line.peer.sendall(store("1.2.3", b"d" * 5000))
     line.box.turn()  # read, handed over; what came of it is seen to in the next turn
+    assert line.connection._inlet.progress[0] > 0, "it is we who are slow"
     line.timer_fires(10 * IDLE)
     assert "idle_expired" not in line.events
     line.clock.ahead = 0.0
