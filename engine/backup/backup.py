@@ -64,7 +64,7 @@ def make_backup(
             "the index does not catch up with what is received: see scai status",
             str(data_directory),
         )
-    with _alone(directory):
+    with _alone(directory), _held(directory) as held:
         name = fresh_name(directory, began_ns)
         part = directory / f"{name}{PART_SUFFIX}"
         part.mkdir(mode=0o700)
@@ -87,7 +87,7 @@ def make_backup(
                 lost=brought.lost,
             )
             describe(part, description)
-            _sync(part)
+            _sync(held, part)
             os.rename(part, directory / name)
         except BaseException:
             take_back(part)
@@ -122,12 +122,19 @@ def _fill(
     return files.brought
 
 
-def _sync(part: Path) -> None:
-    held = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+@contextmanager
+def _held(directory: Path) -> Iterator[int]:
+    """Open before the first byte is written: one that was opened for the sync would miss an error
+    that the service was told of meanwhile (decision 0024)."""
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        sync_file_system(held, str(part))
+        yield held
     finally:
         os.close(held)
+
+
+def _sync(held: int, part: Path) -> None:
+    sync_file_system(held, str(part))
 
 
 @contextmanager
