@@ -8,6 +8,8 @@ from typing import Final
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+TIB: Final = 1024 * GIB
 
 # --- the conformance statement's constants ("not configurable") -------------------------------
 # Tables 4.2-3, 4.2-19: what is advertised in both directions and the most that is ever sent.
@@ -277,9 +279,17 @@ outbox_orphan_s: Final = 3600
 # Instances that leave under one commit: some 5 ms of the index, in which sender and commands wait,
 # and as many files to unlink before the next instance is taken in.
 removal_portion_max: Final = 200
+removal_patience_s: Final = 0.5  # the least pace, where the indexer is never done
 tombstone_prune_count: Final = 500  # in one transaction
 tombstone_days_default: Final = 365  # a year's priors are looked for
 tombstone_days_max: Final = 36_500
+# Priors are compared within days of a new study, and what was sent wrongly is sent again.
+least_age_days_default: Final = 7
+eviction_slice_max: Final = 2000  # studies looked over in one turn of the indexer: some 20 ms
+# How often the disk is looked at: the fastest scanners fill some GiB in that time.
+eviction_look_s: Final = 60.0
+# After a round that could not free enough, or that looked for what is too old.
+eviction_pause_s: Final = 600.0
 # A removal by hand is waited for as long as it goes on; without any news for so long it is not.
 removal_wait_s: Final = 60.0
 

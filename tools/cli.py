@@ -42,6 +42,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "edit": Entry("tools.commands.edit", "Correct patient, study and series information."),
     "remove": Entry("tools.commands.remove", "Remove studies, series or instances for good."),
     "aside": Entry("tools.commands.aside", "List what was set aside; take it back, discard it."),
+    "keep": Entry("tools.commands.keep", "Keep studies, whatever the retention says."),
+    "retention": Entry("tools.commands.retention", "Show, or remove, what goes for want of room."),
     "verify": Entry("tools.commands.verify", "Check that files and index agree, and repair them."),
     "backup": Entry("tools.commands.backup", "Make a backup while the service runs, or check one."),
     "restore": Entry("tools.commands.restore", "Bring a backup back into a new data directory."),

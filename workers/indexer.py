@@ -24,10 +24,7 @@ from engine.intake.intake import Intake
 from engine.intake.journal import INCOMING_DIRECTORY, JOURNAL_DIRECTORY, journals_on_disk
 from engine.intake.step import Step
 from engine.prefetch.rules import PrefetchRules
-from engine.removal.desk import Desk, Ended
-from engine.removal.erasure import Eraser
-from engine.removal.orders import Progress
-from engine.removal.remover import Remover
+from engine.removal.errands import Errands, Told
 from engine.rules.routing import Rules
 from engine.telemetry.metrics import Counter, Gauge, Histogram
 from engine.verify.repair import serve_requests
@@ -64,7 +61,8 @@ class Indexer:
         self._writer: IndexWriter | None = None
         self._reader: IndexReader | None = None
         self._intake: Intake | None = None
-        self._desk: Desk | None = None
+        self._errands: Errands | None = None
+        self._removed = 0.0  # when a portion was last removed
         self._dispatching: IndexerSpec | None = None  # whose rules the intake follows
         self._in_hand: RecordsOnPage | None = None
         self._orphans: dict[str, int] = {}
@@ -117,10 +115,11 @@ class Indexer:
         if now - self._published >= _publish_s:
             self._published = now
             await self._attempt(self._publish_now)
-        if self._desk is not None and self._desk.has_work and step is not None and not step.behind:
-            ended = await self._attempt(self._remove_now)
-            if ended is not None:
-                self._report_removal(ended)
+        # The disk must not fill because nobody has time to empty it.
+        has_time = step is not None and not step.behind
+        if self._has_removals and (has_time or now - self._removed > limits.removal_patience_s):
+            self._removed = now
+            self._report_removal(await self._attempt(self._remove_now))
         finished = draining and step is not None and not step.behind
         if finished or asyncio.get_running_loop().time() >= self.child.drain_deadline:
             return True
@@ -132,8 +131,7 @@ class Indexer:
             await self._sleep(self._retry_s)
             self._retry_s = min(2 * self._retry_s, _retry_s_max)
             return
-        removing = self._desk is not None and self._desk.has_work
-        if not step.behind and not removing and not self.child.draining.is_set():
+        if not step.behind and not self._has_removals and not self.child.draining.is_set():
             try:
                 await asyncio.wait_for(self.doorbell.wait(), _poll_s)
             except TimeoutError:
@@ -317,9 +315,13 @@ class Indexer:
             self._writer = IndexWriter(self.data_directory)
             self._reader = self._writer.reader()
             self._intake = Intake(self.data_directory, self._writer, durable, self._in_hand_now())
-            remover = Remover(self._writer, self._intake.tree, self._intake.is_settled)
-            eraser = Eraser(self.data_directory, self._writer)
-            self._desk = Desk(self.data_directory, remover, eraser, self._checkpoint_now)
+            self._errands = Errands(
+                self.data_directory,
+                self._writer,
+                self._intake.tree,
+                self._intake.is_settled,
+                self._checkpoint_now,
+            )
             self._find_orphans()
             self._publish_applied()
         return self._intake
@@ -342,7 +344,7 @@ class Indexer:
     def _close_now(self) -> None:
         if self._intake is not None:
             self._intake.close()
-        self._intake = self._reader = self._dispatching = self._desk = None
+        self._intake = self._reader = self._dispatching = self._errands = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -433,8 +435,9 @@ class Indexer:
         arrived = None if dispatcher is None else dispatcher.arrived
         serve_requests(self.data_directory, self._writer, self._intake.tree, arrived)
         self._forget_tombstones_now()
-        if self._desk is not None:
-            self._desk.look()
+        if self._errands is not None:
+            self._errands.look(self.child.spec.retention)
+            self.counters.set(Gauge.EVICTION_LACKING, self._errands.lacking_bytes)
 
     def _forget_tombstones_now(self) -> None:
         assert self._writer is not None
@@ -446,27 +449,18 @@ class Indexer:
             self._writer.commit(lambda batch: tombstones.prune_tombstones(batch, before_ns))
 
     # --- removals ---
-    def _remove_now(self) -> Ended | None:
-        return None if self._desk is None else self._desk.turn(time.time_ns())
+    @property
+    def _has_removals(self) -> bool:
+        return self._errands is not None and self._errands.has_work
 
-    def _report_removal(self, ended: Ended) -> None:
-        """Without what the operator wrote: nobody knows what is in it."""
-        order, outcome = ended
-        self.counters.add(Counter.REMOVED_INSTANCES, outcome.instances)
-        self.counters.add(Counter.REMOVED_BYTES, outcome.file_bytes)
-        self.child.log.note(
-            "info" if outcome.progress is Progress.DONE else "warning",
-            "removed" if outcome.progress is Progress.DONE else "removal_refused",
-            {
-                "level_removed": order.level,
-                "uid": "" if order.level == "patient" else order.uid,
-                "instances": outcome.instances,
-                "bytes": outcome.file_bytes,
-                "discarded": outcome.discarded,
-                "forced": order.forced,
-                "reason": "; ".join(outcome.texts),
-            },
-        )
+    def _remove_now(self) -> Told | None:
+        return None if self._errands is None else self._errands.turn()
+
+    def _report_removal(self, told: Told | None) -> None:
+        if told is not None:
+            for counter, count in told.counts.items():
+                self.counters.add(counter, count)
+            self.child.log.note(told.level, told.event, told.fields)
 
 
 async def run(child: Child[IndexerSpec]) -> None:

@@ -16,6 +16,7 @@ from engine.limits import rule_attributes_max
 from engine.rules.conditions import compile_conditions, faults_of
 from engine.settings.entities import Remote, StorageAe
 from engine.settings.prefetch import Prefetch
+from engine.settings.retention import watermark_bytes
 from engine.settings.send import FOLDER, USER, Rule
 from engine.settings.settings import Config
 from engine.settings.tls import PASSWORD_VARIABLES, store_of
@@ -40,6 +41,22 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _check_prefetch(config)
     yield from _check_stats(config)
     yield from _check_tls(config)
+    yield from _check_retention(config)
+
+
+def _check_retention(config: Config) -> Iterator[Finding]:
+    """Both watermarks or none, and the low one below the high one."""
+    retention = config.retention
+    high, low = retention.high_watermark, retention.low_watermark
+    if bool(high) != bool(low):
+        lacking = "low_watermark" if high else "high_watermark"
+        yield Finding(
+            f"retention.{lacking}", "is needed with the other one", ("retention.high_watermark",)
+        )
+    elif high and ("%" in high) != ("%" in low):
+        yield Finding("retention.low_watermark", "is a share where the high one is a size, or so")
+    elif high and watermark_bytes(low, 100) >= watermark_bytes(high, 100):
+        yield Finding("retention.low_watermark", "is not below high_watermark")
 
 
 _storage_tables: Final = ("storage_scp", "prefetch_scp", "secured_scp")

@@ -30,7 +30,8 @@ Format 1 had one study for each UID, whoever's it was; engine/index/migration.py
 The tables of the outbox, `deliveries` and those after it, are told in engine/outbox/records.py,
 those of prefetching in engine/prefetch/records.py, what is expected of studies that may come in
 engine/index/expected.py, the messages that were answered in engine/hl7/store.py, and what is
-remembered of studies that were removed in engine/index/tombstones.py.
+remembered of studies that were removed in engine/index/tombstones.py; who wants which kept, in
+engine/index/pins.py.
 
 Studies and series are numbered so that the instances of one series lie side by side: taking in a
 series appends to one leaf page, however many millions there are. `words` are the secondary keys,
@@ -92,6 +93,7 @@ TABLES: Final = (
     "tombstones",
     "tombstone_ages",
     "removed",
+    "pins",
 )
 
 NUMBER: Final = Packing(">I")

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.index.environment import View
+from engine.index.pins import pin_of
 from engine.outbox.delivered import DeliveredOf
 from engine.outbox.records import Delivery, State
 from engine.outbox.view import OutboxView
 from engine.prefetch.jobs import PrefetchJobs
 from engine.prefetch.records import JobState
 from engine.removal.orders import Meant, Order
+from engine.rules.routing import PREFETCH
 
 _WORDS = {
     State.WAITING: "wait to be sent to",
@@ -44,11 +46,22 @@ def obstacles_of(view: View, order: Order, found: Sequence[Meant]) -> list[Obsta
 def never_delivered(
     view: View, order: Order, found: Iterable[Meant], delivered: Mapping[int, DeliveredOf]
 ) -> list[Obstacle]:
-    """Of how many of these nobody has a copy that we sent. `delivered`: by study."""
-    never = sum(
-        1 for one in found if not delivered[one.study_number].of(view, one.instance, order.patient)
-    )
+    """That of some of these nobody has a copy. `delivered`: by study."""
+    never = uncovered_of(view, order, found, delivered)
     return [Obstacle(f"{never} were never delivered to anybody", False)] if never else []
+
+
+def uncovered_of(
+    view: View, order: Order, found: Iterable[Meant], delivered: Mapping[int, DeliveredOf]
+) -> int:
+    """How many of these nobody has a copy of: none that we sent, and no archive that a prefetch
+    had it from."""
+    return sum(
+        1
+        for one in found
+        if one.instance.journal != PREFETCH
+        and not delivered[one.study_number].of(view, one.instance, order.patient)
+    )
 
 
 def open_deliveries(view: View, order: Order, found: Iterable[Meant]) -> list[Delivery]:
@@ -72,6 +85,9 @@ def _of_studies(view: View, numbers: Iterable[int]) -> Iterator[Obstacle]:
         if view.may_be_joined(number):
             text = "may hold instances of several patients: run scai verify --repair first"
             yield Obstacle(f"study {study.uid} {text}", True)
+        pin = pin_of(view, study)
+        if pin is not None:
+            yield Obstacle(f"{pin.who} wants study {study.uid} kept", False)
         if study.uid in fetched:
             state, job = fetched[study.uid]
             text = f"is being fetched by prefetch {job}"

@@ -17,7 +17,8 @@ class Order(msgspec.Struct, frozen=True):
     """One removal. `patient`: the mark of whose it is. `name`: no other order has it, and they sort
     by time. `forced`: also what waits to be sent, was never sent, or is pinned. `undelivered`: only
     that it was never sent does not stand against it. Of the level "patient", `uid` is his
-    identifier and `issuer` its issuer; it is about what is known of him besides what is stored."""
+    identifier and `issuer` its issuer; it is about what is known of him besides what is stored.
+    If something came after `up_to_ns`, it is refused; 0: whatever came."""
 
     name: str
     level: Level
@@ -28,6 +29,7 @@ class Order(msgspec.Struct, frozen=True):
     forced: bool = False
     undelivered: bool = False
     issuer: str = ""
+    up_to_ns: int = 0
 
 
 class Progress(Enum):

@@ -23,6 +23,7 @@ from engine.files.tree import StoreTree, sync_directory
 from engine.index import tombstones
 from engine.index.batch import Batch
 from engine.index.environment import View
+from engine.index.pins import drop_pin
 from engine.index.records import Study
 from engine.index.tombstones import Removed, Tombstone
 from engine.index.writer import IndexWriter
@@ -106,6 +107,8 @@ class Remover:
     def _look(self, view: View, order: Order) -> Outcome | None:
         """All or nothing: the whole of it is looked at before the first of it goes."""
         begun = tombstones.removed_by(view, order.name)
+        if begun is not None and (begun.uid, begun.patient) != (order.uid, order.patient):
+            return Outcome(Progress.REFUSED, texts=("another order has had this name",))
         if begun is not None and begun.ended:
             return _outcome(Progress.DONE, begun)  # and a crash came before the answer
         found = list(meant(view, order))
@@ -119,6 +122,8 @@ class Remover:
         if not found:
             return Outcome(Progress.REFUSED, texts=("there is nothing of it here",))
         self._up_to_ns = max(one.instance.received_ns for one in found)
+        if order.up_to_ns and order.up_to_ns < self._up_to_ns:
+            return Outcome(Progress.REFUSED, texts=("something of it has come meanwhile",))
         texts = self._against(view, order, found)
         return Outcome(Progress.REFUSED, texts=texts) if texts else None
 
@@ -170,6 +175,8 @@ class Remover:
                 True for series, _ in batch.series_of(number) for _ in batch.instances_of(series)
             )
             tombstones.put_tombstone(batch, stone)
+            if stone.whole:
+                drop_pin(batch, study)
         return paths
 
     def _take_one(

@@ -30,6 +30,9 @@ _host_characters_max: Final = 253  # RFC 1035
 _name_characters_max: Final = 64
 # "90 days", "18 months", "5 years".
 PERIOD: Final = re.compile(r"([1-9]\d{0,3}) (day|month|year)s?")
+# "85 %", "800 GiB".
+WATERMARK: Final = re.compile(r"([1-9][0-9]?) ?%|([1-9][0-9]{0,6}) ?(MiB|GiB|TiB)")
+UNDELIVERED: Final = re.compile(r"evict after ([1-9][0-9]{0,4}) days?")
 _modality_pattern = re.compile(r"[A-Z0-9_](?:[A-Z0-9_ ]{0,14}[A-Z0-9_])?")
 
 
@@ -207,6 +210,20 @@ def check_hl7_message(value: str) -> str:
     return value
 
 
+def check_watermark(value: str) -> str:
+    """A share or a size of the file system."""
+    if value and WATERMARK.fullmatch(value) is None:
+        raise ValueError('should be as "85 %" or "800 GiB"')
+    return value
+
+
+def check_undelivered(value: str) -> str:
+    """What becomes of what nobody got."""
+    if value != "keep" and UNDELIVERED.fullmatch(value) is None:
+        raise ValueError('should be "keep" or as "evict after 90 days"')
+    return value
+
+
 KINDS: Final[dict[str, SettingKind]] = {
     "text": SettingKind("text", str),
     "ae_title": SettingKind("an AE title (1 to 16 characters)", check_ae_title),
@@ -229,6 +246,14 @@ KINDS: Final[dict[str, SettingKind]] = {
     "name": SettingKind("1 to 64 printable characters", check_name),
     "password": SettingKind("printable ASCII text", check_password),
     "period": SettingKind('a number of days, months or years, or "" for any time', check_period),
+    "watermark": SettingKind(
+        'a share of the disk, such as "85 %", a size, such as "800 GiB", or "" for none',
+        check_watermark,
+    ),
+    "undelivered": SettingKind(
+        '"keep", or "evict after N days"',
+        check_undelivered,
+    ),
     "hl7_message": SettingKind("a kind of message, such as ADT^A08", check_hl7_message),
     "modality": SettingKind("a modality, such as CT", check_modality),
 }

@@ -113,6 +113,12 @@ class Counter(IntEnum):
     )
     REMOVED_INSTANCES = "removed_instances_total", "Stored instances removed by operators."
     REMOVED_BYTES = "removed_bytes_total", "Bytes of them."
+    EVICTED_UNUSED = "evicted_studies_total", "Studies removed by retention.", "reason=unused"
+    EVICTED_DELIVERED = "evicted_studies_total", "", "reason=delivered"
+    EVICTED_UNDELIVERED = "evicted_studies_total", "", "reason=undelivered"
+    EVICTED_BYTES_UNUSED = "evicted_bytes_total", "Bytes of them.", "reason=unused"
+    EVICTED_BYTES_DELIVERED = "evicted_bytes_total", "", "reason=delivered"
+    EVICTED_BYTES_UNDELIVERED = "evicted_bytes_total", "", "reason=undelivered"
     LOG_LINES_DROPPED = "log_lines_dropped_total", "Log lines dropped, the reader being slow."
     HANDSHAKES_DONE = "tls_handshakes_total", "TLS handshakes by result.", "result=done"
     HANDSHAKES_NOT_TLS = "tls_handshakes_total", "", "result=not_tls"
@@ -255,6 +261,10 @@ class Gauge(IntEnum):
     PATIENTS = "patients", "Patients in the index."
     DISK_FREE_BYTES = "disk_free_bytes", "Free space where the data lies."
     DISK_LOW = "disk_low", "1 while new instances are refused for want of space."
+    EVICTION_LACKING = (
+        "evicted_lacking_bytes",
+        "Bytes above the low watermark that are still to be freed, or cannot be.",
+    )
     OUTBOX_WAITING = "outbox_deliveries", "Deliveries by state.", "state=waiting"
     OUTBOX_SENDING = "outbox_deliveries", "", "state=sending"
     OUTBOX_RETRYING = "outbox_deliveries", "", "state=retrying"

@@ -6,7 +6,8 @@ from typing import Final, TypeVar
 from engine.dictionary.patient_mark import patient_mark
 from engine.outbox.outbox import Outbox
 from engine.outbox.records import NewDelivery
-from engine.prefetch.jobs import PrefetchJobs
+from engine.prefetch.jobs import PrefetchJobs, Trigger
+from engine.prefetch.records import Ask, JobState, StudyProgress
 from engine.removal.orders import Level, Order, Outcome, Progress
 from engine.removal.remover import Remover
 from tests.rigs.indexer_box import Box
@@ -50,6 +51,16 @@ class RemovalBox(Box):
 
     def jobs(self, work: Callable[[PrefetchJobs], T]) -> T:
         return self.writer.commit(lambda batch: work(PrefetchJobs.within(batch)))
+
+    def fetched(self, study: str) -> None:
+        """A prefetch has brought it."""
+        ask = Ask("archive", "study", "", "", "", (), (), 5, f"{study}.7")
+        trigger = Trigger("priors", ask, f"{study}.7.1", "CT", 1, 1, 1)
+        self.jobs(lambda jobs: jobs.trigger(trigger, 0))
+        job = self.jobs(lambda jobs: jobs.begin(NOW))
+        assert job is not None
+        job.progress.studies.append(StudyProgress(study, "", 1, 0, moved=1))
+        self.jobs(lambda jobs: jobs.end(job, JobState.DONE, NOW))
 
     def remove(self, asked: Order) -> Outcome:
         """To its end, or until it is refused."""

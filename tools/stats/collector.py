@@ -46,6 +46,7 @@ _index_families: Final = (
     "studies",
     "patients",
     "removed_",
+    "evicted_",
 )
 _sender_families: Final = ("sent_", "outbox_")
 _retriever_family: Final = "prefetch_"

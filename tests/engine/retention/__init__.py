@@ -1,0 +1,1 @@
+"""Retention: which studies go, in which order, and what keeps them."""
