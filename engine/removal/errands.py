@@ -1,7 +1,8 @@
 """Everything that the indexer removes: what operators ask for first, then what retention wants.
 
 One portion at a time. What is to be told of it is said in events, fields and counts, so that the
-process has only to pass them on. Nothing of it is what an operator wrote, or a patient's.
+process has only to pass them on. Nothing of it is what an operator wrote, or a patient's. Reads
+the clock.
 """
 
 import time
