@@ -26,7 +26,7 @@ class SpoolBox:
         directory: Path,
         slots: int = 2,
         durable: bool = True,
-        tags: Sequence[int] = TAGS,
+        tags: Sequence[int] | None = None,
         **more: Any,
     ) -> None:
         self.incoming = directory / "incoming"
@@ -34,7 +34,7 @@ class SpoolBox:
         for made in (self.incoming, self.journal):
             made.mkdir(parents=True, exist_ok=True)
         self.slots = slots
-        self.tags = tags
+        self.tags = tags  # None: what TAGS says when it is opened
         self.head = HEAD  # of the files to come
         self.durable = durable
         self.more = {
@@ -60,7 +60,7 @@ class SpoolBox:
             RING_BYTES,
             INLINE_BYTES,
             durable=self.durable,
-            wanted_tags=self.tags,
+            wanted_tags=TAGS if self.tags is None else self.tags,
             limits=limits,
             **self.more,
         )
