@@ -46,6 +46,7 @@ port = 105
 name = "rule"
 to = ["PACS"]
 """
+_OUT = "{out}"  # a directory that is not there yet
 COMMANDS = (
     ("find",),
     ("find", "--level", "image", "--format", "json"),
@@ -62,6 +63,9 @@ COMMANDS = (
     ("send", "--to", "OTHER", "--no-wait", "--study", "1.2.4"),
     ("queue", "hold", "--all"),
     ("queue", "discard", "--all", "--yes"),
+    ("remove", "--study", "1.2.3", "--yes", "--force"),
+    ("export", "--study", "1.2.3", "--to", _OUT),
+    ("backup", _OUT),
     ("verify",),
     ("verify", "--repair"),
 )
@@ -167,6 +171,9 @@ class DamagedIndex:
         name, *rest = words
         place = 2 if name in ("queue", "prefetch", "hl7") and rest and rest[0].isalpha() else 1
         told = [*words[:place], "-c", str(self.directory / "scai.toml"), *words[place:]]
+        out = self.directory / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        told = [str(out) if word == _OUT else word for word in told]
         errors = self.directory / "errors"
         began = time.monotonic()
         pid = os.fork()
