@@ -1,5 +1,6 @@
 """`scai rebuild`, as an operator gives it whose index is lost, damaged, or merely suspected."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +66,10 @@ def test_what_was_removed_does_not_come_again(stopped: Gateway) -> None:
     said = stopped.command("remove", "--instance", gone, "--yes", "--force")
     assert said.returncode == 0, said
     stopped.stop()
-    assert stopped.command("rebuild", "--yes", wait_s=120).returncode == 0
+    done = stopped.command("rebuild", "--yes", "--json", wait_s=120)
+    assert done.returncode == 0, done
+    told = json.loads(done.stdout)
+    assert (told["instances"], told["left"], len(told["kept"])) == (11, 0, 1)
     assert gone not in stopped.find()
     assert len(stopped.start().find()) == 11
 

@@ -4,6 +4,7 @@ The service stands still meanwhile. The new index is made beside its place and g
 whole; the one that was there is kept. Files are read by as many processes as there are processors.
 """
 
+import json
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ from engine.verify.rebuild import (
 from tools.commands.taking_in import take_in_journals
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import note_order
-from tools.face.options import config_option, load
+from tools.face.options import config_option, json_option, load
 from tools.face.terminal import Exit, confirmed
 from workers.supervision.data import lock_data
 
@@ -48,7 +49,8 @@ _chunks_under_way: Final = 4  # for each process: 200 rows of some hundred bytes
 @config_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @who_option
-def command(config_path: Path | None, yes: bool, who: str | None) -> int:
+@json_option
+def command(config_path: Path | None, yes: bool, who: str | None, as_json: bool) -> int:
     """Make the index anew from the stored files. The service has to be stopped.
 
     What stands nowhere but in an index is not in the new one: corrections, the queue, prefetch
@@ -71,7 +73,11 @@ def command(config_path: Path | None, yes: bool, who: str | None) -> int:
         with closing(IndexWriter(data_directory)) as writer:
             take_in_journals(config, writer).close()
         note_order(data_directory, by, "rebuild", instances=taken.instances, left=taken.left)
-    _report(taken, kept)
+    if as_json:
+        fields = {"instances": taken.instances, "left": taken.left, "kept": kept}
+        click.echo(json.dumps(fields))
+    else:
+        _report(taken, kept)
     return Exit.NEGATIVE if taken.left else Exit.OK
 
 
