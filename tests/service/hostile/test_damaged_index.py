@@ -62,7 +62,7 @@ def _backwards(content: bytearray) -> None:
         (_without_root, ["find"], "none of its tables"),
         (_without_root, ["queue", "--json"], "none of its tables"),
         (_without_root, ["verify", "--repair"], "none of its tables"),
-        (_backwards, ["verify"], "rows that are out of order"),
+        (_backwards, ["verify"], "a row that is not found by its key"),
     ],
 )
 def test_what_is_said(
