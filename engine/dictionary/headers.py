@@ -6,6 +6,7 @@ stored data sets give; native/src/spool/tag_scanner.cpp gives the same for the i
 """
 
 from enum import IntEnum
+from struct import Struct
 from typing import Final
 
 from engine.dictionary.vr import LONG_VRS
@@ -25,6 +26,23 @@ class Form(IntEnum):
     SHORT = 0  # VR and 16 bits of length
     LONG = 1  # VR, two bytes that are reserved, 32 bits of length
     IMPLICIT = 2  # 32 bits of length
+
+
+NO_VR: Final = b"\0\0"
+_TAG: Final = Struct("<HH").unpack_from
+
+
+def may_follow(tag: int, header: bytes) -> bool:
+    """Whether these 6 bytes begin an explicit element behind the one of this tag, or end an item.
+
+    It tells what NO_VR and 16 bits are: a VR of zeros and a length, as DCMTK reads them, or a
+    length in implicit VR that is a multiple of 64 KiB. And what 16 bits of zeros are behind two
+    letters that are no VR: the length of an empty value, or reserved ones ahead of 32 bits.
+    """
+    group, element = _TAG(header)
+    if group == 0xFFFE:
+        return element in (0xE00D, 0xE0DD)
+    return group << 16 | element > tag and header[4:6] in SHORT_VRS | LONG_VRS
 
 
 def form_of(vr: bytes, behind: int) -> Form:

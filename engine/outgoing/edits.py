@@ -10,6 +10,7 @@ from typing import Final
 
 from engine.dictionary.attributes import ISSUER_OF_PATIENT_ID, SPECIFIC_CHARACTER_SET
 from engine.dictionary.code_sets import declared_by
+from engine.errors import LocalError
 from engine.outgoing.elements import header
 from engine.outgoing.original_attributes import (
     ORIGINAL_ATTRIBUTES,
@@ -20,7 +21,7 @@ from engine.outgoing.original_attributes import (
     original_items,
 )
 from engine.outgoing.pieces import FileRange, Piece
-from engine.outgoing.reader import UNDEFINED, DataSetReader
+from engine.outgoing.reader import ITEM_END, UNDEFINED, DataSetReader
 from engine.outgoing.text import Element, encode_corrections
 from engine.outgoing.transcoding import in_other_set
 
@@ -120,13 +121,28 @@ def correct(
     """The data set with its edits, in the transfer syntax that it has. What is ahead of `start`
     goes as it came.
 
-    Every element up to the pixel data is looked at: one that is out of order is replaced as well.
+    Every element is looked at: one that is out of order, or there twice, is replaced as well. What
+    nobody can read behind the pixel data goes as it came.
     """
     kept = reader.start
     at = kept if start is None else start
-    while at < reader.end:
-        tag, vr, length, value = reader.header(at, explicit)
-        following = at if tag >= PIXEL_DATA else reader.skip(value, vr, length, explicit)
+    end = reader.end
+    frames_passed = False
+    tag = 0
+    while at < end:
+        try:
+            tag, vr, length, value = reader.header(at, explicit)
+            if tag == ITEM_END:
+                end = reader.end_of_data_set(at)
+                break
+            if tag == PIXEL_DATA and length == UNDEFINED:
+                following = reader.fragments(value)[1]
+            else:
+                following = reader.skip(value, vr, length, explicit)
+        except LocalError:
+            if frames_passed or tag >= PIXEL_DATA:
+                break
+            raise
         # A group length does not survive a change in its group.
         counts = tag & 0xFFFF == 0 and tag >> 16 in edits.groups
         grows = at == edits.appended_at
@@ -140,11 +156,10 @@ def correct(
             if grows and edits.appended is not None:
                 yield from edits.appended.behind_theirs(explicit)
             kept = following if goes else at
-        if tag >= PIXEL_DATA:
-            break
+        frames_passed |= tag >= PIXEL_DATA
         at = following
-    if reader.end > kept:
-        yield FileRange(kept, reader.end - kept)
+    if end > kept:
+        yield FileRange(kept, end - kept)
     written = edits.due(UNDEFINED)
     if written:
         yield written

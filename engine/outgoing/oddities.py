@@ -16,6 +16,7 @@ class Oddity(StrEnum):
     UNKNOWN_VR = "unknown_vr"
     IMPLICIT_ELEMENT = "implicit_element"
     DELIMITER = "delimiter"
+    BEHIND_END = "behind_end"
     SEQUENCE_VALUE = "sequence_value"
     OFFSET_TABLE = "offset_table"
     FRAME_COUNT = "frame_count"
@@ -28,6 +29,7 @@ _WORDS = {
     Oddity.UNKNOWN_VR: "an unknown VR, sent as UN",
     Oddity.IMPLICIT_ELEMENT: "an element without VR",
     Oddity.DELIMITER: "a delimiter with a length, or without need",
+    Oddity.BEHIND_END: "elements behind a delimiter that ends the data set, left out",
     Oddity.SEQUENCE_VALUE: "a sequence that holds no items, sent as UN",
     Oddity.OFFSET_TABLE: "an offset table that does not fit its fragments",
     Oddity.FRAME_COUNT: "no usable number of frames",

@@ -43,6 +43,11 @@ _HALVED: Final = b"YBR_FULL_422"
 _WHOLE: Final = b"YBR_FULL"
 
 
+def placed(reason: str, at: int) -> LocalError:
+    """What is wrong with pixel data, and where they are."""
+    return LocalError(f"{reason}; pixel data (7fe0,0010) at byte {at}")
+
+
 class PixelDecoder:
     """For one data set in one compressed transfer syntax. `threads` bounds the processors used,
     `other` decodes what is not JPEG Lossless of the usual kind."""
@@ -56,10 +61,10 @@ class PixelDecoder:
         """The Photometric Interpretation of what was decoded."""
         return _WHOLE if value.rstrip(b" \0") == _HALVED else value
 
-    def check_native(self, kept: Mapping[int, bytes]) -> None:
+    def check_native(self, kept: Mapping[int, bytes], at: int) -> None:
         """A native image among compressed ones: interpretation() must not have touched it."""
         if kept.get(_PHOTOMETRIC_INTERPRETATION, b"").rstrip(b" \0") == _HALVED:
-            raise LocalError("an icon with halved chroma, native in a compressed data set")
+            raise placed("an icon with halved chroma, native in a compressed data set", at)
 
     def frames(self, reader: DataSetReader, at: int, kept: Mapping[int, bytes]) -> "Frames":
         """The frames whose items begin at `at`. `kept` has the image's attributes as they lie."""
@@ -67,9 +72,10 @@ class PixelDecoder:
         bits = _number(kept, _BITS_ALLOCATED, 0)
         shape = Shape(_number(kept, _ROWS, 0), _number(kept, _COLUMNS, 0), samples, bits)
         if bits not in (8, 16) or not shape.frame_bytes:
-            raise LocalError(
+            raise placed(
                 f"an image of {shape.rows} rows, {shape.columns} columns, {samples} samples of "
-                f"{bits} bits is not decoded"
+                f"{bits} bits is not decoded",
+                at,
             )
         said = number_of_frames(kept.get(_NUMBER_OF_FRAMES, b"1"))
         if said is None:
@@ -79,25 +85,28 @@ class PixelDecoder:
             shape.frame_bytes > limits.decoded_frame_bytes_max
             or count * shape.frame_bytes > _native_bytes_max
         ):
-            raise LocalError(f"{count} frames of {shape.frame_bytes} bytes are too large decoded")
+            raise placed(f"{count} frames of {shape.frame_bytes} bytes are too large decoded", at)
         (table, *fragments), behind = reader.fragments(at)
         if not fragments:
             raise LocalError(f"pixel data (7fe0,0010) have no fragment at byte {at}")
         # One entry more than there can be is enough to see that a table is too long.
-        grouped = group_frames(
-            reader.value(table[0], min(table[1] - table[0], 4 * len(fragments) + 4)),
-            fragments,
-            said,
-            lambda span: reader.value(
-                max(span[0], span[1] - TAIL_BYTES), min(TAIL_BYTES, span[1] - span[0])
-            ),
-        )
+        try:
+            grouped = group_frames(
+                reader.value(table[0], min(table[1] - table[0], 4 * len(fragments) + 4)),
+                fragments,
+                said,
+                lambda span: reader.value(
+                    max(span[0], span[1] - TAIL_BYTES), min(TAIL_BYTES, span[1] - span[0])
+                ),
+            )
+        except LocalError as error:
+            raise placed(error.comment, at) from error.__cause__
         if grouped.ignores_table:
             reader.oddities.note(Oddity.OFFSET_TABLE, _PIXEL_DATA, table[0])
         if grouped.drops_empty:
             reader.oddities.note(Oddity.EMPTY_FRAGMENT, _PIXEL_DATA, fragments[-1][0])
         by_plane = samples > 1 and _number(kept, _PLANAR_CONFIGURATION, 0) == 1
-        return Frames(self, reader, shape, grouped.frames, behind, by_plane)
+        return Frames(self, reader, shape, grouped.frames, at, behind, by_plane)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,7 @@ class Frames:
     reader: DataSetReader
     shape: Shape
     groups: Sequence[Sequence[Span]]
+    start: int  # where their items begin
     behind: int  # where the element behind the pixel data begins
     by_plane: bool
 
@@ -132,7 +142,7 @@ class Frames:
         spans = self.groups[number]
         # A lossless sample takes at most twice its bits; stuffing and tables come on top.
         if sum(end - begin for begin, end in spans) > 3 * self.shape.frame_bytes + limits.MIB:
-            raise LocalError("a compressed frame is larger than any of this size can be")
+            raise placed("a compressed frame is larger than any of this size can be", spans[0][0])
         return spans
 
     @property
@@ -155,7 +165,10 @@ class Frames:
                     self.decoder.other,
                 )
             except MemoryError as error:
-                raise LocalError("not enough memory to decode the image") from error
+                raise placed("not enough memory to decode the image", self.start) from error
+            except LocalError as error:
+                # The cause tells a disk or a system that failed from a frame that is broken.
+                raise placed(error.comment, self.start) from error.__cause__
             yield self._planes(decoded, len(frames)) if self.by_plane else decoded
         if self.padding:
             yield self.padding

@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Final
 
 from engine import limits
-from engine.dictionary.headers import SHORT_VRS, Form, form_of
+from engine.dictionary.headers import NO_VR, SHORT_VRS, Form, form_of, may_follow
 from engine.dictionary.vr import LONG_VRS, UNKNOWN
 from engine.errors import LocalError
 from engine.outgoing.oddities import Oddities, Oddity
@@ -24,6 +24,7 @@ SEQUENCE_END: Final = 0xFFFEE0DD
 _IMPLICIT: Final = Struct("<HHI").unpack_from
 _EXPLICIT: Final = Struct("<HH2sH").unpack_from
 _LENGTH: Final = Struct("<I").unpack_from
+_TAG: Final = Struct("<HH").unpack_from
 _header_bytes_max: Final = 12
 _header_bytes_min: Final = 8
 _meta_group: Final = b"\2\0"
@@ -42,18 +43,22 @@ def is_delimiter(group: int, element: int) -> bool:
     return group == 0xFFFE and element in (0xE00D, 0xE0DD)
 
 
-def too_deep(at: int) -> LocalError:
+def shown(tag: int) -> str:
+    """A tag as people write it."""
+    return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
+
+
+def too_deep(tag: int, at: int) -> LocalError:
     """What sequences are that are nested beyond the bound."""
     return LocalError(
-        f"sequences are nested more than {limits.sequence_depth_max} deep at byte {at}"
+        f"sequences are nested more than {limits.sequence_depth_max} deep at byte {at}, with "
+        f"{shown(tag)}"
     )
 
 
 def broken_sequence(tag: int, at: int) -> LocalError:
     """What a sequence is in which no item is next."""
-    return LocalError(
-        f"a sequence is broken at byte {at}: ({tag >> 16:04x},{tag & 0xFFFF:04x}) and no item"
-    )
+    return LocalError(f"a sequence is broken at byte {at}: {shown(tag)} and no item")
 
 
 class DataSetReader:
@@ -95,26 +100,33 @@ class DataSetReader:
                 behind = at + 12
             elif vr not in SHORT_VRS:
                 tag = group << 16 | element
-                vr, length, behind = self._odd_header(at, tag, vr, length, offset)
+                vr, length, behind = self._odd_header(at, tag, vr, length)
         else:
             group, element, length = _IMPLICIT(window, offset)
             vr = b""
         if behind > self.end or (
             length > self.end - behind and length != UNDEFINED and not is_delimiter(group, element)
         ):
-            raise LocalError(
-                f"the data set is cut off at byte {at}, in ({group:04x},{element:04x})"
-            )
+            raise self._cut_off(at)
         return group << 16 | element, vr, length, behind
 
-    def _odd_header(
-        self, at: int, tag: int, vr: bytes, short: int, offset: int
-    ) -> tuple[bytes, int, int]:
+    def _cut_off(self, at: int) -> LocalError:
+        """With the tag of the element at this byte, if as much is there."""
+        offset = at - self._base
+        if self.end - at < 4:
+            return LocalError(f"the data set is cut off at byte {at}, amid a tag")
+        group, element = _TAG(self._window, offset)
+        return LocalError(f"the data set is cut off at byte {at}, in ({group:04x},{element:04x})")
+
+    def _odd_header(self, at: int, tag: int, vr: bytes, short: int) -> tuple[bytes, int, int]:
         """(VR, length, where the value begins) of an element with no VR that we know."""
         form = form_of(vr, short)
-        if form is not Form.SHORT:
+        doubtful = (vr == NO_VR and short) or form is Form.LONG
+        if doubtful and self._may_be_next(at + 8 + short, tag):
+            form = Form.SHORT
+        elif form is not Form.SHORT:
             behind = at + (12 if form is Form.LONG else 8)
-            long = _LENGTH(self._window, offset + behind - at - 4)[0]
+            long = int.from_bytes(self.value(behind - 4, 4), "little")
             if long > self.end - behind and long != UNDEFINED:
                 form = Form.SHORT  # it leads outside, as DCMTK sees as well
         is_implicit = form is Form.IMPLICIT
@@ -122,6 +134,10 @@ class DataSetReader:
         if form is Form.SHORT:
             return UNKNOWN, short, at + 8
         return (b"" if is_implicit else UNKNOWN), long, behind
+
+    def _may_be_next(self, at: int, tag: int) -> bool:
+        """Whether a data set's end, or what may follow `tag`, is at this place."""
+        return at == self.end or (at + 6 <= self.end and may_follow(tag, self.value(at, 6)))
 
     def begin(self, explicit: bool) -> tuple[int, bool]:
         """(where the data set's own elements begin, whether they are explicit).
@@ -184,9 +200,10 @@ class DataSetReader:
 
     def _behind(self, at: int, levels: list[tuple[bool, bool]]) -> int:
         """Where all of these end: (explicit inside, whether items are next) of each."""
+        tag = 0
         while levels:
             if len(levels) > 2 * limits.sequence_depth_max:
-                raise too_deep(at)
+                raise too_deep(tag, at)
             inside, items = levels[-1]
             tag, vr, length, behind = self.header(at, inside and not items)
             if tag == (SEQUENCE_END if items else ITEM_END):
@@ -201,12 +218,41 @@ class DataSetReader:
             at = behind
         return at
 
+    def holds_items(self, start: int, end: int, explicit: bool) -> bool:
+        """Whether what lies there are items, and in each of them whole elements."""
+        at = start
+        try:
+            while at < end:
+                tag, _, length, at = self.header(at, explicit=False)
+                if tag == SEQUENCE_END:
+                    return True
+                if tag != ITEM:
+                    return False
+                item_end = self.end + 1 if length == UNDEFINED else at + length
+                while at < item_end:
+                    tag, vr, length, value = self.header(at, explicit)
+                    at = value if tag == ITEM_END else self.skip(value, vr, length, explicit)
+                    if tag == ITEM_END:
+                        break
+                if at > min(item_end, end):
+                    return False
+        except LocalError:
+            return False
+        return True
+
     def behind_delimiter(self, tag: int, length: int, at: int) -> int:
         """Where what follows the delimiter at `at` begins. Its length has to be 0 (PS3.5 7.5);
         like everybody else we do not believe another one."""
         if length:
             self.oddities.note(Oddity.DELIMITER, tag, at)
         return at + 8
+
+    def end_of_data_set(self, at: int) -> int:
+        """The item delimiter at `at`, outside of any item, ends the data set for pydicom, DCMTK and
+        GDCM alike. What is behind it is left out where the data set is written anew."""
+        behind = at + 8 < self.end
+        self.oddities.note(Oddity.BEHIND_END if behind else Oddity.DELIMITER, ITEM_END, at)
+        return at
 
     def fragments(self, at: int) -> tuple[list[tuple[int, int]], int]:
         """(where each item of encapsulated pixel data begins and ends, where the next element is);
@@ -224,7 +270,9 @@ class DataSetReader:
             if tag != ITEM or length == UNDEFINED:
                 raise LocalError(f"pixel data (7fe0,0010) are broken at byte {at}")
             if len(spans) > _fragments_max:
-                raise LocalError(f"pixel data have more than {_fragments_max} fragments")
+                raise LocalError(
+                    f"pixel data (7fe0,0010) have more than {_fragments_max} fragments at byte {at}"
+                )
             at = begin + length
             spans.append((begin, at))
 
@@ -232,7 +280,7 @@ class DataSetReader:
         """Move the window there; the place in it."""
         length = min(_window_bytes, self.end - at)
         if length <= 0:
-            raise LocalError(f"the data set is cut off at byte {at}")
+            raise self._cut_off(at)
         self._look_at(at, self._read(at, length))
         return 0
 

@@ -29,6 +29,7 @@ from engine.outgoing.reader import (
     UNDEFINED,
     DataSetReader,
     broken_sequence,
+    shown,
     too_deep,
 )
 from native import _core
@@ -79,9 +80,10 @@ def _runs_of(explicit_out: bool, decodes: bool, stops: frozenset[int]) -> _core.
 class _Level:
     """A data set, a sequence, or an item that is being gone through."""
 
-    __slots__ = ("creators", "end", "items", "kept", "mark")
+    __slots__ = ("creators", "end", "items", "kept", "mark", "tag")
 
-    def __init__(self, end: int, items: bool) -> None:
+    def __init__(self, tag: int, end: int, items: bool) -> None:
+        self.tag = tag
         self.mark = b""  # an element that it is given, in its place
         self.end = end
         self.items = items  # a sequence: items are next, not elements
@@ -111,7 +113,7 @@ class Reencoder:
         self._edits = edits
         self._decoder = decoder
         self._writer = PieceWriter()
-        self._levels = [_Level(reader.end, items=False)]
+        self._levels = [_Level(0, reader.end, items=False)]
         self._at = self._start = reader.start if start is None else start
         self._surveyed = False
         self._grows = False  # the sequence that is open, by our items
@@ -141,7 +143,7 @@ class Reencoder:
     # --- the ends of what is open -----------------------------------------------------------------
     def _close(self, level: _Level) -> None:
         if self._at > level.end:
-            raise LocalError(f"a sequence or item is longer than what it is in at byte {self._at}")
+            raise LocalError(f"what is in {shown(level.tag)} is longer than it at byte {self._at}")
         self._leave(level)
 
     def _leave(self, level: _Level) -> None:
@@ -153,13 +155,16 @@ class Reencoder:
         if self._levels:
             self._writer.put(header(SEQUENCE_END if level.items else ITEM_END, b"", 0, False))
 
-    def _enter(self, start: int, length: int, items: bool) -> None:
+    def _enter(self, tag: int, start: int, length: int, items: bool) -> None:
         if len(self._levels) > 2 * limits.sequence_depth_max:
-            raise too_deep(start)
+            raise too_deep(tag, start)
         end = _OPEN if length == UNDEFINED else start + length
         if end != _OPEN and end > self._levels[-1].end:
-            raise LocalError(f"a sequence or item is longer than what it is in at byte {start}")
-        self._levels.append(_Level(end, items))
+            around = shown(self._levels[-1].tag)
+            raise LocalError(
+                f"{shown(tag)} is longer than {around}, which it is in, at byte {start}"
+            )
+        self._levels.append(_Level(tag, end, items))
         self._at = start
 
     def _item(self, sequence: _Level) -> None:
@@ -174,7 +179,7 @@ class Reencoder:
             self._at = start
         else:
             self._writer.put(header(ITEM, b"", UNDEFINED, False))
-            self._enter(start, length, items=False)
+            self._enter(ITEM, start, length, items=False)
             if start in self._edits.marks:
                 self._levels[-1].mark = self._edits.mark
 
@@ -202,15 +207,11 @@ class Reencoder:
         tag, vr, length, start = self._reader.header(at, self._explicit)
         if tag >> 16 == 0xFFFE:
             if tag == ITEM_END and len(self._levels) == 1:
-                # Both DCMTK and pydicom take it for the end of the data set.
-                self._reader.oddities.note(Oddity.DELIMITER, tag, at)
+                self._reader.end_of_data_set(at)
                 self._levels.pop()
                 return None
             if tag != ITEM_END:
-                raise LocalError(
-                    f"a delimiter without anything to end at byte {at}: "
-                    f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
-                )
+                raise LocalError(f"a delimiter without anything to end at byte {at}: {shown(tag)}")
             self._delimited(level, tag, length, at)
             return None
         if len(self._levels) == 1 and tag >= self._edits.next_tag:
@@ -233,11 +234,16 @@ class Reencoder:
             return None
         if self._decoder is not None and tag == PIXEL_DATA:
             return self._pixel_data(level, start, length)
-        if not vr:
+        is_looked_up = not vr
+        if is_looked_up:
             vr = self._looked_up(level, tag, length, start)
-        if vr == b"SQ" and length not in (0, UNDEFINED) and not self._has_items(start, length):
-            self._reader.oddities.note(Oddity.SEQUENCE_VALUE, tag, at)
-            vr = UNKNOWN
+        if vr == b"SQ" and length not in (0, UNDEFINED):
+            # A private one that is broken inside is so only for those whose dictionary has it.
+            private = is_looked_up and tag & 0x10000
+            whole = not private or self._reader.holds_items(start, start + length, self._explicit)
+            if not whole or not self._has_items(start, length):
+                self._reader.oddities.note(Oddity.SEQUENCE_VALUE, tag, at)
+                vr = UNKNOWN
         self._sized(level, tag, vr, length, start)
         return None
 
@@ -256,16 +262,14 @@ class Reencoder:
                     f"pixel data (7fe0,0010) of undefined length, uncompressed, at byte {start}"
                 )
             writer.put(header(tag, vr, UNDEFINED, self._explicit_out))
-            self._enter(start, length, items=True)
+            self._enter(tag, start, length, items=True)
             return
         if length == UNDEFINED:
             self._unknown_sequence(tag, vr, start)
             return
         self._at = following = start + length
         if following > level.end:
-            raise LocalError(
-                f"({tag >> 16:04x},{tag & 0xFFFF:04x}) is longer than its item at byte {start}"
-            )
+            raise LocalError(f"{shown(tag)} is longer than its item at byte {start}")
         if length > COPIED_BYTES_MAX:
             writer.put(header(tag, vr, length, self._explicit_out))
             writer.pass_on(FileRange(start, length))
@@ -282,10 +286,7 @@ class Reencoder:
         """Of VR UN and undefined length: in implicit VR inside, whatever is outside (PS3.5 6.2.2),
         so it is the same either way."""
         if vr != UNKNOWN:
-            raise LocalError(
-                f"({tag >> 16:04x},{tag & 0xFFFF:04x}) of undefined length is no sequence at byte "
-                f"{start}"
-            )
+            raise LocalError(f"{shown(tag)} of undefined length is no sequence at byte {start}")
         self._at = self._reader.skip(start, vr, UNDEFINED, self._explicit)
         self._writer.put(header(tag, vr, UNDEFINED, self._explicit_out))
         self._writer.pass_on(FileRange(start, self._at - start))
@@ -299,8 +300,10 @@ class Reencoder:
         assert self._decoder is not None
         if length != UNDEFINED:
             if len(self._levels) == 1:
-                raise LocalError("the pixel data are not in fragments")
-            self._decoder.check_native(level.kept)  # an icon may be native in any transfer syntax
+                raise LocalError(f"the pixel data (7fe0,0010) are not in fragments at byte {start}")
+            self._decoder.check_native(
+                level.kept, start
+            )  # an icon may be native in any transfer syntax
             self._sized(level, PIXEL_DATA, b"OW", length, start)
             return None
         frames = self._decoder.frames(self._reader, start, level.kept)

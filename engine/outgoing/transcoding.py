@@ -21,6 +21,7 @@ from engine.outgoing.reader import (
     UNDEFINED,
     DataSetReader,
     broken_sequence,
+    shown,
     too_deep,
 )
 from engine.outgoing.text import CHARACTER_SET_VRS, Element
@@ -95,7 +96,7 @@ def in_other_set(
                 if len(levels) > 1:
                     if not _is_plain(reader, value, length):
                         if level.explicit != explicit:
-                            raise _stays(tag, "it stands in a sequence of unknown VR")
+                            raise _stays(tag, value, "it stands in a sequence of unknown VR")
                         marks.add(levels[2].start)
                         sequences.add(levels[1].tag)
                 else:
@@ -104,9 +105,9 @@ def in_other_set(
                         found[tag] = (vr, text)
                         left -= len(text)
             if left < 0 or len(marks) > limits.marked_items_max:
-                raise _stays(tag, f"there are more than {limits.transcoded_bytes_max} bytes")
+                raise _stays(tag, at, f"there are more than {limits.transcoded_bytes_max} bytes")
         if len(levels) > 2 * limits.sequence_depth_max:
-            raise too_deep(at)
+            raise too_deep(tag, at)
     return OtherSet(found, frozenset(marks), frozenset(sequences))
 
 
@@ -138,22 +139,22 @@ def _other(
     """The value in the other set; None: it has the same bytes there."""
     tag, vr, start, length = element
     if length > limits.transcoded_bytes_max:
-        raise _stays(tag, f"it is longer than {limits.transcoded_bytes_max} bytes")
+        raise _stays(tag, start, f"it is longer than {limits.transcoded_bytes_max} bytes")
     raw = reader.value(start, length)
     if raw.isascii() and b"\x1b" not in raw:
         return None
     text, damaged = decode(raw, own, vr.decode("ascii"))
     if damaged:
-        raise _stays(tag, "its bytes are not in the character set of the data set")
+        raise _stays(tag, start, "its bytes are not in the character set of the data set")
     try:
         value = encode(text, other, vr.decode("ascii"))
     except UnicodeError as error:
-        raise _stays(tag, "it cannot be said in the other one") from error
+        raise _stays(tag, start, "it cannot be said in the other one") from error
     return value + b" " * (len(value) & 1)
 
 
-def _stays(tag: int, why: str) -> LocalError:
+def _stays(tag: int, at: int, why: str) -> LocalError:
     return LocalError(
-        f"a correction needs another character set, in which ({tag >> 16:04x},{tag & 0xFFFF:04x}) "
-        f"cannot be written: {why}"
+        f"a correction needs another character set, in which {shown(tag)} at byte {at} cannot be "
+        f"written: {why}"
     )

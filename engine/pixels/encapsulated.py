@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from engine import limits
-from engine.dictionary.headers import Form, form_of
+from engine.dictionary.headers import NO_VR, Form, form_of, may_follow
+from engine.dictionary.vr import LONG_VRS
 from engine.errors import LocalError
 
 _SHORT: Final = struct.Struct("<HH2sH")
@@ -192,13 +193,24 @@ def _by_table(table: bytes, fragments: Sequence[Span]) -> list[list[Span]]:
 def _by_end_of_image(
     fragments: Sequence[Span], last_bytes: Callable[[Span], bytes]
 ) -> list[list[Span]]:
-    """Without a table a frame ends with the fragment that ends with the marker EOI."""
+    """Without a table a frame ends with the fragment that ends with the marker EOI, of which the
+    fragment before may have the first byte."""
     groups: list[list[Span]] = [[]]
+    tail = b""
     for fragment in fragments:
+        if len(groups) > 1 and not groups[-1] and _is_padding(fragment, last_bytes):
+            groups[-2].append(fragment)
+            continue
         groups[-1].append(fragment)
-        if ends_image(last_bytes(fragment)):
+        tail = (tail + last_bytes(fragment))[-TAIL_BYTES:]
+        if ends_image(tail):
             groups.append([])
+            tail = b""
     return [group for group in groups if group]
+
+
+def _is_padding(fragment: Span, last_bytes: Callable[[Span], bytes]) -> bool:
+    return fragment[1] - fragment[0] <= TAIL_BYTES and not last_bytes(fragment).strip(b"\0\xff ")
 
 
 def _joined(data: memoryview, spans: Sequence[Span]) -> bytes | memoryview:
@@ -221,6 +233,10 @@ def _header(data: memoryview, at: int, explicit: bool) -> tuple[int, bytes, int,
         return tag, b"", length, at + 8
     _, _, vr, short = _SHORT.unpack_from(data, at)
     form = form_of(vr, short)
+    if vr not in LONG_VRS and ((vr == NO_VR and short) or form is Form.LONG):
+        following = bytes(data[at + 8 + short : at + 14 + short])
+        if len(following) == 6 and may_follow(tag, following):
+            form = Form.SHORT
     if form is Form.SHORT:
         return tag, vr, short, at + 8
     if form is Form.IMPLICIT:

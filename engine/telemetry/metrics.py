@@ -161,6 +161,7 @@ class Counter(IntEnum):
     SENT_ODD_UNKNOWN_VR = "sent_oddities_total", "", "kind=unknown_vr"
     SENT_ODD_IMPLICIT_ELEMENT = "sent_oddities_total", "", "kind=implicit_element"
     SENT_ODD_DELIMITER = "sent_oddities_total", "", "kind=delimiter"
+    SENT_ODD_BEHIND_END = "sent_oddities_total", "", "kind=behind_end"
     SENT_ODD_SEQUENCE_VALUE = "sent_oddities_total", "", "kind=sequence_value"
     SENT_ODD_OFFSET_TABLE = "sent_oddities_total", "", "kind=offset_table"
     SENT_ODD_FRAME_COUNT = "sent_oddities_total", "", "kind=frame_count"

@@ -9,8 +9,8 @@ import ssl
 from collections.abc import Iterator, Sequence
 
 from engine import limits
-from engine.errors import LocalError
 from engine.outgoing.outgoing import FileRange, Frames, Piece
+from engine.outgoing.pixels import placed
 from engine.pixels.encapsulated import Span
 from engine.upper_layer.failure import FailureKind, ScuFailure
 from native import _core
@@ -91,9 +91,9 @@ class DataSetWriter:
             except NotImplementedError:  # a rarer kind of lossless JPEG
                 return self._put_decoded(association, frames, number, descriptor)
             except ValueError as error:
-                raise LocalError(f"pixel data: frame {number + 1}: {error}") from error
+                raise placed(f"pixel data: frame {number + 1}: {error}", spans[0][0]) from error
             except MemoryError as error:
-                raise LocalError("not enough memory to decode the image") from error
+                raise placed("not enough memory to decode the image", spans[0][0]) from error
             if not self._heed(association, outcome):
                 return False
         return self._put(association, frames.padding, descriptor)

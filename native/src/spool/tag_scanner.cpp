@@ -82,6 +82,15 @@ bool has_short_form(std::uint16_t vr) noexcept {
     }
 }
 
+// Of a VR that is none: whether what would be its 32 bits of length are the next tag. Then 16 bits
+// of zeros were its length, and it has no value.
+bool is_empty_and_made_up(const std::byte* header) noexcept {
+    if (has_long_form(vr_at(header))) return false;
+    const std::uint32_t tag = tag_at(header);
+    const std::uint32_t next = tag_at(header + 8);
+    return (next & 0xffff) != 0 && next > tag && (next >> 16) - (tag >> 16) < 0x100;
+}
+
 // PS3.5 table 7.1-1 allows an undefined length to SQ and UN, and to OB and OW where they hold
 // fragments: Pixel Data, also that of an icon inside a sequence.
 bool may_be_undefined(std::uint16_t vr) noexcept {
@@ -110,6 +119,7 @@ void TagScanner::start(const WantedTags* wanted, bool explicit_vr, std::size_t v
     level_max_ = 2 * depth_max;  // a sequence and an item of it are two
     last_kept_ = 0;
     disorder_ = 0;
+    beyond_ = 0;
     entry_bytes_ = 0;
     copy_left_ = 0;
     skip_left_ = 0;
@@ -138,16 +148,17 @@ TagScanner::Progress TagScanner::feed(std::span<const std::byte> data) noexcept 
             from += count;
             left -= count;
         } else if (header_held_ == 0 && left >= header_bytes_max) {
-            const std::size_t count = header_bytes(from);
-            take_header(from);
+            header_bytes(from);
+            const std::size_t count = take_header(from);
             from += count;
             left -= count;
         } else {
             header_[header_held_++] = *from++;
             --left;
             if (header_held_ >= 8 && header_held_ == header_bytes(header_.data())) {
-                header_held_ = 0;
-                take_header(header_.data());
+                const std::size_t used = take_header(header_.data());
+                header_held_ -= used;
+                std::memmove(header_.data(), header_.data() + used, header_held_);
             }
         }
     }
@@ -157,9 +168,18 @@ TagScanner::Progress TagScanner::feed(std::span<const std::byte> data) noexcept 
 TagScanner::Progress TagScanner::finish() noexcept {
     if (outcome_ == Progress::more) {
         const bool between = level_ == 0 && header_held_ == 0 && copy_left_ == 0 && skip_left_ == 0;
-        outcome_ = between ? Progress::done : Progress::malformed;
+        if (between) {
+            outcome_ = Progress::done;
+        } else {
+            give_up();
+        }
     }
     return outcome_;
+}
+
+// What is wrong behind all that was wanted is nothing to us.
+void TagScanner::give_up() noexcept {
+    outcome_ = beyond_ > 0 ? Progress::done : Progress::malformed;
 }
 
 // Called with at least 8 bytes, again with 12 if it answered so.
@@ -196,21 +216,28 @@ TagScanner::Form TagScanner::form_of(const std::byte* header) const noexcept {
     // "??", blanks, small letters, which DCMTK writes or reads for an unknown VR. As an implicit
     // length they would be 8 KiB and more.
     if (is_printable(vr >> 8) && is_printable(vr & 0xff)) return Form::explicit_short;
-    // Some writers fall into implicit VR, most often inside sequences.
+    // Two zeros with a length of 16 bits, as DCMTK reads them. In implicit VR, into which some
+    // writers fall most often inside sequences, they begin a length that is a multiple of 64 KiB.
+    if (vr == 0 && level_ == 0 && u16_at(header + 6) != 0) return Form::explicit_short;
     return Form::implicit;
 }
 
-void TagScanner::take_header(const std::byte* header) noexcept {
+std::size_t TagScanner::take_header(const std::byte* header) noexcept {
     const std::uint32_t tag = tag_at(header);
-    if (level_ % 2 == 1 || tag >> 16 == 0xfffe) {
-        take_item_header(tag, u32_at(header + 4));
-        return;
-    }
-    if (level_ == 0 && (tag > wanted_->last() || tag >> 16 == pixel_data_group)) {
+    const bool is_element = level_ % 2 == 0 && tag >> 16 != 0xfffe;
+    if (beyond_ > 0 || (level_ == 0 && is_element && tag > wanted_->last())) ++beyond_;
+    if (beyond_ > beyond_max || (level_ == 0 && tag >> 16 == pixel_data_group)) {
         outcome_ = Progress::done;
-        return;
+        return 8;
     }
-    take_element(tag, form_of(header), header);
+    if (!is_element) {
+        take_item_header(tag, u32_at(header + 4));
+        return 8;
+    }
+    Form form = form_of(header);
+    if (form == Form::explicit_long && is_empty_and_made_up(header)) form = Form::explicit_short;
+    take_element(tag, form, header);
+    return form == Form::explicit_long ? 12 : 8;
 }
 
 void TagScanner::take_item_header(std::uint32_t tag, std::uint32_t length) noexcept {
@@ -225,7 +252,7 @@ void TagScanner::take_item_header(std::uint32_t tag, std::uint32_t length) noexc
         // The length of a delimiter has to be 0; like everybody else we do not look.
         leave_level();
     } else {
-        outcome_ = Progress::malformed;
+        give_up();
     }
 }
 
@@ -253,10 +280,7 @@ void TagScanner::take_element(std::uint32_t tag, Form form, const std::byte* hea
 
 void TagScanner::begin_undefined_length(std::uint16_t vr, Form form) noexcept {
     const bool follows = form == Form::implicit || may_be_undefined(vr);
-    if (!follows || level_ >= level_max_) {
-        outcome_ = Progress::malformed;
-        return;
-    }
+    if (!follows || level_ >= level_max_) return give_up();
     ++level_;
     // PS3.5 6.2.2, note on UN: what had to be given the VR UN was implicit, and inside still is.
     if (vr == vr_code('U', 'N') && level_ < implicit_from_level_) implicit_from_level_ = level_;

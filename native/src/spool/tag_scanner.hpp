@@ -34,6 +34,9 @@ public:
     // Wanted attributes that came out of order or twice. Each costs a move of the row, so a bound
     // keeps a hostile data set from buying much work with few bytes; real ones have a handful.
     static constexpr std::uint32_t disorder_max = 64;
+    // Headers that are looked at behind the first tag that is greater than all wanted ones: some
+    // writers put an element a little behind its place, and it may be the study's UID.
+    static constexpr std::uint32_t beyond_max = 64;
 
     // A data set begins. `wanted` must outlive the scan; values are cut at `value_max` bytes (at
     // most 65535, the row's length field), a value for which `row_max` leaves no room is left out,
@@ -61,7 +64,8 @@ private:
 
     Form form_of(const std::byte* header) const noexcept;
     std::size_t header_bytes(const std::byte* header) noexcept;
-    void take_header(const std::byte* header) noexcept;
+    // Returns how many of the header's bytes it has used.
+    std::size_t take_header(const std::byte* header) noexcept;
     void take_item_header(std::uint32_t tag, std::uint32_t length) noexcept;
     void take_element(std::uint32_t tag, Form form, const std::byte* header) noexcept;
     void begin_undefined_length(std::uint16_t vr, Form form) noexcept;
@@ -69,6 +73,7 @@ private:
     void end_value() noexcept;
     void put_in_order(std::size_t entry_bytes) noexcept;
     void leave_level() noexcept;
+    void give_up() noexcept;
 
     const WantedTags* wanted_ = nullptr;
     std::vector<std::byte> row_;
@@ -78,6 +83,7 @@ private:
     std::size_t level_max_ = 0;
     std::uint32_t last_kept_ = 0;  // the greatest tag in the row
     std::uint32_t disorder_ = 0;
+    std::uint32_t beyond_ = 0;
     std::size_t entry_bytes_ = 0;  // of the entry being copied, behind the complete ones
     std::uint32_t copy_left_ = 0;  // bytes of a wanted value still to copy
     std::uint32_t skip_left_ = 0;  // bytes to pass over after that

@@ -10,6 +10,7 @@ import pydicom
 import pytest
 
 from engine import limits
+from engine.errors import LocalError
 from engine.files.part10 import read_part10_head
 from engine.outgoing.oddities import Oddity
 from engine.outgoing.outgoing import open_outgoing
@@ -103,6 +104,29 @@ def test_unknown_vrs(name: str, tmp_path: Path) -> None:
     assert sent(path, EXPLICIT, {0x00100010: "C"}).endswith(odd + element(0x00100010, b"PN", b"C "))
 
 
+def test_a_vr_of_zeros_or_a_large_implicit_element(tmp_path: Path) -> None:
+    """Two zeros and 16 bits are a VR and a length for DCMTK; in implicit VR, into which some
+    writers fall, they are a length of so many times 64 KiB. What follows tells."""
+    zeros = b"\x09\0\x10\0\0\0\2\0AB"
+    pixels = element(0x7FE00010, b"OW", b"\1\2" * 100_000)
+    path = stored(tmp_path, MODALITY + zeros + NAME + pixels, EXPLICIT)
+    implicit = IMPLICIT_MODALITY + plain(0x00090010, b"AB") + IMPLICIT_NAME
+    assert sent(path, IMPLICIT) == implicit + plain(0x7FE00010, b"\1\2" * 100_000)
+    assert noted(path, IMPLICIT) == (Oddity.UNKNOWN_VR,)
+    large = plain(0x00091010, b"\xff" * 0x20000)
+    path = stored(tmp_path, MODALITY + large + NAME + pixels, EXPLICIT)
+    assert sent(path, IMPLICIT).startswith(IMPLICIT_MODALITY + large + IMPLICIT_NAME)
+    assert noted(path, IMPLICIT) == (Oddity.IMPLICIT_ELEMENT,)
+    empty = b"\x09\0\x10\0ZZ\0\0"
+    path = stored(tmp_path, MODALITY + empty + NAME + 20 * pixels, EXPLICIT)
+    assert sent(path, IMPLICIT).startswith(
+        IMPLICIT_MODALITY + plain(0x00090010, b"") + IMPLICIT_NAME
+    )
+    at_the_end = b"\x11\0\x10\0\0\0\2\0AB"
+    path = stored(tmp_path, MODALITY + at_the_end, EXPLICIT)
+    assert sent(path, IMPLICIT) == IMPLICIT_MODALITY + plain(0x00110010, b"AB")
+
+
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
 def test_the_other_encoding_than_negotiated(syntax: str, tmp_path: Path) -> None:
     own = IMPLICIT_MODALITY + IMPLICIT_NAME if syntax == EXPLICIT else MODALITY + NAME
@@ -132,11 +156,77 @@ def test_delimiters(
     assert noted(path, IMPLICIT) == (Oddity.DELIMITER,)
 
 
-def test_the_end_of_an_item_ends_the_data_set(tmp_path: Path) -> None:
-    """For pydicom and DCMTK alike."""
-    path = stored(tmp_path, MODALITY + plain(ITEM_END, b"") + NAME, EXPLICIT)
+@pytest.mark.parametrize("length", [0, 4, 1 << 31])
+def test_the_end_of_an_item_ends_the_data_set(length: int, tmp_path: Path) -> None:
+    """For pydicom, DCMTK and GDCM alike: what is behind it is no part of what is written anew."""
+    path = stored(tmp_path, MODALITY + plain(ITEM_END, b"", length) + NAME, EXPLICIT)
+    assert sent(path, EXPLICIT).endswith(NAME), "as it came"
+    assert sent(path, IMPLICIT) == IMPLICIT_MODALITY
+    assert noted(path, IMPLICIT) == (Oddity.BEHIND_END,)
+    corrected = sent(path, EXPLICIT, {0x00100010: "C^D"})
+    assert corrected == MODALITY + element(0x00100010, b"PN", b"C^D ")
+    assert len(pydicom.dcmread(path)) == 1
+    path = stored(tmp_path, MODALITY + plain(ITEM_END, b"", length), EXPLICIT)
     assert sent(path, IMPLICIT) == IMPLICIT_MODALITY
     assert noted(path, IMPLICIT) == (Oddity.DELIMITER,)
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        element(0x00081140, b"SQ", plain(ITEM, MODALITY), len(MODALITY) + 4),
+        element(0x00081140, b"SQ", plain(ITEM, MODALITY), 8),
+        element(0x00081140, b"SQ", plain(ITEM, MODALITY, len(MODALITY + NAME))),
+    ],
+)
+def test_an_item_that_is_longer_than_its_sequence(sequence: bytes, tmp_path: Path) -> None:
+    """DCMTK believes the item, pydicom the sequence, GDCM neither: the name that follows would be
+    one person's here, and another's there. So it is not written anew, but goes as it came."""
+    path = stored(tmp_path, sequence + NAME, EXPLICIT)
+    assert sent(path, EXPLICIT) == sequence + NAME
+    with pytest.raises(
+        LocalError, match=r"\(fffe,e000\) is longer than \(0008,1140\).* at byte \d"
+    ):
+        sent(path, IMPLICIT)
+    made = tmp_path / "made.dcm"
+    subprocess.run(["/usr/bin/dcmconv", "-q", "+ti", str(path), str(made)], check=True)
+    assert pydicom.dcmread(made) != pydicom.dcmread(path)
+
+
+PIXELS = element(0x7FE00010, b"OW", bytes(70_000))
+
+
+@pytest.mark.parametrize("target", [EXPLICIT, IMPLICIT])
+@pytest.mark.parametrize(
+    "data_set",
+    [
+        MODALITY + NAME + PIXELS + element(0x00100010, b"PN", b"E^F "),
+        MODALITY + PIXELS + NAME,
+        MODALITY + NAME + NAME + PIXELS,
+        PIXELS + NAME + MODALITY,
+    ],
+)
+def test_a_correction_replaces_what_it_corrects_wherever_it_is(
+    data_set: bytes, target: str, tmp_path: Path
+) -> None:
+    """pydicom believes the last one of two, DCMTK the first."""
+    path = stored(tmp_path, data_set, EXPLICIT)
+    out = sent(path, target, {0x00100010: "C^D"})
+    assert out.count(b"C^D ") == 1
+    assert b"A^B " not in out
+    assert b"E^F " not in out
+    assert read_back(out, target).PatientName == "C^D"
+    assert len(read_back(out, target).PixelData) == 70_000
+
+
+@pytest.mark.parametrize("rubbish", [bytes(5), bytes(64), plain(SEQUENCE_END, b"", 9) + b"x"])
+def test_rubbish_behind_the_pixel_data_is_no_reason_against_a_correction(
+    rubbish: bytes, tmp_path: Path
+) -> None:
+    path = stored(tmp_path, NAME + PIXELS + rubbish, EXPLICIT)
+    assert sent(path, EXPLICIT, {0x00100010: "C^D"}) == (
+        element(0x00100010, b"PN", b"C^D ") + PIXELS + rubbish
+    )
 
 
 @pytest.mark.parametrize("text", [b"HELLO ", b"HELLO WORLD!", b"AB"])
@@ -146,6 +236,32 @@ def test_text_in_place_of_a_sequence(text: bytes, tmp_path: Path) -> None:
     assert noted(path, EXPLICIT) == (Oddity.SEQUENCE_VALUE,)
     path = stored(tmp_path, element(0x00081140, b"SQ", text) + NAME, EXPLICIT)
     assert sent(path, IMPLICIT) == plain(0x00081140, text) + IMPLICIT_NAME
+
+
+# pydicom's dictionary has (00e1,xx39) of this creator as a sequence.
+CREATOR = plain(0x00E10010, b"ELSCINT1")
+KNOWN_SEQUENCE = 0x00E11039
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        plain(ITEM, IMPLICIT_MODALITY, len(IMPLICIT_MODALITY) - 2),
+        plain(ITEM, IMPLICIT_MODALITY, len(IMPLICIT_MODALITY) + 2),
+        plain(ITEM, IMPLICIT_MODALITY, UNDEFINED),
+        plain(ITEM, IMPLICIT_MODALITY + plain(ITEM_END, b""), UNDEFINED) + b"rest",
+        plain(ITEM, IMPLICIT_MODALITY) + IMPLICIT_NAME,
+    ],
+)
+def test_a_private_sequence_that_is_broken_inside(value: bytes, tmp_path: Path) -> None:
+    """Who does not have its creator's dictionary, as DCMTK, reads bytes."""
+    path = stored(tmp_path, CREATOR + plain(KNOWN_SEQUENCE, value), IMPLICIT)
+    assert sent(path, EXPLICIT).endswith(element(KNOWN_SEQUENCE, b"UN", value))
+    assert noted(path, EXPLICIT) == (Oddity.SEQUENCE_VALUE,)
+    whole = plain(ITEM, IMPLICIT_MODALITY)
+    path = stored(tmp_path, CREATOR + plain(KNOWN_SEQUENCE, whole), IMPLICIT)
+    item = plain(ITEM, MODALITY + plain(ITEM_END, b""), UNDEFINED) + plain(SEQUENCE_END, b"")
+    assert sent(path, EXPLICIT).endswith(element(KNOWN_SEQUENCE, b"SQ", item, UNDEFINED))
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])

@@ -1,5 +1,6 @@
 """Explicit and Implicit VR Little Endian into each other: nothing but the encoding changes."""
 
+import re
 import struct
 import subprocess
 import warnings
@@ -221,7 +222,8 @@ def test_padding_behind_the_data_set_is_kept(tmp_path: Path) -> None:
     ("data_set", "words"),
     [
         (element(0x00100010, b"PN", b"A ", 400), "cut off"),
-        (element(0x00100010, b"PN", b"A ")[:7], "cut off"),
+        (element(0x00100010, b"PN", b"A ")[:7], r"cut off at byte \d+, in \(0010,0010\)"),
+        (element(0x00100010, b"PN", b"A ")[:3], "amid a tag"),
         (
             element(0x00081140, b"SQ", plain(ITEM, b"") + plain(0x00100010, b"")),
             r"a sequence is broken at byte \d+: \(0010,0010\) and no item",
@@ -240,8 +242,11 @@ def test_padding_behind_the_data_set_is_kept(tmp_path: Path) -> None:
     ],
 )
 def test_broken_files_are_told_of(data_set: bytes, words: str, tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match=words):
+    """With tag and offset: whoever looks for the cause finds it."""
+    with pytest.raises(LocalError, match=words) as found:
         sent(stored(tmp_path, data_set, EXPLICIT), IMPLICIT)
+    assert re.search(r"\([0-9a-f]{4},[0-9a-f]{4}\)|amid a tag", found.value.comment)
+    assert re.search(r"at byte \d+", found.value.comment)
 
 
 def test_a_broken_disk_is_told_of(tmp_path: Path) -> None:

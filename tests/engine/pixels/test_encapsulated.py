@@ -198,3 +198,16 @@ def test_what_is_no_compressed_image() -> None:
     assert find_pixel_data(memoryview(b""), 0) is None
     beyond = struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 4) + bytes(4)
     assert find_pixel_data(memoryview(beyond), 0) is None
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_the_end_of_an_image_may_be_cut_in_two(cut: int) -> None:
+    """A fragment may have but the last byte of EOI, or nothing but padding behind it."""
+    streams = [stream(seed) for seed in range(2)]
+    streams = [each + b"\0" * (len(each) & 1) for each in streams]
+    fragments = [part for each in streams for part in (each[:-cut], each[-cut:])]
+    items = b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(it)) + it for it in [b"", *fragments])
+    content = file_of(items, 2)
+    assert [frame[: len(one)] for frame, one in zip(frames_in(content), streams, strict=True)] == (
+        streams
+    )

@@ -102,7 +102,7 @@ def _sequences() -> Iterator[Hostile]:
     fragments = implicit(0xFFFEE000, b"") + implicit(0xFFFEE000, b"\xff\xd8" * 9) + SEQUENCE_END
     icon = explicit(0x7FE00010, "OB", b"", UNDEFINED) + fragments
     icon = explicit(0x00880200, "SQ", b"", UNDEFINED) + ITEM + icon + ITEM_END + SEQUENCE_END
-    yield Hostile("icon-of-fragments", True, MODALITY + icon, {0x00080060: b"CT"}, "done")
+    yield Hostile("icon-of-fragments", True, MODALITY + icon, {0x00080060: b"CT"}, "more")
     early = explicit(0x00091010, "SQ", b"", UNDEFINED) + icon[12:]
     yield Hostile("early-fragments", True, _around(early), ALL, "done")
     whole = explicit(0x00081140, "SQ", implicit(0xFFFEE000, b"\xff" * 64))
@@ -117,6 +117,10 @@ def _representations() -> Iterator[Hostile]:
     yield Hostile("vr-question-marks", True, _around(marks), ALL, "done")
     future = explicit(0x00090010, "ZZ", struct.pack("<I", 4) + b"abcd", 0)
     yield Hostile("vr-of-the-future", True, _around(future), ALL, "done")
+    zeros = explicit(0x00090010, "\0\0", b"abcd")
+    yield Hostile("vr-zeros", True, _around(zeros), ALL, "done")
+    empty = explicit(0x00080061, "ZZ", b"")
+    yield Hostile("vr-invented-and-empty", True, _around(empty), ALL, "done")
     invented = explicit(0x00090010, "ZZ", b"abcd")
     yield Hostile("vr-invented", True, _around(invented), ALL, "done")
     slipped = implicit(0x00090010, b"abcd")
@@ -137,6 +141,11 @@ def _disorder() -> Iterator[Hostile]:
     yield Hostile("descending", True, swapped, ALL, "done")
     twice = MODALITY + explicit(0x00100020, "LO", b"OTHER-1 ") + PATIENT + SERIES + PIXELS
     yield Hostile("twice", True, twice, ALL, "done")
+    behind = explicit(0x00400244, "DA", b"20240101")
+    yield Hostile("a-little-late", True, MODALITY + PATIENT + behind + SERIES + PIXELS, ALL, "done")
+    yield Hostile("late", True, MODALITY + PATIENT + behind * 64 + SERIES + PIXELS, KEPT, "done")
+    broken = explicit(0x00400275, "SQ", b"", UNDEFINED) + PIXELS
+    yield Hostile("broken-behind", True, MODALITY + PATIENT + SERIES + broken, ALL, "done")
     many = SERIES + MODALITY * 64 + PATIENT[:0] + PIXELS
     found = {0x00080060: b"CT", 0x0020000E: b"1.2.3\0"}
     yield Hostile("disorder-64", True, many, found, "done")
