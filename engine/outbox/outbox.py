@@ -64,11 +64,8 @@ class Outbox(OutboxView):
         return number
 
     def _renew(self, delivery: Delivery, new: NewDelivery, now_ns: int) -> None:
-        """What waits or is held stays where it stands: leaving its place and entering it again
-        would take the rank from a study of which nothing else waits, and give it a later one."""
-        stays = delivery.state in (State.WAITING, State.HELD)
-        if not stays:
-            self._leave(delivery)
+        """What waits or is held stays where it stands, with its study's rank."""
+        self._leave(delivery)
         if delivery.file != new.file:
             self._forget_file(delivery)
             delivery.file = new.file
@@ -80,10 +77,7 @@ class Outbox(OutboxView):
         delivery.origin = new.origin
         if delivery.state is not State.HELD:
             self._start_over(delivery, now_ns)
-        if stays:
-            self._store(delivery)
-        else:
-            self._enter(delivery)
+        self._enter(delivery)
 
     # --- sending ---
     def lease(self, destination: str, count: int, now_ns: int) -> list[Delivery]:
@@ -144,8 +138,8 @@ class Outbox(OutboxView):
         delivery.reason = reason
         self._forget_file(delivery)
         delivery.file = ""
-        self._move(delivery, State.DELIVERED, now_ns)
         self._end_lease(delivery)
+        self._move(delivery, State.DELIVERED, now_ns)
         # What rules send, of prefetching too, would have gone out whether anybody needed it or not.
         if delivery.origin in (USER, FOLDER):
             HitRate.within(self).note_used(delivery.study_uid, now_ns)
@@ -318,14 +312,15 @@ class Outbox(OutboxView):
     def _give_back(self, delivery: Delivery, state: State, now_ns: int) -> None:
         """What was leased is open again, unless a newer one is."""
         if self._target(_target_of(delivery))[0]:
-            self._remove(delivery)
             self._end_lease(delivery)
+            self._remove(delivery)
         else:
             self._set_target(_target_of(delivery), delivery.number, 0)
             self._move(delivery, state, now_ns)
 
     def _end_lease(self, delivery: Delivery) -> None:
-        """Let the open delivery of the same instance, if there is one, take its place."""
+        """Let the open delivery of the same instance, if there is one, take its place, while that
+        keeps the study's rank."""
         target = _target_of(delivery)
         opened, _ = self._target(target)
         self._set_target(target, opened, 0)
@@ -363,20 +358,18 @@ class Outbox(OutboxView):
         self._put("delivery_queue", _queue_key(delivery))
         self._store(delivery)
         self._count(delivery, 1)
+        self._drop_rank(delivery)
 
     def _leave(self, delivery: Delivery) -> None:
-        """Take a delivery from its place; its record is left to _enter() or _remove()."""
-        key = _queue_key(delivery)
-        self._delete("delivery_queue", key)
+        """Take a delivery from its place; its record and its study's rank are left to _enter() or
+        _remove()."""
+        self._delete("delivery_queue", _queue_key(delivery))
         self._count(delivery, -1)
-        if delivery.state is State.WAITING and delivery.place != BLOCKED:
-            rank = key[: -NUMBER.size]
-            if next(self.keys_with_prefix("delivery_queue", rank), None) is None:
-                self._delete("delivery_ranks", _rank_key_of(delivery))
 
     def _remove(self, delivery: Delivery) -> None:
         number = NUMBER.pack(delivery.number)
         self._leave(delivery)
+        self._drop_rank(delivery)
         self._delete("deliveries", number)
         self._delete("delivery_studies", records.study_prefix(delivery.study_uid) + number)
         self._forget_file(delivery)
@@ -387,6 +380,8 @@ class Outbox(OutboxView):
                 if self._target(_target_of(delivery))[1]:
                     return BLOCKED
                 return self._rank_of(delivery)
+            case State.SENDING:
+                return self._rank_of(delivery)
             case State.RETRYING:
                 return delivery.due_ns
             case State.DELIVERED:
@@ -395,13 +390,27 @@ class Outbox(OutboxView):
                 return 0
 
     def _rank_of(self, delivery: Delivery) -> int:
+        """The study's; where it has none, the one that this delivery has had, or its number."""
         key = _rank_key_of(delivery)
         stored = self._get("delivery_ranks", key)
         if stored is not None:
-            rank: int = NUMBER.unpack(stored)[0]
-            return rank
-        self._put("delivery_ranks", key, NUMBER.pack(delivery.number))
-        return delivery.number
+            delivery.rank = NUMBER.unpack(stored)[0]
+        else:
+            delivery.rank = delivery.rank or delivery.number
+            self._put("delivery_ranks", key, NUMBER.pack(delivery.rank))
+        return delivery.rank
+
+    def _drop_rank(self, delivery: Delivery) -> None:
+        """Unless something of its study waits or is being sent."""
+        key = _rank_key_of(delivery)
+        rank = self._get("delivery_ranks", key)
+        if rank is None:
+            return
+        for state in (State.WAITING, State.SENDING):
+            prefix = records.queue_prefix(state, delivery.destination) + rank
+            if next(self.keys_with_prefix("delivery_queue", prefix), None) is not None:
+                return
+        self._delete("delivery_ranks", key)
 
     def _start_over(self, delivery: Delivery, now_ns: int) -> None:
         """As if it had just been asked for; its place is the caller's to see to."""

@@ -18,10 +18,11 @@
 What is remembered of instances that were delivered is told in engine/outbox/delivered.py.
 
 Each delivery stands once in `delivery_queue`, at a place that depends on its state. A waiting one
-stands at its study's rank, one that is tried again at the time it is due, a delivered one at the
-time of its delivery. A study's rank is the number of its first delivery that waits; it keeps it
-until none waits, so that a study begun is finished before the next. `delivery_ranks` has it only
-for so long.
+stands at its study's rank, and so does one that is being sent; one that is tried again stands at
+the time it is due, a delivered one at the time of its delivery. A study's rank is the number of its
+first delivery that waits; it keeps it until none waits or is being sent, so that a study begun is
+finished before the next. `delivery_ranks` has it only for so long. A delivery remembers it: what is
+tried again goes where it stood.
 
 Whose instance is meant is part of what a delivery says: another patient's of the same UIDs is never
 sent in its place, nor waits as its newer version. What 0.2.0 queued names no patient, and its keys
@@ -115,6 +116,9 @@ class Delivery(msgspec.Struct, array_like=True):
     place: int = 0
     patient: str = ""
     deaths: int = 0  # of the sender while this was in hand, one after another
+    rank: int = (
+        0  # that its study had when it last stood in line; 0: it never did, or 0.2.0 wrote it
+    )
 
 
 # What an association is asked for: SOP class, and stored transfer syntax.

@@ -12,8 +12,8 @@ from engine.outbox import records
 from engine.outbox.records import BLOCKED, NUMBER, PAIR, Away, Delivery, State
 
 # States whose places say nothing: there the queue is ordered by number within a destination.
-_BY_NUMBER: Final = (State.SENDING, State.FAILED, State.HELD)
-_BY_PLACE: Final = (State.WAITING, State.RETRYING)
+_BY_NUMBER: Final = (State.FAILED, State.HELD)
+_BY_PLACE: Final = (State.WAITING, State.SENDING, State.RETRYING)
 
 
 class OutboxView(View):
@@ -70,7 +70,7 @@ class OutboxView(View):
         None without any, or when there may be more than `limit`)."""
         found: list[int] = []
         others: int | None = None
-        for state in _BY_PLACE:
+        for state in (State.WAITING, State.RETRYING):
             for _, number in self._places(state, destination):
                 since_ns = self._load(number).due_ns
                 if since_ns > before_ns:

@@ -35,6 +35,7 @@ class _Standing(Generic[T]):
     last_end: float = -math.inf  # of an attempt
     last_answer: float = -math.inf  # of one that had one
     last_failure: float = -math.inf
+    gives_back: bool = False  # what was leased earlier, which returned() has not told yet
 
     @property
     def in_work(self) -> bool:
@@ -93,15 +94,27 @@ class Schedule(Generic[T]):
                 del self._standings[name]
 
     def put(self, destination: str, leased: Iterable[T]) -> None:
-        """These may be sent to it."""
-        if destination in self._open:
-            self._standings[destination].ready.extend(leased)
+        """These may be sent to it. Where earlier ones are given back, so are these: they would
+        overtake them."""
+        standing = self._standings.get(destination)
+        if destination in self._open and standing is not None and not standing.gives_back:
+            standing.ready.extend(leased)
         else:
             self._returned.extend(leased)
+
+    def put_first(self, destination: str, leased: T) -> None:
+        """This one was begun, and did not count: it is next."""
+        standing = self._standings.get(destination)
+        if destination in self._open and standing is not None and not standing.gives_back:
+            standing.ready.appendleft(leased)
+        else:
+            self._returned.append(leased)
 
     def returned(self) -> list[T]:
         """What was leased and is not begun after all, to be given back; once."""
         returned, self._returned = self._returned, []
+        for standing in self._standings.values():
+            standing.gives_back = False
         return returned
 
     def _return(self, standing: _Standing[T], but: int = 0) -> None:
@@ -109,6 +122,7 @@ class Schedule(Generic[T]):
         kept = [standing.ready.popleft() for _ in range(min(but, len(standing.ready)))]
         self._returned.extend(standing.ready)
         standing.ready = deque(kept)
+        standing.gives_back = True
 
     @property
     def active(self) -> int:
@@ -134,7 +148,7 @@ class Schedule(Generic[T]):
             elif now - standing.waiting_since > limits.lease_patience_s:
                 self._return(standing, but=1)  # for the lane that gets free first
                 continue
-            if now < standing.not_before:
+            if now < standing.not_before or standing.gives_back:
                 continue
             if standing.is_late:
                 if not standing.ready and not (standing.failures and standing.active):

@@ -25,7 +25,9 @@ def check_tables(outbox: OutboxView) -> None:
         counted[each.destination, each.state] += 1
         if each.file:
             files.add(records.file_prefix(each.file) + number)
-        if each.state is State.WAITING and each.place != BLOCKED:
+        is_in_line = each.state is State.WAITING and each.place != BLOCKED
+        if is_in_line or each.state is State.SENDING:
+            assert each.place == each.rank
             ranks.add(
                 records.rank_key(
                     each.destination, each.study_uid, each.sop_instance_uid, each.patient

@@ -17,7 +17,7 @@ from engine.dimse.command_set import CommandOddity
 from engine.outgoing.oddities import Oddities
 from engine.pixels.transcode import OtherDecoder, no_other
 from engine.sending.schedule import Schedule
-from engine.sending.verdict import Verdict
+from engine.sending.verdict import Ending, Verdict
 from workers.frame.in_hand import InHand
 from workers.sender.attempt import Destination, Errand, Sender
 from workers.sender.suspects import Suspects
@@ -36,6 +36,7 @@ class EndedAttempt(NamedTuple):
     oddities: Oddities
     odd_answers: frozenset[CommandOddity] = frozenset()
     pause_s: float = 0.0  # for which its destination is not asked again
+    goes_on: bool = False  # it is leased still, and is next
 
 
 class Lanes:
@@ -196,6 +197,9 @@ class Lanes:
             self._suspects.ended(errand)
             counts = self._schedule.ended(name, verdict, now - began, now, self._kept[name])
             pause_s = self._schedule.pause_s(name, now)
+            goes_on = self._goes_on(errand, verdict, counts)
+            if goes_on:
+                self._schedule.put_first(name, errand)
             report = EndedAttempt(
                 errand,
                 counts,
@@ -205,6 +209,7 @@ class Lanes:
                 sender.oddities,
                 sender.odd_answers,
                 pause_s,
+                goes_on,
             )
             self._reports.append(report)
             first = len(self._reports) == 1
@@ -212,6 +217,11 @@ class Lanes:
             self._changed.notify_all()
         if first:
             self._reported()
+
+    def _goes_on(self, errand: Errand, verdict: Verdict, counts: Verdict) -> bool:
+        """Whether a peer that was full is asked again for this one, before anything behind it."""
+        is_turned_away = verdict.is_crowding and counts.ending is Ending.RETURNED
+        return is_turned_away and not self._closed and not errand.delivery.deaths
 
     def _tried(self, number: int, destination: Destination, errand: Errand) -> Verdict:
         """In hand meanwhile; still so if it ends the process."""

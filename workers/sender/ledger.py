@@ -173,7 +173,8 @@ class Ledger:
     ) -> Booked:
         delivery, verdict = report.errand.delivery, report.verdict
         if verdict.ending is Ending.RETURNED:
-            outbox.return_leases([delivery.number])
+            if not report.goes_on:
+                outbox.return_leases([delivery.number])
             return Booked(report, State.WAITING, None)
         if verdict.ending is Ending.AWAY and not self._turned_away.is_its_own_doing(
             delivery, verdict

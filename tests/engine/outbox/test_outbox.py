@@ -73,16 +73,6 @@ def finish(writer: OutboxWriter, number: int, now_ns: int = 20) -> None:
 
 
 # --- order ----------------------------------------------------------------------------------------
-def test_a_study_begun_is_finished_before_the_next(writer: OutboxWriter) -> None:
-    ask(writer, new("a1", "A"), new("b1", "B"), new("a2", "A"), new("b2", "B"))
-    assert lease(writer, 1) == ["a1"]
-    ask(writer, new("a3", "A"))
-    assert lease(writer, 3) == ["a2", "a3", "b1"]
-    ask(writer, new("a4", "A"))  # none of it waited any more: it stands behind the other now
-    assert lease(writer, 5) == ["b2", "a4"]
-    assert lease(writer, 5) == []
-
-
 def test_one_destination_says_nothing_of_another(writer: OutboxWriter) -> None:
     ask(writer, new("a1"), new("a1", destination="PACS2"), new("a2", destination="PACS2"))
     assert lease(writer, 5, to="PACS2") == ["a1", "a2"]

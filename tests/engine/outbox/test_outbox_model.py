@@ -45,6 +45,7 @@ class Plain:
     attempts: int = 0
     due: int = 0
     changed: int = 0
+    rank: int = 0  # that its study had when it was in line
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -89,21 +90,25 @@ class OutboxMachine(RuleBasedStateMachine):
         return sorted(waiting, key=lambda each: (self.ranks[destination, each.study], each.number))
 
     def rank_studies(self) -> None:
-        """Give ranks to studies that begin to wait, take them from those that do not any more."""
+        """Give ranks to studies that begin to wait, take them from those of which nothing waits
+        or is being sent any more."""
         for destination in DESTINATIONS:
-            waiting: dict[str, list[int]] = {}
+            ranked: dict[str, list[Plain]] = {}
             for each in self.known.values():
-                if each.destination != destination or each.state is not State.WAITING:
+                if each.destination != destination:
                     continue
-                if not self.is_blocked(each):
-                    waiting.setdefault(each.study, []).append(each.number)
-            for ranked in [key for key in self.ranks if key[0] == destination]:
-                if ranked[1] not in waiting:
-                    del self.ranks[ranked]
-            for study, numbers in waiting.items():
+                in_line = each.state is State.WAITING and not self.is_blocked(each)
+                if in_line or each.state is State.SENDING:
+                    ranked.setdefault(each.study, []).append(each)
+            for key in [key for key in self.ranks if key[0] == destination]:
+                if key[1] not in ranked:
+                    del self.ranks[key]
+            for study, those in ranked.items():
                 if (destination, study) not in self.ranks:
-                    assert len(numbers) == 1, "rank_studies() follows each single change"
-                    self.ranks[destination, study] = numbers[0]
+                    assert len(those) == 1, "rank_studies() follows each single change"
+                    self.ranks[destination, study] = those[0].rank or those[0].number
+                for each in those:
+                    each.rank = self.ranks[destination, study]
 
     def change(self, plain: Plain, state: State) -> None:
         plain.state = state

@@ -77,6 +77,7 @@ def test_who_is_late_leaves_a_lane_to_who_is_between_two_instances() -> None:
     schedule.ended("dead", DEAD, 5.0, 5.0)
     assert take_all(schedule, 5.0) == {"quick": 1}
     schedule.ended("quick", GOOD, 0.01, 10.0)
+    schedule.returned()
     schedule.put("dead", [1])
     assert take_all(schedule, 10.0) == {}
     schedule.put("quick", [1])
@@ -118,6 +119,7 @@ def test_a_failing_destination_has_one_lane_and_growing_pauses() -> None:
         assert take_all(schedule, now)["dead"] == 1
         assert "dead" not in schedule.wanted(now), "one at a time"
         schedule.ended("dead", DEAD, 0.1, now + 0.1)
+        schedule.returned()
         now += 0.1
     assert pauses == sorted(pauses)
     assert pauses[0] == limits.trouble_pause_s_first, "five that failed together are one failure"
@@ -137,6 +139,7 @@ def test_pauses_end_when_somebody_wants_it_and_outlast_their_process() -> None:
     assert schedule.next_try(299.0) == 300.0
     assert take_all(schedule, 300.0) == {"dead": 1}
     schedule.ended("dead", DEAD, 0.1, 300.1)
+    schedule.returned()
     assert schedule.pause_s("dead", 300.1) == pytest.approx(limits.trouble_pause_s_max)
     schedule.ask_now("dead")
     assert schedule.pause_s("dead", 300.1) == 0
@@ -156,6 +159,7 @@ def test_all_that_are_late_leave_a_lane() -> None:
     while (turn := schedule.take(0.0)) is not None:
         schedule.ended(turn[0], DEAD, 5.0, 0.0)
     now = 100.0
+    schedule.returned()
     for name in dead:
         schedule.put(name, [1])
     assert take_all(schedule, now).total() == limits.associations_sending_max - 1
@@ -194,6 +198,35 @@ def test_a_peer_that_lets_few_in_is_not_asked_for_more() -> None:
     assert take_all(schedule, later) == {"small": 2}, "one more is tried now"
 
 
+def test_who_was_not_let_in_is_next() -> None:
+    """Ahead of what was leased behind it."""
+    schedule = filled("small")
+    turns = [schedule.take(0.0) for _ in range(5)]
+    assert turns == [("small", number) for number in range(5)]
+    refusal = unanswered(rejected(Rejection(2, 3, 2)), was_offered=False)
+    schedule.ended("small", refusal, 0.1, 1.0)
+    schedule.put_first("small", 4)
+    schedule.ended("small", GOOD, 0.1, 1.1)
+    assert schedule.take(1.1) == ("small", 4)
+    schedule.open_for([])
+    schedule.put_first("small", 4)
+    assert 4 in schedule.returned(), "nothing is sent there any more"
+
+
+def test_what_was_leased_behind_what_goes_back_goes_back_too() -> None:
+    """It came from the outbox while its destination fell ill, and would go first."""
+    schedule = filled("dead", count=5)
+    taken = schedule.take(0.0)
+    assert taken is not None
+    schedule.ended("dead", DEAD, 0.1, 0.1)
+    schedule.put("dead", [6, 7])
+    assert schedule.wanted(100.0) == {}, "what goes back is not there yet"
+    assert schedule.returned() == [1, 2, 3, 4, 6, 7]
+    assert schedule.wanted(100.0) == {"dead": 1}
+    schedule.put("dead", [0])
+    assert schedule.take(100.0) == ("dead", 0)
+
+
 def test_the_last_one_that_is_not_let_in_counts() -> None:
     schedule = filled("full")
     take_all(schedule)
@@ -208,6 +241,7 @@ def test_a_destination_that_was_down_gets_all_its_lanes_back() -> None:
     late = unanswered(ScuFailure(FailureKind.TIMEOUT, "no answer"), was_offered=False)
     for _ in range(5):
         schedule.ended("pacs", late, 5.0, 5.0)
+    schedule.returned()
     schedule.put("pacs", range(10))
     assert take_all(schedule, 6.0) == {"pacs": 1}
     schedule.ended("pacs", GOOD, 0.1, 6.1)
