@@ -36,7 +36,7 @@ def directory(tmp_path: Path) -> Path:
                 transaction.delete(word, db=tables["words"])
             study.modalities = {"PT\\CT": 1}
             transaction.put(key, records.encode(study), db=tables["studies"])
-        given = corrections.encode_values({PATIENT_ID: "C2"})
+        given = records.encode({PATIENT_ID: "C2"})
         transaction.put(corrections.key_of(Target("study", "2.2")), given, db=tables["corrections"])
     environment.close()
     return tmp_path
