@@ -107,15 +107,18 @@ class FollowedJournal:
             return
         expected = self.reader.next_sequence
         self.pending = [Record(*values) for values in self.reader.read(durable, count)]
+        if not self.pending:
+            # Its receiver's start may have mended the segment that we have open.
+            self.reader = _core.JournalReader(self.directory, expected)
+            self.pending = [Record(*values) for values in self.reader.read(durable, count)]
         if self.pending and self.pending[0].first > expected:
             # The journal begins later: its oldest segments are gone.
             last = self.pending[0].first - 1
             gap = Record(last, b"", b"", "", last - expected + 1, 0, _core.LOST_RECORDS)
             self.pending.insert(0, gap)
         if not self.pending:
-            number = self.reader.next_sequence
             self.reader = None
-            raise OSError(errno.EIO, f"journal {self.name}: record {number} cannot be read")
+            raise OSError(errno.EIO, f"journal {self.name}: record {expected} cannot be read")
 
 
 def journals_on_disk(data_directory: Path) -> list[str]:

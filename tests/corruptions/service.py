@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +15,7 @@ from tests.rigs import ledger
 from tests.rigs.gateway import Gateway
 
 _WAIT_S: Final = 60.0
+_COMMAND_S: Final = 300.0  # on a machine that does other things
 _WAY_ON: Final = "scai verify"
 
 
@@ -24,7 +27,7 @@ def judge_service(made: Made, copy: Path, done: Corruption) -> Verdict:
     gateway = Gateway(copy.parent / "service", settings, data_directory=copy)
     try:
         return _judged(gateway, made, done)
-    except AssertionError as error:
+    except (AssertionError, subprocess.TimeoutExpired) as error:
         return Verdict(Outcome.WRONG, [f"scai run: {error}"[:2000]])
     finally:
         gateway.close()
@@ -40,12 +43,12 @@ def _judged(gateway: Gateway, made: Made, done: Corruption) -> Verdict:
     crashes = [line for line in log if "killed by" in str(line.get("text", ""))]
     if crashes:
         return Verdict(Outcome.WRONG, [f"scai run: {crashes[0]}"])
-    if not gateway.ready():
+    if not _becomes_ready(gateway):
         text = gateway.log_tail(200)
         if _WAY_ON in text and done.is_of_index:
             return Verdict(Outcome.REFUSED, [], "index: told by scai run")
         return Verdict(Outcome.WRONG, [f"scai run is not ready: {gateway.log_tail(5)}"])
-    verified = gateway.command("verify", "--content", "--all")
+    verified = gateway.command("verify", "--content", "--all", wait_s=_COMMAND_S)
     said = f"{verified.stdout}\n{verified.stderr}\n{json.dumps(gateway.log())}"
     if verified.returncode not in (0, 1):
         if _WAY_ON in said and done.is_of_index:
@@ -66,6 +69,17 @@ def _judged(gateway: Gateway, made: Made, done: Corruption) -> Verdict:
     if lost:
         return Verdict(Outcome.NAMED)
     return Verdict(Outcome.TOLD if verified.returncode else Outcome.WHOLE)
+
+
+def _becomes_ready(gateway: Gateway) -> bool:
+    """Or says that the index is damaged."""
+
+    def is_decided() -> bool:
+        return gateway.ready() or _WAY_ON in gateway.log_tail(200)
+
+    with suppress(AssertionError):
+        eventually(is_decided, _WAIT_S, "it is ready or says why not")
+    return gateway.ready()
 
 
 def _missing(gateway: Gateway, made: Made) -> dict[str, str]:

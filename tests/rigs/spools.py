@@ -119,7 +119,8 @@ class SpoolBox:
                 if event[0] == _core.EVENT_DATASET:
                     return self.wait(slot)
                 assert event[0] == _core.EVENT_COMMAND
-                self.spool.begin(slot, self.head, prologue, True)
+                head = HEAD if self.head is None else self.head
+                self.spool.begin(slot, head, prologue, True)
                 cutter.expect_data(event[1])
             else:
                 assert code == _core.RECEIVED_FULL

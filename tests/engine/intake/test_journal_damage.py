@@ -145,6 +145,23 @@ def test_what_is_no_record_of_a_receiver_is_kept_and_told(box: Box) -> None:
     box.check()
 
 
+def test_a_journal_that_is_mended_while_it_is_read_is_not_unreadable(box: Box) -> None:
+    """Receiver and indexer start at once: the indexer may have the damaged segment open."""
+    uids = stored(box, 6)
+    assert not box.intake.step({"scp": 3}).unreadable
+    box.spools["scp"].spool.close()
+    records.destroy(segments(box)[0], 5)
+    box.spools["scp"].open()
+    told = Step(behind=True)
+    lost = []
+    while told.behind:
+        told = box.intake.step(box.durable())
+        assert not told.unreadable
+        lost += told.lost
+    assert lost == [Lost("scp", 5, 5, indexed=False)]
+    assert uids_of(box) == {*uids} - {uids[4]}
+
+
 def test_a_large_instance_outlives_its_record(box: Box) -> None:
     box.store("1.2.1", size=LARGE)
     box.store("1.2.2")
