@@ -184,7 +184,8 @@ class Intake:
                     continue
                 if known is None:
                     policy = self._policies.of(journal.name)
-                    before = self._standing.refuser(view, entry, policy)
+                    came_back = journal.gave_back(record)
+                    before = self._standing.refuser(view, entry, policy, came_back)
                     if before is not None:
                         self._refuse(journal, record, entry, before, done)
                         continue

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from engine.files.journal_damage import damage_of
 from engine.index.records import Position
 from engine.intake.step import Missing
 from native import _core
@@ -45,6 +46,7 @@ class FollowedJournal:
         self.replayed_to = position.applied  # records up to here were applied before
         self.reached = position.checkpointed  # and up to here they have their files again
         self.known_to = 0  # of a journal that lost its end: what may be known by its time
+        self.is_damaged = False  # and mended: large instances may have come back behind others
         self.reader: _core.JournalReader | None = None
         self.pending: list[Record] = []
         self.stuck: tuple[int, OSError] | None = None  # what was reached when reading failed
@@ -75,15 +77,23 @@ class FollowedJournal:
         if not os.path.isdir(self.directory):
             return False
         if self.position.applied and not self._is_the_same():
-            self.reader = _core.JournalReader(self.directory, 0)
+            self.reader = self._reader_from(0)
             self.replayed_to = self.reader.next_sequence - 1
             self.position = Position(self.replayed_to, self.replayed_to)
             self.reached = self.replayed_to
             self.known_to = _core.journal_last_sequence(self.directory)
             return True
         self.replayed_to = self.position.applied
-        self.reader = _core.JournalReader(self.directory, self.position.checkpointed + 1)
+        self.reader = self._reader_from(self.position.checkpointed + 1)
         return True
+
+    def gave_back(self, record: Record) -> bool:
+        """Whether a start may have made this record for a sealed file that lost its own."""
+        return self.is_damaged and bool(record.incoming_name)
+
+    def _reader_from(self, sequence: int) -> _core.JournalReader:
+        self.is_damaged = bool(damage_of(Path(self.directory)))
+        return _core.JournalReader(self.directory, sequence)
 
     def _is_the_same(self) -> bool:
         """Whether the record last applied is still the one with that number, or is lost: then
@@ -109,7 +119,7 @@ class FollowedJournal:
         self.pending = [Record(*values) for values in self.reader.read(durable, count)]
         if not self.pending:
             # Its receiver's start may have mended the segment that we have open.
-            self.reader = _core.JournalReader(self.directory, expected)
+            self.reader = self._reader_from(expected)
             self.pending = [Record(*values) for values in self.reader.read(durable, count)]
         if self.pending and self.pending[0].first > expected:
             # The journal begins later: its oldest segments are gone.

@@ -26,31 +26,42 @@ def may_replace(policy: str, before: str, calling_ae_title: str) -> bool:
 
 
 class Standing:
-    """Who sent what is there: in the index, or placed and on its way into it."""
+    """Who sent what is there, and when: in the index, or placed and on its way into it."""
 
     def __init__(self) -> None:
-        self._placed: dict[tuple[str, str], str] = {}
+        self._placed: dict[tuple[str, str], tuple[str, int]] = {}
 
-    def refuser(self, view: View, entry: Entry, policy: str) -> str | None:
-        """The title of what an instance may not replace; None: nothing is there, or it may."""
-        if policy == ALWAYS:
+    def refuser(
+        self, view: View, entry: Entry, policy: str, comes_back: bool = False
+    ) -> str | None:
+        """The title of what an instance may not replace; None: nothing is there, or it may.
+
+        `comes_back`: its record may be one that a start gave it after a damage of the journal,
+        behind all others: then it does not replace what came after it.
+        """
+        if policy == ALWAYS and not comes_back:
             return None
         uid, patient = entry.arrival.sop_instance_uid, entry.patient_mark
         before = self._placed.get((uid, patient))
         if before is None:
             found = view.instances_of_uid(uid)
-            titles = [
-                one.calling_ae_title for series, one in found if view.whose(series) == patient
+            standing = [
+                (one.calling_ae_title, one.received_ns)
+                for series, one in found
+                if view.whose(series) == patient
             ]
-            if not titles:
+            if not standing:
                 return None
-            before = titles[0]
-        return None if may_replace(policy, before, entry.arrival.calling_ae_title) else before
+            before = standing[0]
+        title, received_ns = before
+        if comes_back and received_ns > entry.arrival.received_ns:
+            return title
+        return None if may_replace(policy, title, entry.arrival.calling_ae_title) else title
 
     def note(self, entry: Entry) -> None:
         """It is placed, and what comes after it finds it there."""
         key = entry.arrival.sop_instance_uid, entry.patient_mark
-        self._placed[key] = entry.arrival.calling_ae_title
+        self._placed[key] = entry.arrival.calling_ae_title, entry.arrival.received_ns
 
 
 def replacements(entries: Iterable[Entry], puts: Iterable[Put]) -> list[Replacement]:

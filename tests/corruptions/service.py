@@ -9,9 +9,9 @@ from typing import Final
 
 from tests.corruptions.corruption import Corruption
 from tests.corruptions.material import Made
+from tests.corruptions.starting import digest_of
 from tests.corruptions.trial import Outcome, Verdict
 from tests.material.waiting import eventually, free_ports
-from tests.rigs import ledger
 from tests.rigs.gateway import Gateway
 
 _WAIT_S: Final = 60.0
@@ -87,13 +87,23 @@ def _missing(gateway: Gateway, made: Made) -> dict[str, str]:
     found: dict[str, str] = {}
 
     def is_stable() -> bool:
-        before, now = dict(found), ledger.missing(gateway, made.acknowledged)
+        before, now = dict(found), _missing_now(gateway, made)
         found.clear()
         found.update(now)
         return not now or now == before
 
     eventually(is_stable, _WAIT_S, "what is there stays the same")
     return found
+
+
+def _missing_now(gateway: Gateway, made: Made) -> dict[str, str]:
+    rows, wrong = gateway.find(), {}
+    for uid, expected in made.acknowledged.items():
+        if uid not in rows:
+            wrong[uid] = "not in the index"
+        elif digest_of(gateway.stored_file(rows[uid])) != expected:
+            wrong[uid] = "another file, or none"
+    return wrong
 
 
 def _is_told(said: str, number: int | None) -> bool:

@@ -97,6 +97,7 @@ def _take_in(directory: Path, writer: IndexWriter, ends: dict[str, int], told: T
     while step.behind and not step.unreadable:
         step = intake.step(ends)
         told.named |= {missing.sop_instance_uid for missing in step.missing}
+        told.named |= {refused.sop_instance_uid for refused in step.refused}
         for lost in step.lost:
             _note_lost(told, lost.journal, lost.first, lost.last)
     if step.unreadable:
@@ -118,15 +119,16 @@ def _look(view: View, root: Path, told: Told) -> None:
     for _, instance in view.instances_after(b"", _rows_max):
         uid = instance.sop_instance_uid
         found = view.instance(uid, instance.mark)
-        told.there[uid] = _digest_of(root / view.path_of(*found)) if found else ""
+        told.there[uid] = digest_of(root / view.path_of(*found)) if found else ""
     deliveries = OutboxView.within(view).deliveries(limit=_rows_max)
     told.queued = {each.sop_instance_uid for each in deliveries}
     studies = find(view, Query(QueryLevel.STUDY, {"StudyDescription": ""}))
     told.corrected = any(one.values().get("StudyDescription") == CORRECTED for one in studies)
 
 
-def _digest_of(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Of the data set in a file; nothing where it is no file of ours any more."""
     try:
         return digest(data_set_of_file(path.read_bytes()))
     except (OSError, AssertionError, struct.error):
-        return ""  # not there, or no such file any more
+        return ""

@@ -40,6 +40,7 @@ def restart(box: Box) -> Step:
         told.lost += step.lost
         told.missing += step.missing
         told.renumbered += step.renumbered
+        told.refused += step.refused
         if not step.behind:
             return told
 
@@ -172,4 +173,24 @@ def test_a_large_instance_outlives_its_record(box: Box) -> None:
     told = restart(box)
     assert told.lost == [Lost("scp", 1, 1, indexed=False)]
     assert uids_of(box) == {"1.2.1", "1.2.2"}
+    box.check()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_comes_back_by_its_seal_replaces_nothing_newer(box: Box, at_once: bool) -> None:
+    """It has its new record behind that of what came after it, in the same batch or before it."""
+    box.store("1.2.1", size=LARGE, fill=b"1")
+    box.store("1.2.1", fill=b"2")
+    box.store("1.2.2")
+    box.spools["scp"].spool.close()
+    records.destroy(segments(box)[0], 1)
+    box.spools["scp"].open()
+    if not at_once:
+        box.intake.step({"scp": 3})
+    box.spools["scp"].settle()
+    told = restart(box)
+    assert b"2" * 1000 in box.content("1.2.1")
+    (refused,) = told.refused
+    assert b"1" * LARGE in (box.data / refused.path).read_bytes()
+    assert not restart(box).refused, "once"
     box.check()
