@@ -151,3 +151,28 @@ def test_it_is_not_made_where_it_must_not_be(
     words = "can be changed by every user" if where == "open" else "overlaps with"
     assert words in said.stderr
     assert not (gateway.data / "backups").exists()
+
+
+@pytest.mark.parametrize("what", ["above", "backup", "data"])
+def test_nobody_else_may_exchange_what_is_restored(
+    make_gateway: Callable[..., Gateway], tmp_path: Path, what: str
+) -> None:
+    gateway = make_gateway().start()
+    store(gateway, ct_files(tmp_path / "in", 1))
+    gateway.find()
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    backups = open_to_all / "backups"
+    made = gateway.command("backup", str(backups))
+    assert made.returncode == 0, made
+    other = make_gateway()
+    harmed = {"above": open_to_all, "backup": Path(made.stdout.splitlines()[0]), "data": other.data}
+    other.data.mkdir()
+    harmed[what].chmod(0o777)
+    said = other.command("restore", str(backups))
+    assert said.returncode == 2, said
+    assert "Mend it: chmod go-w" in said.stderr
+    assert not [*other.data.iterdir()]
+    if what == "above":
+        said = gateway.command("backup", str(backups))
+        assert (said.returncode, "Mend it: chmod go-w" in said.stderr) == (2, True), said

@@ -19,13 +19,13 @@ from engine.backup.catalogue import Description, chosen
 from engine.backup.restore import described
 from engine.errors import OperatorError
 from engine.files.beneath import overlap
-from engine.files.trust import who_else
 from engine.index.environment import IndexReader, open_index_reader
 from engine.outbox.records import State
 from engine.outbox.spool import spooled_path
 from engine.outbox.view import OutboxView
 from engine.verify.findings import Finding
 from engine.verify.verify import Verifier
+from tools.commands.other_hands import refuse_other_hands
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import LOG_NAMES, note_order
 from tools.face.options import config_option, json_option, load
@@ -93,9 +93,12 @@ def _prepare(directory: Path, data_directory: Path) -> None:
         directory.rmdir()
     if other:
         raise OperatorError("overlaps with data_directory: go elsewhere", str(directory))
-    others = who_else(directory, (os.geteuid(), 0))
-    if others:
-        raise OperatorError(others, str(directory))
+    try:
+        refuse_other_hands(directory)
+    except OperatorError:
+        if is_made:
+            directory.rmdir()
+        raise
 
 
 def _make(data_directory: Path, reader: IndexReader, directory: Path, index_only: bool) -> Made:

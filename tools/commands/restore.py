@@ -9,6 +9,7 @@ import click
 from engine.backup.catalogue import chosen, description_of
 from engine.backup.restore import Restored, restore, restore_index
 from engine.errors import OperatorError
+from tools.commands.other_hands import refuse_other_hands
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import note_order
 from tools.face.options import config_option, json_option, load
@@ -35,6 +36,8 @@ def command(
     data_directory = load(config_path).config.data_path
     backup = chosen(directory.absolute())
     by = operator(who)
+    refuse_other_hands(backup)
+    refuse_other_hands(data_directory)
     if index_only:
         done = Restored(restore_index(backup, data_directory), 0, 0)
     else:
