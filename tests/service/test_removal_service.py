@@ -75,7 +75,7 @@ def test_a_study_is_removed_and_received_again(
     gone = gateway.command("remove", "--patient", patient, "--who", "Ann", "--yes", "--force")
     assert gone.returncode == 0, gone.stdout + gone.stderr
     assert "removed 1 study, 1 instance" in gone.stdout
-    assert "erased 1 tombstones" in gone.stdout
+    assert "tombstones: 1 erased" in gone.stdout
     assert gateway.find() == {}
     assert gateway.command("find", "--removed").returncode == 1
     agreed(gateway)

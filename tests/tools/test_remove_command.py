@@ -161,7 +161,7 @@ def test_a_patient_goes_with_all_that_is_known_of_him(data: Path) -> None:
     done = run(data, "--patient", "A", "--who", "Ann", "--yes")
     assert done.return_value == Exit.OK, done.output
     assert "removed 1 study, 1 instance" in done.stdout
-    assert "erased 1 tombstones" in done.stdout
+    assert "tombstones: 1 erased" in done.stdout
     assert "the journals' segments, until they are used again" in done.stdout
     assert "set_aside/scp/7-4.0.dcm: remove it by hand" in done.stdout
     assert done.stdout.count("remove it by hand") == 1

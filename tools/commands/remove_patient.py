@@ -91,7 +91,7 @@ def remove_patient(
     counts = counted(studies, "study", "studies"), counted(instances, "instance", "instances")
     click.echo(f"removed {', '.join(counts)}")
     for kind, count in sorted(outcome.erased.items()):
-        click.echo(f"erased {count} {kind}")
+        click.echo(f"{kind}: {count} erased")
     click.echo("left, and not ours to reach now:")
     for text in left:
         click.echo(one_line(f"  {text}"))
