@@ -4,6 +4,7 @@ Property tests run derandomised: the same examples in every run of the same test
 is no chance. `python -m tests.randomised` looks for new ones, with the profile of that name.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from hypothesis import Phase, settings
 from tests.rigs.archives import MadeStudy, make_study
 from tests.rigs.gateway import Gateway
 from tests.rigs.prefetch_shelf import Shelf
+
+# What tables show must not hang on the terminal that the tests are run in; those about tables say.
+os.environ["COLUMNS"] = "250"
 
 settings.register_profile("derandomised", derandomize=True, database=None, print_blob=False)
 settings.register_profile("randomised", derandomize=False, database=None, print_blob=False)

@@ -21,6 +21,7 @@ from engine.backup.catalogue import (
     fresh_name,
     index_crc32c,
     newest,
+    unfinished,
 )
 from engine.backup.files import Brought, Files, copy_index
 from engine.backup.settling import Settling
@@ -143,7 +144,7 @@ def _alone(directory: Path) -> Iterator[None]:
     held = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for left in sorted(directory.glob(f"*{PART_SUFFIX}")):
+        for left in unfinished(directory):
             take_back(left)
         yield
     except BlockingIOError as error:

@@ -6,6 +6,7 @@ is being made, and when making it was cut short, the name ends in `.part`.
 
 import os
 import re
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -94,6 +95,18 @@ def newest(directory: Path) -> Path | None:
         if _NAME.fullmatch(name) and (directory / name / DESCRIPTION_FILE).is_file()
     ]
     return directory / max(whole, key=_order) if whole else None
+
+
+def unfinished(directory: Path) -> list[Path]:
+    """What backups left that were cut short: directories of that name alone, and our own."""
+    return [
+        directory / name
+        for name in sorted(os.listdir(directory))
+        if name.endswith(PART_SUFFIX)
+        and _NAME.fullmatch(name.removesuffix(PART_SUFFIX))
+        and stat.S_ISDIR((found := os.lstat(directory / name)).st_mode)
+        and found.st_uid == os.geteuid()
+    ]
 
 
 def _order(name: str) -> tuple[str, int]:

@@ -7,7 +7,7 @@ that out. An index may also be brought back alone, to files that are still there
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 from engine.backup import bringing
 from engine.backup.bringing import take_back
 from engine.backup.catalogue import (
-    DESCRIPTION_FILE,
     Description,
     check_index,
     description_of,
@@ -46,9 +45,13 @@ class Restored(NamedTuple):
 
 
 def restore(
-    backup: Path, data_directory: Path, step: Callable[[int], None] = lambda done: None
+    backup: Path,
+    data_directory: Path,
+    step: Callable[[int], None] = lambda done: None,
+    besides: Sequence[str] = (),
 ) -> Restored:
-    """Bring a whole backup back. `step` is told how many instances more have their file.
+    """Bring a whole backup back. `step` is told how many instances more have their file. `besides`:
+    the names of other files that belong to it, if they are there.
 
     OperatorError: it is none, or has the index alone, or something is in the data directory.
     OSError: it cannot be read or written; then nothing is left.
@@ -61,7 +64,7 @@ def restore(
             "is not empty; a backup is restored into a new data directory", str(data_directory)
         )
     with _staged(data_directory) as stage:
-        return _fill(backup, stage, step)
+        return _fill(backup, stage, step, besides)
 
 
 def restore_index(backup: Path, data_directory: Path) -> int:
@@ -112,7 +115,9 @@ def _staged(data_directory: Path) -> Iterator[Path]:
     sync_directory(data_directory)
 
 
-def _fill(backup: Path, stage: Path, step: Callable[[int], None]) -> Restored:
+def _fill(
+    backup: Path, stage: Path, step: Callable[[int], None], besides: Sequence[str]
+) -> Restored:
     instances = file_bytes = lost = 0
     source, target = StoreTree(backup), StoreTree(stage)
     with closing(open_index_reader(backup)) as reader:
@@ -131,8 +136,8 @@ def _fill(backup: Path, stage: Path, step: Callable[[int], None]) -> Restored:
         copy_index(reader, stage)
     for name in (OUTBOX_DIRECTORY, SET_ASIDE_DIRECTORY):
         _copy_directory(backup, stage, name)
-    for name in sorted(set(os.listdir(backup)) - {DESCRIPTION_FILE}):
-        if (backup / name).is_file():
+    for name in besides:
+        if os.path.lexists(backup / name):
             bringing.copy(str(backup / name), str(stage / name))
     return Restored(instances, file_bytes, lost)
 

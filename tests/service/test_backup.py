@@ -138,19 +138,23 @@ def test_what_waits_in_the_queue_is_restored_with_it(
         assert len(peer.commands) >= before
 
 
-@pytest.mark.parametrize("where", ["data", "data/backups", "open"])
+@pytest.mark.parametrize("where", ["data", "data/backups", "watched/backups", "open"])
 def test_it_is_not_made_where_it_must_not_be(
     make_gateway: Callable[..., Gateway], tmp_path: Path, where: str
 ) -> None:
-    gateway = make_gateway().start()
+    (tmp_path / "watched").mkdir()
+    remote = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 11112}
+    watched = {"remotes": [remote | {"outgoing_directory": str(tmp_path / "watched")}]}
+    gateway = make_gateway(watched).start()
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    place = tmp_path / "open" if where == "open" else gateway.data / where.removeprefix("data/")
-    said = gateway.command("backup", str(gateway.data if where == "data" else place))
+    above = gateway.data.parent if where.startswith("data") else tmp_path
+    said = gateway.command("backup", str(above / where))
     assert said.returncode == 2, said
     words = "can be changed by every user" if where == "open" else "overlaps with"
     assert words in said.stderr
     assert not (gateway.data / "backups").exists()
+    assert not (tmp_path / "watched" / "backups").exists()
 
 
 @pytest.mark.parametrize("what", ["above", "backup", "data"])

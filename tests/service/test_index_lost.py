@@ -27,7 +27,7 @@ def test_an_index_cut_short_is_named_and_made_anew(gateway: Gateway, tmp_path: P
 
     def ended() -> bool:
         return any(
-            line["event"] == "worker_ended" and "data.mdb is cut short" in line["text"]
+            line["event"] == "worker_ended" and "data.mdb is damaged or cut short" in line["text"]
             for line in gateway.log()
         )
 

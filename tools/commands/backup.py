@@ -7,6 +7,7 @@ is checked as `scai verify --content` checks one.
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ from engine.backup.backup import Made, make_backup
 from engine.backup.catalogue import Description, chosen
 from engine.backup.restore import described
 from engine.errors import OperatorError
-from engine.files.beneath import overlap
+from engine.files.beneath import open_directory, overlap
 from engine.index.environment import IndexReader, open_index_reader
 from engine.outbox.records import State
 from engine.outbox.spool import spooled_path
@@ -63,8 +64,10 @@ def command(
     directory = directory.absolute()
     if check:
         return _check(chosen(directory), as_json)
-    data_directory = load(config_path).config.data_path
-    _prepare(directory, data_directory)
+    config = load(config_path).config
+    data_directory = config.data_path
+    folders = [one.outgoing_directory for one in config.remotes if one.outgoing_directory]
+    _prepare(directory, [data_directory, *folders])
     by = operator(who)
     os.nice(_nice)
     with closing(open_index_reader(data_directory)) as reader:
@@ -75,24 +78,25 @@ def command(
     return Exit.NEGATIVE if made.description.lost else Exit.OK
 
 
-def _prepare(directory: Path, data_directory: Path) -> None:
-    """OperatorError: it may not be made there."""
+def _prepare(directory: Path, taken: Sequence[str | Path]) -> None:
+    """OperatorError: it may not be made there. `taken`: the data, and folders that are watched: a
+    backup in one of those would be sent."""
     is_made = False
     try:
         if not directory.is_dir():
             directory.mkdir(mode=0o700)
             is_made = True
-        held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        held = open_directory(directory)
     except OSError as error:
         raise OperatorError(f"cannot be written to: {error.strerror}", str(directory)) from error
     try:
-        other = overlap(held, [data_directory])
+        other = overlap(held, taken)
     finally:
         os.close(held)
     if other and is_made:
         directory.rmdir()
     if other:
-        raise OperatorError("overlaps with data_directory: go elsewhere", str(directory))
+        raise OperatorError(f"overlaps with {other}, which is the service's", str(directory))
     try:
         refuse_other_hands(directory)
     except OperatorError:

@@ -11,7 +11,7 @@ from engine.backup.restore import Restored, restore, restore_index
 from engine.errors import OperatorError
 from tools.commands.other_hands import refuse_other_hands
 from tools.face.operator import operator, who_option
-from tools.face.operators_log import note_order
+from tools.face.operators_log import LOG_NAMES, note_order
 from tools.face.options import config_option, json_option, load
 from tools.face.terminal import Exit, moment, one_line
 
@@ -66,7 +66,9 @@ def _restore(backup: Path, data_directory: Path) -> Restored:
     with Progress(disable=not sys.stderr.isatty(), transient=True) as progress:
         bar = progress.add_task("restoring", total=total)
         try:
-            return restore(backup, data_directory, lambda done: progress.advance(bar, done))
+            return restore(
+                backup, data_directory, lambda done: progress.advance(bar, done), LOG_NAMES
+            )
         except OSError as error:
             where = str(error.filename or data_directory)
             raise OperatorError(

@@ -335,3 +335,16 @@ def test_it_waits_for_the_index(
     with pytest.raises(OperatorError, match="does not catch up"):
         backed_up(data, place)
     assert not [*place.iterdir()]
+
+
+def test_only_what_a_backup_left_is_removed(data: StoredData, place: Path, tmp_path: Path) -> None:
+    left = place / "20200101T000000Z.part"
+    (left / "store").mkdir(parents=True)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (place / "20200101T000001Z.part").symlink_to(theirs)
+    (place / "other.part").mkdir()
+    backed_up(data, place)
+    assert not left.exists()
+    assert theirs.is_dir()
+    assert (place / "other.part").is_dir()

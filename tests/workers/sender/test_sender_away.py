@@ -223,9 +223,8 @@ def test_a_clock_that_was_set_forward_is_no_waiting(tmp_path: Path) -> None:
 
             sending.ledger.writer.commit(work)
 
-        sending.ledger.writer.commit(lambda outbox: outbox.hold(numbers, begun_ns))
-        sending.ledger.writer.commit(lambda outbox: outbox.release(numbers, begun_ns))
         note(asked - 1)
+        sending.ledger.writer.commit(lambda outbox: outbox.retry(numbers, begun_ns))
         assert sending.ledger.tidy(policy, ["pacs"]) == []
         assert {sending.delivery(number).state for number in numbers} == {State.WAITING}
         note(1)
