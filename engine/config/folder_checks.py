@@ -5,6 +5,7 @@ text alone where nothing may be looked at, or with the links on the way followed
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -22,13 +23,25 @@ _SHARED: Final = (
     *("/var/cache", "/var/lib", "/var/log", "/var/opt", "/var/run", "/var/spool", "/var/tmp"),
 )
 # Parts of the data that links may have put on another disk.
-_PARTS: Final = ("", "store", "index", "outbox", "journal", "incoming", "run")
+_PARTS: Final = (
+    *("", "store", "index", "outbox", "journal", "incoming", "run"),
+    *("set_aside", "repairs", "removals"),
+)
+# Settings of [tls] that name a file.
+_FILES: Final = (
+    *("key_store", "key_store_password_file", "key_password_file"),
+    *("trust_store", "trust_store_password_file"),
+)
 
 
 def folder_findings(
-    config: Config, resolve: Callable[[str], str] = os.path.normpath
+    config: Config, resolve: Callable[[str], str] = os.path.normpath, base_directory: str = ""
 ) -> Iterator[Finding]:
-    """Every watched folder that would take what is not meant to be sent."""
+    """Every watched folder that would take what is not meant to be sent. `base_directory`: where
+    the configuration file lies, if there is one."""
+    files = [base_directory, *(getattr(config.tls, name) for name in _FILES)]
+    held = [resolve(each) for each in files if each]
+    installed = resolve(sys.prefix)
     parts = [resolve(os.path.join(config.data_directory, part)) for part in _PARTS]
     system = [resolve(each) for each in _SYSTEM]
     shared = [resolve(each) for each in _SHARED]
@@ -51,6 +64,13 @@ def folder_findings(
                 "is a directory of the system's: what lies there would be taken and sent; make one "
                 "for this alone",
                 ("remotes",),
+            )
+        elif any(_is_within(each, folder) for each in held) or _overlap(folder, installed):
+            yield Finding(
+                path,
+                "holds files of the service's own (its configuration, key stores or programs), "
+                "which would be taken and sent; make one for this alone",
+                ("remotes", "tls"),
             )
         for written, other in earlier:
             # The same text twice is another rule's.

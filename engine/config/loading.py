@@ -119,7 +119,8 @@ def parse_config(
     config = _place_data(config, reading, base_directory or PurePath(), environment or {})
     config = _place_outgoing(config, base_directory or PurePath())
     config = _place_tls(config, reading, base_directory or PurePath(), environment or {})
-    for finding in chain(findings(config), folder_findings(config, resolve)):
+    base = "" if base_directory is None else str(base_directory)
+    for finding in chain(findings(config), folder_findings(config, resolve, base)):
         if not any(_is_broken(path, reading.broken) for path in (finding.path, *finding.others)):
             others = [_split(path) for path in finding.others]
             reading.refuse(_split(finding.path), finding.text, others=others)

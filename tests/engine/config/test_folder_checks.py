@@ -1,5 +1,6 @@
 """Watched folders that would take what is not meant to be sent are refused."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,23 @@ def test_links_are_seen_through(tmp_path: Path) -> None:
             load_config(file, {})
     file.write_text(text_of("data", "out"))
     assert load_config(file, {})
+
+
+def test_what_is_the_services_own_is_refused(tmp_path: Path) -> None:
+    """Its configuration, key stores and programs would be taken for what is to be sent."""
+    directory = tmp_path / "etc"
+    (directory / "keys").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    file = directory / "scai.toml"
+    tls = f'[tls]\ntrust_store = "{tmp_path}/elsewhere/trust.pem"\nkey_store = "keys/own.p12"\n'
+    refused = (".", str(tmp_path), "keys", "../elsewhere", sys.prefix, f"{sys.prefix}/lib")
+    for folder in (*refused, "out", "keys/out", "../elsewhere/out"):
+        file.write_text(text_of(str(tmp_path / "data"), folder) + tls)
+        if folder not in refused:
+            assert load_config(file, {})
+            continue
+        with pytest.raises(ConfigurationError) as caught:
+            load_config(file, {})
+        (problem,) = caught.value.problems
+        words = "files of the service's own" if folder != str(tmp_path) else "data_directory"
+        assert words in problem.text, folder
