@@ -52,7 +52,7 @@ def test_what_was_never_offered_uses_no_attempt(tmp_path: Path, which: str, reus
     """More refusals than there are attempts, then the peer is well."""
     paths = ct_files(tmp_path / "in", 4)
     with (
-        ScriptedPeer(*[AWAY[which]] * 8, Scp()) as peer,
+        ScriptedPeer(*[AWAY[which]] * 4, Scp()) as peer,
         ScriptedPeer(Scp()) as good,
         office(tmp_path / "data") as sending,
     ):
