@@ -15,12 +15,12 @@ from typing import Final
 from engine.backup import bringing
 from engine.errors import OperatorError
 from engine.files.tree import SET_ASIDE_DIRECTORY, StoreTree
-from engine.index import records
 from engine.index.environment import INDEX_DIRECTORY, IndexReader, View, open_index_reader
+from engine.index.portions import portions
 from engine.index.records import Instance
 from engine.outbox.spool import OUTBOX_DIRECTORY
 
-_portion: Final = 500
+PORTION: Final = 500
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Files:
 
     def bring_all(self, reader: IndexReader, step: Callable[[int], None]) -> None:
         """The file of every instance of a state of the index. `step`: after every few, how many."""
-        for portion in portions(reader):
+        for portion in portions(reader, PORTION):
             with _view_of(self._previous) as previous:
                 for instance, path in portion:
                     self.bring(instance, path, previous)
@@ -133,22 +133,6 @@ def copy_index(reader: IndexReader, target: Path) -> None:
     directory.mkdir(mode=0o700)
     reader.copy(directory)
     os.chmod(directory / "data.mdb", 0o600)
-
-
-def portions(reader: IndexReader) -> Iterator[list[tuple[Instance, str]]]:
-    """All instances with their paths, some at a time."""
-    after = b""
-    while True:
-        with reader.view() as view:
-            rows = view.instances_after(after, _portion)
-            found = [
-                (instance, view.path_of(records.INSTANCE_KEY.unpack(key)[0], instance))
-                for key, instance in rows
-            ]
-        if not rows:
-            return
-        yield found
-        after = rows[-1][0]
 
 
 @contextmanager

@@ -19,9 +19,10 @@ from engine.backup.catalogue import (
     check_index,
     description_of,
 )
-from engine.backup.files import copy_index, portions
+from engine.backup.files import PORTION, copy_index
 from engine.errors import OperatorError
 from engine.files.tree import (
+    MADE_BY_MKFS,
     SET_ASIDE_DIRECTORY,
     STORE_DIRECTORY,
     StoreTree,
@@ -29,11 +30,11 @@ from engine.files.tree import (
     sync_file_system,
 )
 from engine.index.environment import INDEX_DIRECTORY, open_index_reader
+from engine.index.portions import portions
 from engine.outbox.spool import OUTBOX_DIRECTORY
 
 _STAGE: Final = "restoring"
 _ORDER: Final = (STORE_DIRECTORY, OUTBOX_DIRECTORY, SET_ASIDE_DIRECTORY, INDEX_DIRECTORY)
-_OF_MKFS: Final = frozenset({"lost+found"})
 
 
 class Restored(NamedTuple):
@@ -59,7 +60,7 @@ def restore(
     if described(backup).index_only:
         raise OperatorError("has the index alone: say --index-only", str(backup))
     data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if set(os.listdir(data_directory)) - _OF_MKFS:
+    if set(os.listdir(data_directory)) - MADE_BY_MKFS:
         raise OperatorError(
             "is not empty; a backup is restored into a new data directory", str(data_directory)
         )
@@ -121,7 +122,7 @@ def _fill(
     instances = file_bytes = lost = 0
     source, target = StoreTree(backup), StoreTree(stage)
     with closing(open_index_reader(backup)) as reader:
-        for portion in portions(reader):
+        for portion in portions(reader, PORTION):
             for instance, path in portion:
                 if source.size(path) is None:
                     lost += 1

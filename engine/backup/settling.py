@@ -12,9 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from engine.backup.files import Files, portions
+from engine.backup.files import PORTION, Files
 from engine.files.tree import StoreTree
 from engine.index.environment import IndexReader
+from engine.index.portions import portions
 from engine.index.records import Instance
 from engine.index.writer import IndexWriter
 from engine.limits import outbox_portion_max
@@ -38,7 +39,7 @@ class Settling:
     def run(self) -> None:
         """All of it; the backup's index is on the disk afterwards."""
         with closing(IndexWriter(self._part)) as writer:
-            for portion in portions(writer.reader()):
+            for portion in portions(writer.reader(), PORTION):
                 for instance, path in self._doubtful(portion):
                     self._settle(writer, instance, path)
             writer.sync()

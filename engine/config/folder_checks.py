@@ -11,6 +11,7 @@ from typing import Final
 
 from engine.config.checks import Finding
 from engine.settings.settings import Config
+from engine.settings.tls import TLS_PATHS
 
 # Nothing in these is anybody's to send.
 _SYSTEM: Final = (
@@ -27,11 +28,6 @@ _PARTS: Final = (
     *("", "store", "index", "outbox", "journal", "incoming", "run"),
     *("set_aside", "repairs", "removals"),
 )
-# Settings of [tls] that name a file.
-_FILES: Final = (
-    *("key_store", "key_store_password_file", "key_password_file"),
-    *("trust_store", "trust_store_password_file"),
-)
 
 
 def folder_findings(
@@ -39,7 +35,7 @@ def folder_findings(
 ) -> Iterator[Finding]:
     """Every watched folder that would take what is not meant to be sent. `base_directory`: where
     the configuration file lies, if there is one."""
-    files = [base_directory, *(getattr(config.tls, name) for name in _FILES)]
+    files = [base_directory, *(getattr(config.tls, name) for name in TLS_PATHS)]
     held = [resolve(each) for each in files if each]
     installed = resolve(sys.prefix)
     parts = [resolve(os.path.join(config.data_directory, part)) for part in _PARTS]

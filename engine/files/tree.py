@@ -30,6 +30,7 @@ from engine.limits import uid_characters_max
 STORE_DIRECTORY: Final = "store"
 SET_ASIDE_DIRECTORY: Final = "set_aside"  # what is kept and not taken for stored
 FILE_SUFFIX: Final = ".dcm"
+MADE_BY_MKFS: Final = frozenset({"lost+found"})  # what an empty file system has
 # Of a file that is being put in another's place; the native side uses the same.
 REPLACEMENT_SUFFIX: Final = ".new"
 

@@ -17,6 +17,7 @@ from engine.errors import LocalError
 from engine.files.tree import FILE_SUFFIX, REPLACEMENT_SUFFIX, StoreTree, component
 from engine.index import records
 from engine.index.environment import IndexReader, View
+from engine.index.portions import portions
 from engine.index.records import Instance
 from engine.verify.findings import Finding, FindingKind, VerifyReport
 from engine.verify.parting import stored_of, strangers
@@ -97,22 +98,13 @@ class Verifier:
 
     # --- every row has its file ---
     def _walk_index(self) -> Iterator[Finding]:
-        after = b""
-        while True:
-            with self._reader.view() as view:
-                portion = [
-                    (key, instance, view.path_of(records.INSTANCE_KEY.unpack(key)[0], instance))
-                    for key, instance in view.instances_after(after, _portion)
-                ]
-            if not portion:
-                return
-            for _, instance, path in portion:
+        for portion in portions(self._reader, _portion):
+            for instance, path in portion:
                 self.report.instances += 1
                 finding = self._check_file(path, instance)
                 if finding is not None:
                     yield finding
             self._progress(self.report)
-            after = portion[-1][0]
 
     def _check_file(self, path: str, instance: Instance) -> Finding | None:
         uid = instance.sop_instance_uid

@@ -19,14 +19,14 @@ from engine.backup.backup import Made, make_backup
 from engine.backup.catalogue import Description, chosen
 from engine.backup.restore import described
 from engine.errors import OperatorError
-from engine.files.beneath import open_directory, overlap
+from engine.files.beneath import open_directory
 from engine.index.environment import IndexReader, open_index_reader
 from engine.outbox.records import State
 from engine.outbox.spool import spooled_path
 from engine.outbox.view import OutboxView
 from engine.verify.findings import Finding
 from engine.verify.verify import Verifier
-from tools.commands.other_hands import refuse_other_hands
+from tools.commands.places import refuse_other_hands, refuse_taken, services_own
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import LOG_NAMES, note_order
 from tools.face.options import config_option, json_option, load
@@ -66,8 +66,7 @@ def command(
         return _check(chosen(directory), as_json)
     config = load(config_path).config
     data_directory = config.data_path
-    folders = [one.outgoing_directory for one in config.remotes if one.outgoing_directory]
-    _prepare(directory, [data_directory, *folders])
+    _prepare(directory, services_own(config))
     by = operator(who)
     os.nice(_nice)
     with closing(open_index_reader(data_directory)) as reader:
@@ -79,8 +78,7 @@ def command(
 
 
 def _prepare(directory: Path, taken: Sequence[str | Path]) -> None:
-    """OperatorError: it may not be made there. `taken`: the data, and folders that are watched: a
-    backup in one of those would be sent."""
+    """OperatorError: it may not be made there. `taken`: what is the service's own."""
     is_made = False
     try:
         if not directory.is_dir():
@@ -90,19 +88,14 @@ def _prepare(directory: Path, taken: Sequence[str | Path]) -> None:
     except OSError as error:
         raise OperatorError(f"cannot be written to: {error.strerror}", str(directory)) from error
     try:
-        other = overlap(held, taken)
-    finally:
-        os.close(held)
-    if other and is_made:
-        directory.rmdir()
-    if other:
-        raise OperatorError(f"overlaps with {other}, which is the service's", str(directory))
-    try:
+        refuse_taken(held, directory, taken)
         refuse_other_hands(directory)
     except OperatorError:
         if is_made:
             directory.rmdir()
         raise
+    finally:
+        os.close(held)
 
 
 def _make(data_directory: Path, reader: IndexReader, directory: Path, index_only: bool) -> Made:
@@ -183,17 +176,10 @@ def _words(finding: Finding) -> str:
 
 def _without_copy(backup: Path, reader: IndexReader) -> list[str]:
     """Deliveries whose copy in the outbox is not in the backup."""
-    found: list[str] = []
-    after = 0
-    while True:
-        with reader.view() as view:
-            portion = list(OutboxView.within(view).deliveries(after=after))
-        if not portion:
-            return found
-        after = portion[-1].number
-        found += [
+    with reader.view() as view:
+        return [
             f"the copy that delivery {one.number} sends is gone"
-            for one in portion
+            for one in OutboxView.within(view).deliveries(limit=sys.maxsize)
             if one.file
             and one.state is not State.DELIVERED
             and not spooled_path(backup, one.file).is_file()

@@ -28,6 +28,7 @@ from engine.index.edit import (
 )
 from engine.index.freshness import catch_up
 from engine.settings.entities import character_sets_of_all
+from tools.commands.changes import change_fields
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import note_order
 from tools.face.options import config_option, json_option, load
@@ -174,17 +175,7 @@ def _report(edited: Edited, target: Target, as_json: bool) -> None:
 
 
 def _fields(edit: Edit) -> dict[str, object]:
-    return {
-        "when": moment(edit.when_ns, "seconds"),
-        "who": edit.who,
-        "whose": edit.whose,
-        "identifier": edit.identifier,
-        "issuer": edit.issuer,
-        "patient": edit.patient,
-        "keyword": edit.keyword,
-        "old": edit.old,
-        "new": edit.new,
-    }
+    return {"when": moment(edit.when_ns, "seconds"), "who": edit.who, **change_fields(edit)}
 
 
 def _line(edit: Edit) -> str:

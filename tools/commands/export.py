@@ -19,6 +19,7 @@ from engine.index.freshness import catch_up
 from engine.settings.settings import Config
 from tools.commands.export_copies import Export, NotAsWritten
 from tools.commands.export_places import DirectoryPlace, ZipPlace, open_place
+from tools.commands.places import services_own
 from tools.commands.selection import Selection
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import note_order
@@ -85,7 +86,6 @@ def _export(config: Config, selection: Selection, target: Path, as_received: boo
     data_directory = config.data_path
     if not catch_up(data_directory):
         click.echo("the index is behind: what was received last may be missing", err=True)
-    folders = [one.outgoing_directory for one in config.remotes if one.outgoing_directory]
     try:
         reader = open_index_reader(data_directory)
     except NoIndexError as error:
@@ -93,7 +93,7 @@ def _export(config: Config, selection: Selection, target: Path, as_received: boo
     with (
         closing(reader),
         Progress(disable=not sys.stderr.isatty(), transient=True) as progress,
-        _fresh(target, [data_directory, *folders]) as place,
+        _fresh(target, services_own(config)) as place,
     ):
         bar = progress.add_task("exporting", total=None)
         with Export(

@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from engine.errors import OperatorError
-from engine.files.beneath import open_beneath, open_directory, overlap
-from engine.files.tree import sync_file_system
-from engine.files.trust import who_else
+from engine.files.beneath import open_beneath, open_directory
+from engine.files.tree import MADE_BY_MKFS, sync_file_system
 from engine.limits import MIB, export_zip_files_max
+from tools.commands.places import refuse_changeable, refuse_taken
 
 _FILE: Final = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PART: Final = ".part"
 _step_bytes: Final = MIB
-_OF_MKFS: Final = frozenset({"lost+found"})
 
 Pieces = Iterable[bytes | bytearray | memoryview]
 
@@ -35,12 +34,6 @@ def open_place(target: Path, taken: Iterable[str | Path]) -> "DirectoryPlace | Z
         return kind(target, taken)
     except OSError as error:
         raise OperatorError(f"cannot be written to: {error.strerror}", str(target)) from error
-
-
-def _refuse_taken(held: int, target: Path, taken: Iterable[str | Path], holds: bool) -> None:
-    other = overlap(held, taken, holds)
-    if other:
-        raise OperatorError(f"overlaps with {other}, which is the service's", str(target))
 
 
 def _refuse_full(held: int, file_bytes: int, target: Path) -> None:
@@ -75,12 +68,10 @@ class DirectoryPlace:
             raise
 
     def _check(self, taken: Iterable[str | Path]) -> None:
-        if set(os.listdir(self._held)) - _OF_MKFS:
+        if set(os.listdir(self._held)) - MADE_BY_MKFS:
             raise OperatorError("is not empty: name a new directory", str(self._target))
-        _refuse_taken(self._held, self._target, taken, holds=True)
-        others = who_else(self._target, (os.geteuid(), 0))
-        if others:
-            raise OperatorError(others, str(self._target))
+        refuse_taken(self._held, self._target, taken)
+        refuse_changeable(self._target)
 
     def reserve(self, file_bytes: int) -> None:
         """OperatorError: there is no room for so much."""
@@ -119,7 +110,7 @@ class DirectoryPlace:
         for _, directories, files, held in os.fwalk(".", topdown=False, dir_fd=self._held):
             for name in files:
                 os.unlink(name, dir_fd=held)
-            for name in set(directories) - _OF_MKFS:
+            for name in set(directories) - MADE_BY_MKFS:
                 os.rmdir(name, dir_fd=held)
         self._remove_made()
 
@@ -142,7 +133,7 @@ class ZipPlace:
         self._written = 0
         self._parent = open_directory(target.parent)
         try:
-            _refuse_taken(self._parent, target, taken, holds=False)
+            refuse_taken(self._parent, target, taken, holds=False)
             if self._is_there(target.name):
                 raise OperatorError("is there already: name a new file", str(target))
             self._descriptor = self._made()

@@ -28,6 +28,7 @@ from engine.limits import hl7_message_bytes_max
 from engine.settings.entities import character_sets_of_all
 from engine.telemetry.counters import open_counters
 from engine.telemetry.metrics import Counter, Gauge, ProcessState, labels_of
+from tools.commands.changes import change_fields
 from tools.commands.hl7_kept import fields_of, forget, looking, said, subject, unmatched
 from tools.face.options import config_option, json_option, load
 from tools.face.tables import Column, Row, print_table
@@ -103,25 +104,13 @@ def _whose(edit: Edit) -> str:
 
 def _fields_of(message: Message, sheet: Sheet, hints: list[str]) -> dict[str, object]:
     header = message.header
-    changes = [
-        {
-            "whose": edit.whose,
-            "identifier": edit.identifier,
-            "issuer": edit.issuer,
-            "patient": edit.patient,
-            "keyword": edit.keyword,
-            "old": edit.old,
-            "new": edit.new,
-        }
-        for edit in sheet.edits
-    ]
     return {
         "answer": "AA",
         "kind": header.kind,
         "sender": header.sender,
         "control_id": header.control_id,
         "studies": len(sheet.studies),
-        "changes": changes,
+        "changes": [change_fields(edit) for edit in sheet.edits],
         "kept": [fields_of(each) for each in sheet.kept],
         "notes": [*dict.fromkeys(sheet.notes), *hints],
     }

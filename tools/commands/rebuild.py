@@ -18,6 +18,7 @@ from typing import Final
 
 import click
 
+from engine.backup.bringing import take_back
 from engine.errors import OperatorError
 from engine.files.tree import SET_ASIDE_DIRECTORY, StoreTree, sync_directory
 from engine.index.environment import INDEX_DIRECTORY, NoIndexError
@@ -101,12 +102,9 @@ def _question(data_directory: Path) -> str:
 
 def _clear(stage: Path) -> None:
     """What a rebuild left that was cut short: an index that nobody has used."""
-    index = stage / INDEX_DIRECTORY
-    if index.is_dir():
-        for file in index.iterdir():
-            file.unlink()
-        index.rmdir()
-    stage.mkdir(mode=0o700, exist_ok=True)
+    if stage.is_dir():
+        take_back(stage)
+    stage.mkdir(mode=0o700)
 
 
 def _positions(data_directory: Path) -> dict[str, Position]:

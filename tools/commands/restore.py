@@ -9,7 +9,7 @@ import click
 from engine.backup.catalogue import chosen, description_of
 from engine.backup.restore import Restored, restore, restore_index
 from engine.errors import OperatorError
-from tools.commands.other_hands import refuse_other_hands
+from tools.commands.places import refuse_other_hands
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import LOG_NAMES, note_order
 from tools.face.options import config_option, json_option, load

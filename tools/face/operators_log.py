@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from engine.files.tree import sync_directory
 from engine.limits import operators_log_bytes_max
 from tools.face.operator import user
 from tools.face.terminal import moment
@@ -41,7 +42,7 @@ def note_order(data_directory: Path, who: str, order: str, **fields: object) -> 
         if size + len(line) >= operators_log_bytes_max:
             path.replace(data_directory / _EARLIER)
     if size == 0:
-        _sync(data_directory)
+        sync_directory(data_directory)
 
 
 def orders(data_directory: Path) -> Iterator[dict[str, object]]:
@@ -77,11 +78,3 @@ def _belong_as(data_directory: Path, descriptor: int) -> None:
     if os.geteuid() == 0:
         owner = os.stat(data_directory)
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
