@@ -11,10 +11,9 @@ Used by one thread.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -27,14 +26,12 @@ from engine.hl7.message import Message, read_message
 from engine.hl7.refusal import ErrorCode, RefusedError
 from engine.hl7.sheet import Sheet
 from engine.index.batch import Batch
-from engine.index.changes import RecordCache
+from engine.index.beside import BesideIndexer
 from engine.index.corrections import EDIT_KEY
 from engine.index.environment import INDEX_DIRECTORY, Environment, View
 from engine.index.expected import Expectation, decode_expectation
 from engine.index.keys import lmdb_key
 from engine.index.rows import decoder
-
-T = TypeVar("T")
 
 _DIGEST_BYTES: Final = 16
 
@@ -89,47 +86,30 @@ def written(view: View, message: Message, terms: Terms, now_ns: int) -> Sheet:
     return sheet
 
 
-class MessageStore:
+class MessageStore(BesideIndexer):
     """Raises OperatorError when the index cannot be opened."""
 
     def __init__(self, data_directory: Path) -> None:
         # The directory is the supervisor's to make: our process may write within it alone.
-        self._environment = Environment(data_directory, writable=True)
+        super().__init__(Environment(data_directory, writable=True))
         sync_directory(data_directory / INDEX_DIRECTORY)
 
     def take(self, content: bytes, message: Message, terms: Terms, now_ns: int) -> Taken:
         """Do what a message wants, durably. RefusedError: nothing was done."""
-        taken = self._change(lambda batch: _take(batch, content, message, terms, now_ns))
-        self._environment.sync()
+        taken = self.change(lambda batch: _take(batch, content, message, terms, now_ns))
+        self.sync()
         return taken
 
     def prune(self, before_ns: int) -> int:
         """Forget what was kept before then, a portion of it; how many rows went."""
-        return self._change(lambda batch: _prune(batch, before_ns))
+        return self.change(lambda batch: _prune(batch, before_ns))
 
     def forget(self, kept: Sequence[Expectation]) -> list[Expectation]:
         """Forget what an operator has seen and does not want, durably; what was. What a message
         has said anew meanwhile stays."""
-        forgotten = self._change(lambda batch: _forget(batch, kept))
-        self._environment.sync()
+        forgotten = self.change(lambda batch: _forget(batch, kept))
+        self.sync()
         return forgotten
-
-    def _change(self, work: Callable[[Batch], T]) -> T:
-        """Run `work` in a transaction and commit it; it may be run twice."""
-        environment = self._environment
-        return environment.change(
-            lambda changed: work(Batch(changed, environment.tables, RecordCache()))
-        )
-
-    @contextmanager
-    def view(self) -> Iterator[View]:
-        """One consistent state, to look at briefly."""
-        with self._environment.begin() as transaction:
-            yield View(transaction, self._environment.tables)
-
-    def close(self) -> None:
-        """Give the index back."""
-        self._environment.close()
 
 
 def expectations(view: View) -> Iterator[Expectation]:

@@ -1,14 +1,8 @@
-"""Editing the index beside the indexer: corrections, made durable with their history.
-
-LMDB lets one process write at a time; the indexer keeps decoded records over its transactions and
-drops them when it finds that somebody else has written (`Batch.generation`).
-"""
+"""Editing the index beside the indexer: corrections, made durable with their history."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
-
-import lmdb
 
 from engine.dictionary.attributes import (
     BY_KEYWORD,
@@ -21,9 +15,9 @@ from engine.dictionary.patient_mark import patient_mark
 from engine.errors import OperatorError
 from engine.index import corrections, expected
 from engine.index.batch import Batch
-from engine.index.changes import RecordCache
+from engine.index.beside import BesideIndexer
 from engine.index.corrections import IDENTITY, Edit, Target, Whose
-from engine.index.environment import INDEX_DIRECTORY, Environment, IndexReader, View
+from engine.index.environment import INDEX_DIRECTORY, Environment, View
 from engine.index.records import Study
 from engine.index.sayable import check_sayable
 
@@ -45,18 +39,8 @@ class Preview(NamedTuple):
     before: dict[str, list[str]]
 
 
-class IndexEditor:
+class IndexEditor(BesideIndexer):
     """For the processes that correct: `scai edit`, the console. The service may run or not."""
-
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-
-    def reader(self) -> IndexReader:
-        """For this process: LMDB may not be opened twice in one. Closed with the editor."""
-        return IndexReader(self._environment)
-
-    def close(self) -> None:
-        self._environment.close()
 
     def edit(
         self,
@@ -76,8 +60,7 @@ class IndexEditor:
             for attribute, text in changes.items()
         }
 
-        def work(transaction: lmdb.Transaction) -> Edited:
-            batch = Batch(transaction, self._environment.tables, RecordCache())
+        def work(batch: Batch) -> Edited:
             edited = _edit(batch, target, checked, who, now_ns)
             batch.flush()
             if any(text and not text.isascii() for text in checked.values()):
@@ -86,8 +69,8 @@ class IndexEditor:
             batch.advance_generation()
             return edited
 
-        edited = self._environment.change(work)
-        self._environment.sync()
+        edited = self.change(work)
+        self.sync()
         return edited
 
 

@@ -6,15 +6,13 @@
 A pin is about a study that is here; it goes with the study.
 """
 
-from pathlib import Path
 from typing import Final
 
-import lmdb
 import msgspec
 
 from engine.index.batch import Batch
-from engine.index.changes import RecordCache
-from engine.index.environment import Environment, IndexReader, View
+from engine.index.beside import BesideIndexer
+from engine.index.environment import View
 from engine.index.records import Study
 from engine.index.tombstones import tombstone_key
 
@@ -49,39 +47,24 @@ def drop_pin(batch: Batch, study: Study) -> None:
     batch.drop_row(PINS, tombstone_key(study))
 
 
-class PinStore:
-    """For the commands that pin; the service may run or not."""
+def set_pin(beside: BesideIndexer, study: Study, pin: Pin | None) -> bool:
+    """Keep a study, or (None) let it go again; False: it was so already, or is gone. Durable when
+    this returns."""
 
-    def __init__(self, data_directory: Path) -> None:
-        self._environment = Environment(data_directory, writable=True)
+    def work(batch: Batch) -> bool:
+        here = any(
+            found is not None and found.patient_mark == study.patient_mark
+            for number, _ in batch.studies_of_uid(study.uid, study.alone)
+            if (found := batch.study(number)) is not None
+        )
+        if not here or (pin_of(batch, study) is None) == (pin is None):
+            return False
+        if pin is None:
+            drop_pin(batch, study)
+        else:
+            put_pin(batch, study, pin)
+        return True
 
-    def reader(self) -> IndexReader:
-        """For this process: LMDB may not be opened twice in one. Closed with the store."""
-        return IndexReader(self._environment)
-
-    def pin(self, study: Study, pin: Pin | None) -> bool:
-        """Keep a study, or (None) let it go again; False: it was so already, or is gone. Durable
-        when this returns."""
-
-        def work(transaction: lmdb.Transaction) -> bool:
-            batch = Batch(transaction, self._environment.tables, RecordCache())
-            here = any(
-                found is not None and found.patient_mark == study.patient_mark
-                for number, _ in batch.studies_of_uid(study.uid, study.alone)
-                if (found := batch.study(number)) is not None
-            )
-            if not here or (pin_of(batch, study) is None) == (pin is None):
-                return False
-            if pin is None:
-                drop_pin(batch, study)
-            else:
-                put_pin(batch, study, pin)
-            return True
-
-        changed = self._environment.change(work)
-        self._environment.sync()
-        return changed
-
-    def close(self) -> None:
-        """Give the index back."""
-        self._environment.close()
+    changed = beside.change(work)
+    beside.sync()
+    return changed

@@ -8,6 +8,8 @@ has to go.
 import heapq
 from typing import Final, NamedTuple
 
+import msgspec
+
 from engine.index.environment import IndexReader, View
 from engine.index.pins import pin_of
 from engine.index.records import NUMBER, Study, decode_study, uid_key
@@ -86,10 +88,11 @@ def judge_study(view: View, number: int, policy: Policy, now_ns: int) -> Judged 
     order = Order("", level, study.uid or study.alone, study.patient_mark, WHO, "")
     facts = _facts(view, number, study, order)
     verdict = judge(facts, policy, now_ns)
-    why, undelivered = verdict.value, verdict is Reason.UNDELIVERED
-    up_to_ns = study.last_received_ns
-    order = Order(
-        "", level, order.uid, study.patient_mark, WHO, why, False, undelivered, "", up_to_ns
+    order = msgspec.structs.replace(
+        order,
+        why=verdict.value,
+        undelivered=verdict is Reason.UNDELIVERED,
+        up_to_ns=study.last_received_ns,
     )
     return Judged(study, order, verdict, is_too_old(facts, policy, now_ns))
 

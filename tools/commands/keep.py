@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from engine.errors import OperatorError
+from engine.index.edit import open_index_editor
 from engine.index.environment import open_index_reader
 from engine.index.freshness import catch_up
-from engine.index.pins import PINS, Pin, PinStore, decode_pin
+from engine.index.pins import PINS, Pin, decode_pin, set_pin
 from tools.commands.selection import Selection, stored
 from tools.face.operator import operator, who_option
 from tools.face.operators_log import note_order
@@ -50,15 +51,15 @@ def command(
         raise OperatorError("is no UTF-8 text", "--why")
     open_index_reader(data_directory).close()  # says so where nothing was stored yet
     name = operator(who)
-    with closing(PinStore(data_directory)) as pins:
+    with closing(open_index_editor(data_directory)) as editor:
         catch_up(data_directory)
-        with pins.reader().view() as view:
+        with editor.view() as view:
             series, _ = next(
                 stored(view, Selection(studies=[study], patient=patient, issuer=issuer))
             )
             record = view.study_of_series(series)
         pin = None if release else Pin(name, time.time_ns(), why)
-        changed = pins.pin(record, pin)
+        changed = set_pin(editor, record, pin)
     if changed:
         note_order(data_directory, name, "let go" if release else "keep", study_uids=[study])
     state = "may go" if release else "is kept"
@@ -70,11 +71,11 @@ def command(
 def _list(data_directory: Path, as_json: bool) -> int:
     with closing(open_index_reader(data_directory)) as reader, reader.view() as view:
         rows = [(key, decode_pin(value)) for key, value in view.keys_from(PINS, b"")]
-    for key, pin in rows:
+    for key, kept in rows:
         uid = key[1:].partition(b"\0")[0].decode("utf-8", "replace")
-        since, why = moment(pin.when_ns, "seconds"), f" ({pin.why})" if pin.why else ""
-        text = one_line(f"study {uid} is kept by {pin.who} since {since}{why}")
-        tell(as_json, text, study=uid, who=pin.who, since=since, why=pin.why)
+        since, why = moment(kept.when_ns, "seconds"), f" ({kept.why})" if kept.why else ""
+        text = one_line(f"study {uid} is kept by {kept.who} since {since}{why}")
+        tell(as_json, text, study=uid, who=kept.who, since=since, why=kept.why)
     if not rows:
         click.echo("no study is kept by anybody", err=True)
     return Exit.OK if rows else Exit.NEGATIVE
